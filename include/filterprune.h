@@ -1,0 +1,437 @@
+/* filterprune: understand the convolution kernels of a checkpoint, and make the checkpoint smaller.
+ *
+ * This header is the whole public interface, in the order of use:
+ *
+ *   1. version and linkage         5. what a job is told (options)
+ *   2. status and errors           6. jobs: prune, inspect, compare, unpack, verify
+ *   3. dtypes                      7. reports: the data that JSON and HTML are made from
+ *   4. checkpoints: open, look,    8. mergeable moments of kernels
+ *      read one tensor
+ *
+ * Words. A checkpoint is a safetensors file, or the shards that a *.safetensors.index.json names. A tensor is one
+ * entry of it. A convolution layer is a floating-point tensor [out, in/groups, k...]. A kernel is the k spatial
+ * weights that one filter applies to one channel; a filter is all kernels of one output channel; a channel is all
+ * kernels of a layer that read one input channel. A kernel is sparse when max|w| < eps * max|w| over its layer,
+ * and live when it is not.
+ *
+ * Every fallible function returns an fpr_status and takes, last, an optional fpr_error that receives the detail.
+ * The library never prints, exits, installs signal handlers or changes process-wide settings, with one exception
+ * that cannot be avoided: the diagnostics call BLAS, whose own thread count belongs to the process (the program
+ * sets it to one, see src/cli/main.c). Results do not depend on the number of threads. */
+#ifndef FILTERPRUNE_H
+#define FILTERPRUNE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ------------------------------------------------------------------ 1. version and linkage */
+
+#define FPR_VERSION_MAJOR 0
+#define FPR_VERSION_MINOR 1
+#define FPR_VERSION_PATCH 0
+#define FPR_VERSION_STRING "0.1.0"
+
+#if defined(__GNUC__)
+#define FPR_API __attribute__((visibility("default")))
+#else
+#define FPR_API
+#endif
+
+/* "0.1.0": the version of the library that was loaded. FPR_VERSION_* is the one compiled against. */
+FPR_API const char *fpr_version(void);
+
+/* ------------------------------------------------------------------ 2. status and errors */
+
+/* The values are pinned; gaps leave room. The program's exit status is the tens digit's meaning, see fpr_exit_status. */
+typedef enum fpr_status {
+    FPR_OK = 0,
+    FPR_IO = 10,         /* the machine failed: read, write, disk full */
+    FPR_NO_MEMORY = 11,
+    FPR_CANCELLED = 12,  /* fpr_options.cancel became non-zero */
+    FPR_CHANGED = 13,    /* the input was truncated or rewritten while it was read */
+    FPR_USAGE = 20,      /* an option or argument makes no sense */
+    FPR_BAD_HEADER = 30, /* the file breaks a rule of safetensors */
+    FPR_BAD_INDEX = 31,  /* a shard index breaks a rule */
+    FPR_BAD_PACKED = 32, /* a packed tensor does not decode: damaged, or its checksum differs */
+    FPR_TOO_NEW = 33,    /* packed by a later format than this library reads */
+    FPR_BAD_BASIS = 34,  /* a basis file does not hold a basis */
+    FPR_EXISTS = 40,     /* the output exists and force was not given */
+    FPR_SAME_FILE = 41,  /* the output is the input */
+    FPR_DIFFERS = 50     /* verify found a difference */
+} fpr_status;
+
+#define FPR_NO_OFFSET UINT64_MAX
+
+typedef struct fpr_error {
+    fpr_status status;
+    uint64_t offset;   /* byte in the file, or FPR_NO_OFFSET */
+    char file[256];    /* path as given; the tail is kept when longer; "" when no file is at fault */
+    char where[96];    /* tensor name, as in the file; the tail is kept when longer; "" when none */
+    char message[256]; /* what was expected and what was found; no newline */
+} fpr_error;
+
+/* Process exit status for a status: 0 done, 1 machine, 2 usage, 3 invalid input, 4 refused, 5 difference. */
+FPR_API int fpr_exit_status(fpr_status status);
+
+/* ------------------------------------------------------------------ 3. dtypes */
+
+/* All dtypes of the safetensors reference. Only F64, F32, F16 and BF16 tensors can be convolution layers. */
+typedef enum fpr_dtype {
+    FPR_BOOL, FPR_F4, FPR_F6_E2M3, FPR_F6_E3M2, FPR_U8, FPR_I8, FPR_F8_E5M2, FPR_F8_E4M3, FPR_F8_E8M0,
+    FPR_F8_E4M3FNUZ, FPR_F8_E5M2FNUZ, FPR_I16, FPR_U16, FPR_F16, FPR_BF16, FPR_I32, FPR_U32, FPR_F32,
+    FPR_C64, FPR_F64, FPR_I64, FPR_U64,
+    FPR_DTYPE_COUNT
+} fpr_dtype;
+
+FPR_API const char *fpr_dtype_name(fpr_dtype dtype); /* "F32" */
+FPR_API unsigned fpr_dtype_bits(fpr_dtype dtype);    /* bits of one element: 4, 6, 8, 16, 32 or 64 */
+
+/* ------------------------------------------------------------------ 4. checkpoints */
+
+/* How convolution weights are laid out: OIHW is [out, in, k...] (PyTorch), HWIO is [k..., in, out] (TensorFlow). */
+typedef enum fpr_layout { FPR_LAYOUT_AUTO, FPR_LAYOUT_OIHW, FPR_LAYOUT_HWIO } fpr_layout;
+
+typedef struct fpr_model fpr_model;
+
+typedef struct fpr_tensor {
+    const char *name;      /* UTF-8, may hold NUL bytes: name_bytes counts; a NUL also follows the last byte */
+    size_t name_bytes;
+    fpr_dtype dtype;       /* of the restored tensor */
+    unsigned rank;
+    const uint64_t *shape; /* [rank], of the restored tensor */
+    uint64_t elements;
+    uint64_t bytes;        /* dense size */
+    uint64_t stored_bytes; /* size in the file */
+    const char *codec;     /* "raw" for a plain tensor, else the codec of the packed blob */
+    bool packed;
+    bool lossless;         /* packed without changing a weight (always true for a plain tensor) */
+    unsigned shard;        /* index of the file that holds it */
+} fpr_tensor;
+
+/* Opens a checkpoint read-only and validates it whole: dense, packed, or a *.safetensors.index.json with its shards.
+ * On success *model is owned by the caller; fpr_model_close(NULL) is allowed. A model may be read by several threads. */
+FPR_API fpr_status fpr_model_open(const char *path, fpr_model **model, fpr_error *error);
+FPR_API void fpr_model_close(fpr_model *model);
+
+/* Tensors in the order of their data, shard after shard. Borrowed: valid until fpr_model_close. */
+FPR_API size_t fpr_model_tensor_count(const fpr_model *model);
+FPR_API const fpr_tensor *fpr_model_tensor(const fpr_model *model, size_t index); /* NULL past the end */
+FPR_API const fpr_tensor *fpr_model_find(const fpr_model *model, const char *name);
+FPR_API uint64_t fpr_model_bytes(const fpr_model *model);                         /* all files together */
+FPR_API size_t fpr_model_shard_count(const fpr_model *model);
+FPR_API const char *fpr_model_shard_path(const fpr_model *model, size_t shard);
+/* The entries of __metadata__ in file order, without filterprune's own; *key and *value are borrowed. */
+FPR_API size_t fpr_model_metadata_count(const fpr_model *model);
+FPR_API void fpr_model_metadata(const fpr_model *model, size_t index, const char **key, const char **value);
+
+/* Reads (and decodes, and checks) one tensor whole into dst, which holds at least tensor->bytes. */
+FPR_API fpr_status fpr_model_read(const fpr_model *model, size_t index, void *dst, fpr_error *error);
+
+/* What a tensor is as a convolution layer. Returns false when it is none under that layout. */
+typedef struct fpr_layer_shape {
+    uint64_t filters;           /* out */
+    uint64_t channels;          /* in/groups: kernels of one filter */
+    unsigned kernel_rank;       /* 1, 2 or 3 */
+    uint64_t kernel_shape[3];
+    uint64_t k;                 /* weights of one kernel */
+    uint64_t kernels;           /* filters * channels */
+    fpr_layout layout;          /* OIHW or HWIO, never AUTO */
+} fpr_layer_shape;
+/* FPR_LAYOUT_AUTO resolved from the shapes of the whole file: the layout that explains them better, OIHW on a tie. */
+FPR_API fpr_layout fpr_model_layout(const fpr_model *model);
+FPR_API bool fpr_model_layer(const fpr_model *model, size_t index, fpr_layout layout, fpr_layer_shape *shape);
+
+/* ------------------------------------------------------------------ 5. options */
+
+typedef enum fpr_structure { FPR_STRUCTURE_KERNEL, FPR_STRUCTURE_FILTER, FPR_STRUCTURE_CHANNEL } fpr_structure;
+typedef enum fpr_criterion { FPR_CRITERION_PEAK, FPR_CRITERION_L1, FPR_CRITERION_L2 } fpr_criterion;
+typedef enum fpr_bandwidth { FPR_BANDWIDTH_SILVERMAN, FPR_BANDWIDTH_SCOTT, FPR_BANDWIDTH_FIXED } fpr_bandwidth;
+typedef enum fpr_cast { FPR_CAST_NONE, FPR_CAST_F32, FPR_CAST_F16, FPR_CAST_BF16 } fpr_cast;
+
+typedef struct fpr_globs { const char *const *patterns; size_t count; } fpr_globs; /* shell patterns: * ? [a-z] */
+
+/* Called from the calling thread, at most some ten times a second. done and total are bytes of input. */
+typedef void (*fpr_progress)(void *context, const char *phase, uint64_t done, uint64_t total);
+
+typedef struct fpr_options {
+    size_t sizeof_options;     /* sizeof(fpr_options) of the caller: set by fpr_options_init */
+    /* diagnostics */
+    fpr_layout layout;
+    double eps;                /* sparse threshold, 0.01; >= 0 and <= 1 */
+    unsigned bins;             /* histogram bins, 70; 2 .. 4096 */
+    fpr_bandwidth bandwidth;
+    double bandwidth_value;    /* for FPR_BANDWIDTH_FIXED, > 0 */
+    bool half;                 /* round weights to float16 first, diagnostics only */
+    /* pruning */
+    bool prune;
+    fpr_structure structure;
+    fpr_criterion criterion;
+    double amount;             /* 0..1: prune that share of the units; negative: by eps */
+    bool global;               /* rank units over all layers */
+    bool pointwise;            /* prune 1x1 kernels too */
+    fpr_globs only, skip;      /* layers by tensor name */
+    double target_bytes;       /* find the amount that reaches this output size; 0: off */
+    /* binary filters */
+    bool binary;
+    double binary_tol;         /* largest relative error of a two-level kernel, 0.01 */
+    double binary_share;       /* share of live kernels that must meet it, 0.9 */
+    /* what is written */
+    bool dense;                /* write an ordinary dense checkpoint */
+    int level;                 /* zstd level, 3; 1 .. 19 */
+    fpr_cast cast;             /* convert floating-point tensors */
+    fpr_globs drop;            /* tensors left out of the output */
+    bool force;                /* overwrite an existing output */
+    bool dry_run;              /* do everything but write */
+    /* how */
+    unsigned threads;          /* 0: all cores this process may use */
+    fpr_progress progress;     /* NULL: none */
+    void *progress_context;
+    const volatile int *cancel; /* NULL, or a flag that a signal handler may set: the job stops, nothing stays behind */
+} fpr_options;
+
+FPR_API void fpr_options_init(fpr_options *options);
+/* Checks every field; FPR_USAGE with a message that names the first option out of range. */
+FPR_API fpr_status fpr_options_check(const fpr_options *options, fpr_error *error);
+
+/* ------------------------------------------------------------------ 7. reports (declared before the jobs that fill them) */
+
+#define FPR_KDE_POINTS 512
+#define FPR_PICTURE_KERNELS 64 /* kernels kept for Figure 2: the first channels of the first filters of a layer */
+
+typedef struct fpr_kde {
+    double bandwidth;  /* sigma of the Gaussian, in units of the coefficient */
+    double start, step; /* abscissa of density[i] is start + i * step */
+    bool degenerate;   /* zero spread: a spike at start + step * (FPR_KDE_POINTS - 1) / 2, density is not meaningful */
+    double density[FPR_KDE_POINTS];
+} fpr_kde;
+
+typedef struct fpr_distribution {
+    uint64_t kernels;
+    uint64_t *counts; /* [k][bins], row i is component i */
+    fpr_kde *kde;     /* [k] */
+} fpr_distribution;
+
+typedef struct fpr_divergence {
+    double *per_component; /* [k] symmetric KL */
+    double weighted;       /* sum of explained_variance_ratio * per_component */
+} fpr_divergence;
+
+typedef struct fpr_basis {
+    double *mean;                     /* [k] */
+    double *components;               /* [k][k], row i is component i, by falling variance */
+    double *singular_values;          /* [k] */
+    double *explained_variance_ratio; /* [k], sums to 1, or all zero without variance */
+} fpr_basis;
+
+/* All layers of one kernel shape. k < 2 or k > 128: sparsity only, has_basis is false. */
+typedef struct fpr_group {
+    unsigned kernel_rank;
+    uint64_t kernel_shape[3];
+    unsigned k;
+    uint64_t layers, kernels, sparse, live, binary; /* binary: kernels stored as two levels */
+    bool has_basis;
+    fpr_basis basis;
+    double range[2];
+    unsigned bins;
+    bool has_after; /* false for inspect: after, live_after and the divergences are absent */
+    fpr_distribution before, after, live_before, live_after;
+    fpr_divergence divergence, live_divergence;
+} fpr_group;
+
+typedef enum fpr_scope { FPR_SCOPE_NONE, FPR_SCOPE_LAYER, FPR_SCOPE_FILTER, FPR_SCOPE_KERNEL } fpr_scope;
+
+typedef struct fpr_binary {
+    uint64_t kernels;          /* kernels at two levels after quantization */
+    double share;              /* of the live kernels */
+    fpr_scope scope;           /* NONE: the layer is not binary-like */
+    bool symmetric;            /* a = -b everywhere */
+    double level_low[2], level_high[2]; /* smallest and largest lower level; smallest and largest upper level */
+    double max_relative_error; /* over the kernels (filters, the layer) that were quantized */
+} fpr_binary;
+
+/* What became of one tensor in the output. bytes_after is its size in the file. */
+typedef struct fpr_stored { const char *codec; uint64_t bytes_before, bytes_after; } fpr_stored;
+
+/* NaN in a double field of a report means "not defined here": JSON null. */
+typedef struct fpr_layer {
+    char *name;
+    size_t name_bytes;
+    fpr_dtype dtype;
+    unsigned rank;
+    uint64_t *shape;
+    fpr_layer_shape conv;
+    uint64_t depth;                 /* index among the layers */
+    bool finite;                    /* false: NaN or Inf inside, left out of the distributions */
+    uint64_t sparse;
+    double sparsity, max_abs;
+    double variance_entropy, variance_entropy_normalized;             /* normalized: k = 9 only */
+    double variance_entropy_clean, variance_entropy_clean_normalized; /* over live kernels */
+    double orthogonality;
+    double *explained_variance_ratio; /* [k], NULL where there is none */
+    uint64_t pruned_kernels;        /* kernels that were not zero and are now */
+    uint64_t *dead_filters, *dead_channels; /* indices, ascending, after pruning (inspect: before) */
+    uint64_t dead_filter_count, dead_channel_count;
+    fpr_binary binary;
+    fpr_stored stored;
+    double error_max_abs, error_relative_l2; /* of the restored weights against the input */
+    /* Figure 2: the first filters' kernels, [picture_filters][picture_channels][k], before and after; NULL unless
+     * the layer is binary-like. */
+    unsigned picture_filters, picture_channels;
+    float *picture_before, *picture_after;
+    char **warnings;
+    size_t warning_count;
+} fpr_layer;
+
+typedef struct fpr_other {      /* a tensor that is no layer */
+    char *name;
+    size_t name_bytes;
+    fpr_dtype dtype;
+    unsigned rank;
+    uint64_t *shape;
+    fpr_stored stored;
+} fpr_other;
+
+typedef struct fpr_phase { const char *name; double seconds; } fpr_phase;
+
+typedef struct fpr_report {
+    char *input_path;
+    uint64_t input_bytes, tensors, parameters, layer_count;
+    uint64_t input_hash;        /* XXH3-64 over all bytes of the file(s), in order; 0 when not computed */
+    bool has_output;            /* false for inspect */
+    char *output_path;
+    uint64_t output_bytes;
+    uint64_t output_hash;
+    bool output_dense;
+    fpr_options options;        /* effective: threads and layout resolved; its pointers are not valid here */
+    char **only, **skip, **drop; /* copies of the patterns */
+    size_t only_count, skip_count, drop_count;
+    fpr_group *groups;          /* most kernels first */
+    size_t group_count;
+    fpr_layer *layers;          /* in file order */
+    fpr_other *others;
+    size_t other_count;
+    char **warnings;
+    size_t warning_count;
+    fpr_phase phases[16];
+    size_t phase_count;
+    unsigned threads;
+    uint64_t peak_rss_bytes;
+} fpr_report;
+
+FPR_API void fpr_report_free(fpr_report *report); /* NULL allowed */
+
+/* Receives rendered bytes; returns 0, or -1 to stop (the renderer then fails with FPR_IO). */
+typedef int (*fpr_write)(void *context, const void *bytes, size_t count);
+
+FPR_API fpr_status fpr_report_json(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+FPR_API fpr_status fpr_report_html(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+
+/* ------------------------------------------------------------------ 6. jobs */
+
+/* The main job: diagnose, prune, quantize, write. output may be NULL with dry_run. report may be NULL; else it
+ * receives a report that the caller frees. On failure nothing is written and *report is NULL. For a sharded input,
+ * output is a directory. */
+FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_options *options, fpr_report **report,
+                             fpr_error *error);
+
+/* Diagnostics only: the report's "after" parts are absent. */
+FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fpr_report **report, fpr_error *error);
+
+typedef struct fpr_compared {
+    char *path;
+    uint64_t layers, kernels, live, binary_layers;
+    double mean_shift;        /* mean weighted divergence to the other models */
+    fpr_distribution distribution; /* over all kernels of the group, in the common basis and range */
+} fpr_compared;
+
+typedef struct fpr_comparison {
+    unsigned kernel_rank;
+    uint64_t kernel_shape[3];
+    unsigned k, bins;
+    char *basis_source;       /* "joint", "robustness" or the path of the basis file */
+    fpr_basis basis;
+    double range[2];
+    fpr_compared *models;
+    size_t model_count;
+    double *divergence;       /* [models][models] weighted symmetric KL */
+    double *per_component;    /* [models][models][k] */
+    char **left_out;          /* paths of models without the group */
+    size_t left_out_count;
+    char **warnings;
+    size_t warning_count;
+} fpr_comparison;
+
+/* kernel is "3x3", or NULL for the group with most kernels among those common to all (else to most) models.
+ * basis is NULL (joint), "robustness", or the path of a JSON file {"mean": [k], "components": [k][k],
+ * "explained_variance_ratio": [k]}. */
+FPR_API fpr_status fpr_compare(const char *const *paths, size_t count, const char *kernel, const char *basis,
+                               const fpr_options *options, fpr_comparison **comparison, fpr_error *error);
+FPR_API void fpr_comparison_free(fpr_comparison *comparison);
+FPR_API fpr_status fpr_comparison_json(const fpr_comparison *comparison, fpr_write write, void *context,
+                                       fpr_error *error);
+FPR_API fpr_status fpr_comparison_html(const fpr_comparison *comparison, fpr_write write, void *context,
+                                       fpr_error *error);
+
+/* Restores a dense checkpoint. Byte for byte the input of the main job when that ran losslessly. Of the options:
+ * force, threads, progress, cancel. */
+FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error);
+
+typedef struct fpr_verified {
+    char *name;
+    size_t name_bytes;
+    bool ok;             /* decodes, checksum holds, and (against an original) within what the file states */
+    bool exact;          /* same bits as the original; without one: stored losslessly */
+    double max_abs, relative_l2; /* against the original; NaN without one */
+    char *problem;       /* NULL when ok */
+} fpr_verified;
+
+typedef struct fpr_verification {
+    bool ok;
+    fpr_verified *tensors;
+    size_t tensor_count;
+} fpr_verification;
+
+/* Decodes every tensor and checks every checksum; against original (may be NULL) compares each tensor: lossless ones
+ * must be equal bit for bit, pruned and quantized ones may differ only as their codec states. Returns FPR_DIFFERS
+ * (with *verification filled) when something is wrong. */
+FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fpr_options *options,
+                              fpr_verification **verification, fpr_error *error);
+FPR_API void fpr_verification_free(fpr_verification *verification);
+FPR_API fpr_status fpr_verification_json(const fpr_verification *verification, fpr_write write, void *context,
+                                         fpr_error *error);
+/* Names, dtypes, shapes, codecs, sizes and metadata as JSON, schema "filterprune-info-1". */
+FPR_API fpr_status fpr_info_json(const fpr_model *model, fpr_layout layout, fpr_write write, void *context,
+                                 fpr_error *error);
+
+/* ------------------------------------------------------------------ 8. mergeable moments */
+
+/* Mean and centered second moments of a set of vectors of k doubles. Updated by Chan, Golub and LeVeque's pairwise
+ * rule (1983): merging (n1, m1, S1) and (n2, m2, S2) gives
+ *     n = n1 + n2,  d = m2 - m1,  mean = m1 + d n2/n,  S = S1 + S2 + d d' n1 n2/n,
+ * which never subtracts large sums of squares. Merging is not associative in the last bit: merge in a fixed order
+ * for reproducible results. */
+typedef struct fpr_moments {
+    unsigned k;
+    uint64_t count;
+    double *mean;    /* [k] */
+    double *scatter; /* [k][k], symmetric: sum of (x - mean)(x - mean)' */
+} fpr_moments;
+
+FPR_API fpr_status fpr_moments_init(fpr_moments *moments, unsigned k); /* FPR_NO_MEMORY, FPR_USAGE when k is 0 or > 128 */
+FPR_API void fpr_moments_free(fpr_moments *moments);
+/* Adds count vectors, rows of k doubles, all finite. */
+FPR_API void fpr_moments_add(fpr_moments *moments, const double *rows, size_t count);
+FPR_API void fpr_moments_merge(fpr_moments *into, const fpr_moments *from);
+/* Principal components of the set: fills arrays of a basis made for k (mean [k], components [k][k], singular_values
+ * [k], explained_variance_ratio [k]). Sign: the entry of largest magnitude of each component is positive. */
+FPR_API fpr_status fpr_moments_finish(const fpr_moments *moments, fpr_basis *basis, fpr_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

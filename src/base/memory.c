@@ -1,0 +1,76 @@
+/* The only place that calls malloc: sizes are checked, and tests can make any allocation fail. */
+#include "base/base.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+static atomic_long fail_in = -1; /* allocations until one fails; negative: never */
+static atomic_long alive;
+
+void base_fail_allocation(long n) { atomic_store(&fail_in, n); }
+
+long base_allocations_alive(void) { return atomic_load(&alive); }
+
+bool base_multiply(uint64_t a, uint64_t b, uint64_t *product) { return !__builtin_mul_overflow(a, b, product); }
+
+bool base_add(uint64_t a, uint64_t b, uint64_t *sum) { return !__builtin_add_overflow(a, b, sum); }
+
+/* Bytes to ask for, at least 1 so that NULL always means failure. */
+static bool wanted(uint64_t count, uint64_t size, size_t *bytes)
+{
+    uint64_t product;
+    if (!base_multiply(count, size, &product) || product > SIZE_MAX / 2) return false;
+    long left = atomic_load_explicit(&fail_in, memory_order_relaxed);
+    if (left >= 0 && atomic_fetch_sub(&fail_in, 1) == 0) return false;
+    *bytes = product ? (size_t)product : 1;
+    return true;
+}
+
+static void *counted(void *block)
+{
+    if (block) atomic_fetch_add_explicit(&alive, 1, memory_order_relaxed);
+    return block;
+}
+
+void *base_alloc(uint64_t count, uint64_t size)
+{
+    size_t bytes;
+    return wanted(count, size, &bytes) ? counted(malloc(bytes)) : NULL;
+}
+
+void *base_calloc(uint64_t count, uint64_t size)
+{
+    size_t bytes;
+    return wanted(count, size, &bytes) ? counted(calloc(1, bytes)) : NULL;
+}
+
+void *base_grow(void *block, uint64_t count, uint64_t size)
+{
+    size_t bytes;
+    if (!wanted(count, size, &bytes)) return NULL;
+    if (!block) return counted(malloc(bytes));
+    return realloc(block, bytes);
+}
+
+void *base_alloc_aligned(uint64_t count, uint64_t size)
+{
+    size_t bytes;
+    if (!wanted(count, size, &bytes)) return NULL;
+    return counted(aligned_alloc(64, (bytes + 63) / 64 * 64));
+}
+
+char *base_copy_text(const char *text, size_t bytes)
+{
+    char *copy = base_alloc((uint64_t)bytes + 1, 1);
+    if (copy) {
+        memcpy(copy, text, bytes);
+        copy[bytes] = 0;
+    }
+    return copy;
+}
+
+void base_free(void *block)
+{
+    if (block) atomic_fetch_sub_explicit(&alive, 1, memory_order_relaxed);
+    free(block);
+}

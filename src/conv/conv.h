@@ -1,0 +1,106 @@
+/* From a tensor to its kernels, and from kernels to the numbers of the papers.
+ *
+ * layers.c   which tensors are convolution layers, and how they are laid out
+ * gather.c   weights of any float dtype and layout -> tiles of kernels as doubles
+ * measure.c  per layer: sparsity, entropy, orthogonality, moments (first sweep)
+ * count.c    per kernel group: range (second sweep), histograms and KDE (third sweep)
+ *
+ * Sees no files. Called by job/. All sweeps take a batch of blocks, so that one huge tensor and ten thousand small ones
+ * spread over the threads alike, and give the same bits for any number of threads. */
+#ifndef FPR_CONV_H
+#define FPR_CONV_H
+
+#include "base/base.h"
+
+/* ---- layers.c */
+
+#define CONV_K_MIN 2   /* a kernel of one weight has no spatial distribution */
+#define CONV_K_MAX 128 /* larger kernels (patch embeddings) get sparsity only */
+
+/* Whether a tensor is a convolution layer when stored as `layout` (OIHW or HWIO); fills *shape. By rank and shape,
+ * never by name: SPEC of detection in the comment of the definition. */
+bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out);
+/* A scale of how well a layout explains one tensor: > 0 speaks for HWIO, < 0 for OIHW, 0 is neutral. The sum over a
+ * file decides; job/model.c resolves a tie to OIHW. */
+int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape);
+/* Whether kernels of this shape have a basis (CONV_K_MIN <= k <= CONV_K_MAX). */
+static inline bool conv_has_basis(const fpr_layer_shape *s) { return s->k >= CONV_K_MIN && s->k <= CONV_K_MAX; }
+
+/* ---- gather.c */
+
+/* Kernels first .. first + count - 1 (kernel index = filter * channels + channel, any layout) as rows of k doubles. */
+void conv_kernels(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, uint64_t first, size_t count,
+                  double *rows);
+
+/* ---- the settings that the sweeps share */
+
+typedef struct conv_settings {
+    double eps;
+    unsigned bins;
+    fpr_bandwidth bandwidth;
+    double bandwidth_value;
+    bool half;
+    unsigned threads;
+} conv_settings;
+
+/* What happens to a kernel in the output; written by shrink/, read by the third sweep. */
+enum { CONV_FATE_KEPT = 0, CONV_FATE_ZERO = 1, CONV_FATE_CHANGED = 2 };
+
+typedef struct conv_block {
+    const fpr_layer_shape *shape;
+    fpr_dtype dtype;
+    const void *weights;   /* the whole tensor, little-endian as in the file, any alignment >= 8 */
+    const uint8_t *fate;   /* [kernels], or NULL: all kept (third sweep only) */
+    double max_abs;        /* of the layer before (sweep two and three; measured in sweep one) */
+} conv_block;
+
+/* ---- measure.c: first sweep */
+
+typedef struct conv_measure {
+    bool finite;           /* false: NaN or Inf inside; nothing else but max_abs of the finite weights is defined */
+    double max_abs;
+    uint64_t sparse;
+    double variance_entropy, variance_entropy_clean, orthogonality; /* NaN where not defined */
+    double *explained_variance_ratio; /* [k] given by the caller, or NULL; of the layer's own centered SVD */
+    uint64_t dead_filters, dead_channels; /* counts, by sparse kernels */
+    fpr_moments all, live; /* of the scaled kernels; made by conv_measure_blocks when the shape has a basis (k = 0
+                              otherwise), freed by the caller with fpr_moments_free */
+} conv_measure;
+
+/* One result per block. Only FPR_NO_MEMORY can happen. */
+fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
+                               conv_measure *results, fpr_error *error);
+/* T(n) of the library torchconvquality: the variance entropy of n random 3x3 kernels. */
+double conv_random_entropy(double n);
+
+/* ---- count.c: second and third sweep, for the blocks of one kernel group */
+
+/* Widens range[0..1] (start with +inf, -inf) by the coefficients of all finite kernels of the blocks. */
+fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
+                             const fpr_basis *basis, double range[2], fpr_error *error);
+
+typedef struct conv_counter conv_counter;
+
+/* Bytes of memory are bounded by about k * 0.6 MB per kind of kernel that occurs. basis and settings are copied. */
+fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], const conv_settings *settings,
+                            conv_counter **counter, fpr_error *error);
+void conv_counter_free(conv_counter *counter);
+/* Counts the kernels of the blocks as they are before the job, and by their fate as they are after it: KEPT counts in
+ * both, ZERO counts as a zero kernel after, CHANGED counts only before; its new value is counted by
+ * conv_counter_add_changed once the weights have been changed. Live: by the layer's max_abs and eps. */
+fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
+/* The kernels of fate CHANGED, as they are now in weights; live by max_abs of the layer as it is now. */
+fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
+/* KDE of components whose bandwidth is too small for the fine histogram need the coefficients themselves, in a fourth,
+ * rarely needed sweep: the implementation may instead bound the error by finer local bins; see count.c. */
+typedef enum conv_which { CONV_BEFORE, CONV_AFTER, CONV_LIVE_BEFORE, CONV_LIVE_AFTER } conv_which;
+/* Fills out->kernels, out->counts ([k][bins], allocated here) and out->kde ([k], allocated here unless with_kde is
+ * false). Coefficients outside the range are not counted (numpy's rule), but belong to the KDE. */
+fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool with_kde, fpr_distribution *out,
+                               fpr_error *error);
+
+/* Symmetric KL of two distributions over the same range, SPEC of the formula in num.h; out->per_component allocated. */
+fpr_status conv_divergence(const fpr_distribution *p, const fpr_distribution *q, unsigned k, unsigned bins,
+                           const double range[2], const double *ratio, fpr_divergence *out, fpr_error *error);
+
+#endif

@@ -1,0 +1,102 @@
+/* Bytes in, bytes out, and the rules of safetensors.
+ *
+ * Refuses to know statistics, packing, or what a convolution is. Called by job/ (and by tests). */
+#ifndef FPR_FILE_H
+#define FPR_FILE_H
+
+#include "base/base.h"
+
+/* ---- source.c: a regular file, read-only, by positioned reads (a mapping would turn truncation into SIGBUS) */
+
+typedef struct file_source file_source;
+
+/* Follows symbolic links; refuses whatever is not a regular file (FPR_IO), without blocking on a fifo. */
+fpr_status file_source_open(const char *path, file_source **source, fpr_error *error);
+void file_source_close(file_source *source); /* NULL allowed */
+uint64_t file_source_size(const file_source *source);
+const char *file_source_path(const file_source *source);
+/* All count bytes or an error: FPR_CHANGED when the file has become shorter. Threads may read at the same time. */
+fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error);
+/* FPR_CHANGED when size or modification time are no longer those of the opening. */
+fpr_status file_source_check(const file_source *source, fpr_error *error);
+/* Whether path names the same file as the source (device and inode), also by link. false when path does not exist. */
+bool file_source_is(const file_source *source, const char *path);
+
+/* ---- safetensors_read.c: the header, strictly by the format
+ * u64 length N (LE, at most 100,000,000), N bytes of JSON that begin with '{', then the data, to the end of the file. */
+
+#define FILE_HEADER_MAX 100000000u
+
+typedef struct file_tensor {
+    const char *name; /* decoded UTF-8, NUL-terminated, may hold NUL bytes */
+    size_t name_bytes;
+    fpr_dtype dtype;
+    unsigned rank;
+    const uint64_t *shape; /* [rank] */
+    uint64_t elements;
+    uint64_t begin, end; /* offsets in the data section */
+} file_tensor;
+
+typedef struct file_metadata {
+    const char *key, *value; /* decoded, NUL-terminated */
+    size_t key_bytes, value_bytes;
+} file_metadata;
+
+typedef struct file_header {
+    file_tensor *tensors;   /* in the order of their data: by begin, then end, then place in the header */
+    uint32_t *header_order; /* [tensor_count] header_order[i]: the tensor that the i-th entry of the header names */
+    size_t tensor_count;
+    file_metadata *metadata; /* in file order */
+    size_t metadata_count;
+    bool has_metadata;      /* __metadata__ was there (perhaps empty) */
+    uint64_t header_bytes;  /* N */
+    uint64_t data_begin;    /* 8 + N */
+    uint64_t data_bytes;
+    void *memory;           /* owns all of the above */
+} file_header;
+
+/* Validates everything once, so that later code needs no check of its own: JSON strictly (RFC 8259, depth bounded,
+ * trailing white space only), no duplicate keys after unescaping, integers as integers, sizes without overflow, known
+ * dtypes, sub-byte tensors that fill whole bytes, offsets without hole or overlap, exact end of file. Memory is bounded
+ * by a small multiple of n, time is linear. Errors carry the byte offset and the tensor's name. */
+fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error);
+/* The same from a file; *text (may be NULL) receives the raw header, n bytes, owned by the caller (base_free). */
+fpr_status file_header_read(const file_source *source, file_header *header, char **text, fpr_error *error);
+void file_header_free(file_header *header);
+
+/* ---- safetensors_write.c: growing text, JSON strings, headers */
+
+typedef struct file_text { char *bytes; size_t count, capacity; bool failed; } file_text; /* zero-initialise; sticky failure */
+void file_text_add(file_text *text, const void *bytes, size_t count);
+void file_text_string(file_text *text, const char *bytes, size_t count); /* quoted and escaped JSON string, UTF-8 kept */
+void file_text_format(file_text *text, const char *format, ...) BASE_PRINTF(2, 3);
+void file_text_free(file_text *text);
+
+/* Appends  "NAME":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}  as the reference writes it. */
+void file_text_tensor(file_text *text, const char *name, size_t name_bytes, fpr_dtype dtype, unsigned rank,
+                      const uint64_t *shape, uint64_t begin, uint64_t end);
+/* The header that the reference implementation would write for these tensors and this metadata, padded with spaces to
+ * a multiple of 8: entries in header_order. Without the length prefix. */
+fpr_status file_header_write(const file_header *header, file_text *text, fpr_error *error);
+
+/* ---- outfile.c: atomic output. Nothing is visible under the final name before file_out_commit. */
+
+typedef struct file_out file_out;
+
+/* The final name may be a symbolic link: what it points to is replaced, the link stays. Permissions: 0666 & ~umask, or
+ * those of the file that is replaced. An existing file is refused (FPR_EXISTS) unless force. The temporary is an
+ * O_TMPFILE where the file system has it, else a name nobody can guess, made with O_EXCL. */
+fpr_status file_out_create(const char *path, bool force, file_out **out, fpr_error *error);
+fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_error *error); /* appends, buffered */
+fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error); /* overwrites what was appended */
+uint64_t file_out_size(const file_out *out);
+fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
+void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
+
+/* ---- hash: XXH3-64, streamed */
+typedef struct file_hash file_hash;
+file_hash *file_hash_new(void); /* NULL: out of memory */
+void file_hash_add(file_hash *hash, const void *bytes, uint64_t count);
+uint64_t file_hash_end(file_hash *hash); /* frees */
+
+#endif

@@ -1,0 +1,71 @@
+/* The packed blob: what a packed tensor is in the file. FORMAT.md beside this header is its specification, byte by byte.
+ *
+ * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ only (and zstd, xxHash).
+ *
+ * encode.c    chooses a codec by a cheap estimate, cuts the work into chunks, frames the sections
+ * decode.c    checks everything a hostile blob could lie about, then restores
+ * planes.c palette.c kernels.c   the codecs
+ * entropy.c   zstd frames and this project's own entropy coder
+ * header.c    the original header of the checkpoint, so that unpack can restore it byte for byte */
+#ifndef FPR_PACK_H
+#define FPR_PACK_H
+
+#include "base/base.h"
+
+#define PACK_FORMAT 1u /* format version written */
+#define PACK_READER 1u /* oldest reader that decodes what is written */
+
+typedef struct pack_input {
+    fpr_dtype dtype;
+    unsigned rank;
+    const uint64_t *shape;
+    const fpr_layer_shape *layer; /* as a convolution layer; a rank 2 float tensor comes as rows = filters, channels 1,
+                                     k = columns, layout OIHW; NULL when it is neither */
+    const uint8_t *bytes;         /* dense, little-endian; 64-byte aligned */
+    uint64_t size;
+    int level;                    /* 1 .. 19 */
+    bool lossless;                /* whether these are the input's own bits: recorded in the blob */
+    uint64_t must_beat;           /* no blob of this many bytes or more is worth it: *blob is then NULL */
+} pack_input;
+
+typedef struct pack_blob pack_blob;
+
+/* *blob is NULL (with FPR_OK) when the tensor is best stored raw. Spreads chunks over threads; the bytes do not depend
+ * on how many. Memory: the blob itself plus a few MiB per thread. */
+fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error);
+uint64_t pack_blob_size(const pack_blob *blob); /* a multiple of 8 */
+const char *pack_blob_codec(const pack_blob *blob);
+fpr_status pack_blob_write(const pack_blob *blob, fpr_write write, void *context, fpr_error *error);
+void pack_blob_free(pack_blob *blob);
+
+typedef struct pack_info {
+    const char *codec; /* static text */
+    fpr_dtype dtype;
+    unsigned rank;
+    uint64_t shape[64]; /* a tensor of higher rank is never packed */
+    uint64_t bytes;     /* dense */
+    uint64_t hash;      /* XXH3-64 of the dense bytes */
+    bool lossless;
+} pack_info;
+
+#define PACK_HEAD_MAX 1024 /* the first bytes of a blob that pack_peek needs at most */
+
+/* Whether bytes begin like a blob. A dense U8 tensor may do so by chance: only the checkpoint's own index (the key
+ * `filterprune` of __metadata__) or, where that was lost, a header that agrees with the tensor in every field says so. */
+bool pack_is_blob(const uint8_t *head, size_t n);
+/* Reads the head of a blob of stored_bytes: FPR_BAD_PACKED or FPR_TOO_NEW. */
+fpr_status pack_peek(const uint8_t *head, size_t n, uint64_t stored_bytes, pack_info *info, fpr_error *error);
+/* Restores into dst (info.bytes of them, 64-byte aligned), and checks hash, frames, padding: any wrong byte is
+ * FPR_BAD_PACKED. The blob is hostile until then: nothing is allocated or written beyond what stored_bytes justify. */
+fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned threads, void *dst, uint64_t dst_bytes,
+                       fpr_error *error);
+
+/* The original header as text for the JSON index: "canonical" when `like` (what a reader can rebuild from names, dtypes,
+ * shapes and metadata) is the header itself; else a zstd frame of it with `like` as prefix, in base64. Owned by the
+ * caller (base_free). */
+fpr_status pack_header_encode(const char *header, size_t header_bytes, const char *like, size_t like_bytes, char **text,
+                              fpr_error *error);
+fpr_status pack_header_decode(const char *text, const char *like, size_t like_bytes, char **header,
+                              size_t *header_bytes, fpr_error *error);
+
+#endif

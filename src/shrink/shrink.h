@@ -1,0 +1,74 @@
+/* Decides which kernels go and which become two-level, and changes the weights. Stores nothing: that is pack/'s.
+ *
+ * plan.c      scores, thresholds, masks: a pure function of weights and options
+ * quantize.c  the best two levels of a set of weights
+ * apply.c     carries a plan out in place and measures what it cost
+ * glob.c      --only, --skip, --drop
+ * Called by job/; sees conv/ and base/ only. */
+#ifndef FPR_SHRINK_H
+#define FPR_SHRINK_H
+
+#include "conv/conv.h"
+
+typedef struct shrink_plan {
+    uint8_t *fate;          /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
+    uint64_t zeroed;        /* kernels of fate ZERO */
+    bool changes;           /* some fate is not KEPT */
+    fpr_binary binary;      /* scope NONE: no quantization; max_relative_error over what is quantized */
+    /* levels in the tensor's own dtype, as doubles that convert back exactly; pairs (low, high) per layer, filter or
+     * kernel by binary.scope; NaN pairs for units that stay as they are */
+    double *levels;
+} shrink_plan;
+
+/* Score of every unit of one layer by structure and criterion (kernel: [kernels], filter: [filters], channel:
+ * [channels]); peak is max|w| / max|w| of the layer, l1 and l2 are norms over the unit. Sums in double, index order. */
+void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, fpr_structure structure,
+                   fpr_criterion criterion, double *scores);
+uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure);
+
+/* --global: collects the scores of all layers (each divided by its layer's mean score), then tells each layer how many
+ * of its lowest units go. Ties: the lower layer, then the lower index goes first. Layers that may not be pruned are not
+ * added. */
+typedef struct shrink_ranking shrink_ranking;
+fpr_status shrink_ranking_new(shrink_ranking **ranking, fpr_error *error);
+fpr_status shrink_ranking_add(shrink_ranking *ranking, size_t layer, const double *scores, uint64_t count,
+                              fpr_error *error);
+/* counts[layer]: units to prune when the lowest floor(amount * total + 0.5) of all go (torch's rounding). */
+fpr_status shrink_ranking_end(shrink_ranking *ranking, double amount, uint64_t *counts, size_t layers, fpr_error *error);
+void shrink_ranking_free(shrink_ranking *ranking);
+
+#define SHRINK_BY_OPTIONS UINT64_MAX
+
+/* Plans one finite layer: which units go, then (if options->binary) whether the rest is binary-like.
+ * max_abs: of the layer. prune_this: the layer is chosen by --only/--skip/--pointwise. units: how many of the lowest
+ * units go (from a ranking), or SHRINK_BY_OPTIONS. */
+fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+                             const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
+                             shrink_plan *plan, fpr_error *error);
+void shrink_plan_free(shrink_plan *plan);
+
+typedef struct shrink_outcome {
+    uint64_t *dead_filters, *dead_channels; /* indices, ascending, every kernel of it sparse now (or zero); base_free */
+    uint64_t dead_filter_count, dead_channel_count;
+    double error_max_abs, error_relative_l2;
+} shrink_outcome;
+
+/* Changes weights in place as planned. Kernels of fate ZERO become +0 in every bit; others keep every bit or take their
+ * levels. */
+fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, double max_abs, double eps,
+                        const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error);
+
+/* The two levels a < b (a == b when all are equal) that minimise sum (w - q)^2 over n values: optimal one-dimensional
+ * two-means, exact by sorting for any n. Returns the squared error; *split is the count of values at the lower level.
+ * values is sorted in place. */
+double shrink_two_levels(double *values, size_t n, double *low, double *high, size_t *split);
+
+/* Shell pattern over a tensor name: * ? [a-z] [!a], backslash escapes; * matches any character, dots too. */
+bool shrink_glob(const char *pattern, const char *name);
+bool shrink_selected(const fpr_globs *only, const fpr_globs *skip, const char *name);
+
+/* --cast: converts count elements between float dtypes, round to nearest even, NaN stays NaN, overflow becomes Inf.
+ * Returns whether all values survived exactly. */
+bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint64_t count);
+
+#endif
