@@ -1,0 +1,92 @@
+/* Frees what the jobs hand out. Every pointer inside may be NULL, so that a job that failed half-way can use these. */
+#include "report/report.h"
+
+static void free_strings(char **strings, size_t count)
+{
+    for (size_t i = 0; strings && i < count; i++) base_free(strings[i]);
+    base_free(strings);
+}
+
+static void free_basis(fpr_basis *basis)
+{
+    base_free(basis->mean);
+    base_free(basis->components);
+    base_free(basis->singular_values);
+    base_free(basis->explained_variance_ratio);
+}
+
+static void free_distribution(fpr_distribution *distribution)
+{
+    base_free(distribution->counts);
+    base_free(distribution->kde);
+}
+
+static void free_layer(fpr_layer *layer)
+{
+    base_free(layer->name);
+    base_free(layer->shape);
+    base_free(layer->explained_variance_ratio);
+    base_free(layer->dead_filters);
+    base_free(layer->dead_channels);
+    base_free(layer->picture_before);
+    base_free(layer->picture_after);
+    free_strings(layer->warnings, layer->warning_count);
+}
+
+void fpr_report_free(fpr_report *report)
+{
+    if (!report) return;
+    base_free(report->input_path);
+    base_free(report->output_path);
+    free_strings(report->only, report->only_count);
+    free_strings(report->skip, report->skip_count);
+    free_strings(report->drop, report->drop_count);
+    for (size_t i = 0; report->groups && i < report->group_count; i++) {
+        fpr_group *group = &report->groups[i];
+        free_basis(&group->basis);
+        free_distribution(&group->before);
+        free_distribution(&group->after);
+        free_distribution(&group->live_before);
+        free_distribution(&group->live_after);
+        base_free(group->divergence.per_component);
+        base_free(group->live_divergence.per_component);
+    }
+    base_free(report->groups);
+    for (uint64_t i = 0; report->layers && i < report->layer_count; i++) free_layer(&report->layers[i]);
+    base_free(report->layers);
+    for (size_t i = 0; report->others && i < report->other_count; i++) {
+        base_free(report->others[i].name);
+        base_free(report->others[i].shape);
+    }
+    base_free(report->others);
+    free_strings(report->warnings, report->warning_count);
+    base_free(report);
+}
+
+void fpr_comparison_free(fpr_comparison *comparison)
+{
+    if (!comparison) return;
+    base_free(comparison->basis_source);
+    free_basis(&comparison->basis);
+    for (size_t i = 0; comparison->models && i < comparison->model_count; i++) {
+        base_free(comparison->models[i].path);
+        free_distribution(&comparison->models[i].distribution);
+    }
+    base_free(comparison->models);
+    base_free(comparison->divergence);
+    base_free(comparison->per_component);
+    free_strings(comparison->left_out, comparison->left_out_count);
+    free_strings(comparison->warnings, comparison->warning_count);
+    base_free(comparison);
+}
+
+void fpr_verification_free(fpr_verification *verification)
+{
+    if (!verification) return;
+    for (size_t i = 0; verification->tensors && i < verification->tensor_count; i++) {
+        base_free(verification->tensors[i].name);
+        base_free(verification->tensors[i].problem);
+    }
+    base_free(verification->tensors);
+    base_free(verification);
+}

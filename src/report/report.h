@@ -1,0 +1,74 @@
+/* From plain structs to documents: JSON for programs, HTML for people.
+ *
+ * Renders what the public header's report structs hold, through the caller's write function, in pieces of at most
+ * REPORT_BUFFER bytes. Refuses to measure: no tensor is read here and no statistic made. Every name and path is
+ * untrusted and leaves escaped; no number depends on the locale. job/ may use the writers of this header too. */
+#ifndef FPR_REPORT_H
+#define FPR_REPORT_H
+
+#include "base/base.h"
+
+/* ---- out.c: buffered output. A failure is sticky: writers return nothing, report_close tells. */
+
+#define REPORT_BUFFER 65536u
+
+typedef struct report_out {
+    fpr_write write;
+    void *context;
+    char *bytes; /* [REPORT_BUFFER] */
+    size_t used;
+    bool stopped; /* write returned -1, or there was no memory: everything further is dropped */
+    bool comma;   /* JSON: a value stands before, so that a comma comes before the next one */
+    bool line;    /* JSON: the next value or closing bracket begins a line */
+} report_out;
+
+fpr_status report_open(report_out *out, fpr_write write, void *context, fpr_error *error);
+fpr_status report_close(report_out *out, fpr_error *error); /* flushes and frees; FPR_IO when write stopped */
+void report_bytes(report_out *out, const char *bytes, size_t count);
+void report_text(report_out *out, const char *text);
+/* Room for count <= REPORT_BUFFER bytes at out->bytes + out->used; the caller adds to out->used. NULL when stopped. */
+char *report_reserve(report_out *out, size_t count);
+
+/* ---- number.c: numbers as text. dst has REPORT_NUMBER bytes; returns the length, without the NUL that follows. */
+
+#define REPORT_NUMBER 48
+
+/* The shortest of 15, 16 and 17 significant digits that reads back as the same double. v is finite. */
+size_t report_format_double(char *dst, double v);
+size_t report_format_integer(char *dst, uint64_t v);
+/* v with that many decimals (0..9), trailing zeros kept; for |v| < 1e9, else like report_format_double. */
+size_t report_format_fixed(char *dst, double v, unsigned decimals);
+/* floor(log10 |v|) for finite v != 0. */
+int report_decade(double v);
+double report_power_of_ten(int exponent);
+
+/* ---- json.c: one JSON value after the other; commas come by themselves. */
+
+void report_begin(report_out *out, char bracket); /* '{' or '[' */
+void report_end(report_out *out, char bracket);   /* '}' or ']' */
+void report_line(report_out *out);                /* what follows begins a new line */
+void report_key(report_out *out, const char *key);
+void report_string(report_out *out, const char *bytes, size_t count); /* not UTF-8: U+FFFD in place of each bad byte */
+void report_string0(report_out *out, const char *text);               /* NULL: null */
+void report_integer(report_out *out, uint64_t v);
+void report_number(report_out *out, double v); /* NaN and infinities: null */
+void report_bool(report_out *out, bool v);
+void report_null(report_out *out);
+void report_hash(report_out *out, uint64_t hash); /* 16 hexadecimal digits; null for 0 */
+void report_numbers(report_out *out, const double *v, size_t count); /* an array; NULL: null */
+void report_integers(report_out *out, const uint64_t *v, size_t count); /* an array; v may be NULL when count is 0 */
+/* Densities as multiples of 10^(d - 6), d the decade of the peak: seven digits of the peak, none wasted in the tails. */
+void report_densities(report_out *out, const double *v, size_t count);
+void report_strings(report_out *out, char *const *v, size_t count);
+
+/* The parts that documents share (document.c). */
+void report_tool(report_out *out); /* "tool": {...} */
+void report_kernel_shape(report_out *out, unsigned rank, const uint64_t *shape);
+void report_basis(report_out *out, const fpr_basis *basis, unsigned k);
+void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsigned bins);
+
+/* Length of the UTF-8 sequence at text and its code point; 0 when it is none (RFC 3629: no overlong forms, no
+ * surrogates). */
+unsigned report_utf8(const char *text, size_t count, uint32_t *code);
+
+#endif
