@@ -6,6 +6,11 @@
 
 #include "base/base.h"
 
+/* ---- dtype.c: names and sizes are in the public header */
+
+/* The dtype of that name, exactly as the reference spells it; false when there is none. */
+bool file_dtype_find(const char *name, size_t bytes, fpr_dtype *dtype);
+
 /* ---- source.c: a regular file, read-only, by positioned reads (a mapping would turn truncation into SIGBUS) */
 
 typedef struct file_source file_source;

@@ -1,0 +1,470 @@
+/* The reader for the JSON of a safetensors header. */
+#include "file/json.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+/* ---- errors and memory */
+
+struct file_json_chunk {
+    file_json_chunk *previous;
+    uint64_t padding; /* contents begin 16-byte aligned */
+};
+
+static bool fail(file_json *j, uint64_t at, const char *found, const char *format, va_list list) BASE_PRINTF(4, 0);
+static bool fail(file_json *j, uint64_t at, const char *found, const char *format, va_list list)
+{
+    char text[sizeof j->error->message];
+    vsnprintf(text, sizeof text, format, list);
+    j->status = base_fail(j->error, FPR_BAD_HEADER, "%s%s", text, found);
+    base_error_at(j->error, 8 + at);
+    if (j->tensor) base_error_in_tensor(j->error, j->tensor);
+    return false;
+}
+
+bool file_json_bad(file_json *j, uint64_t at, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    fail(j, at, "", format, list);
+    va_end(list);
+    return false;
+}
+
+bool file_json_unexpected(file_json *j, const char *format, ...)
+{
+    char found[40];
+    int c = file_json_peek(j);
+    if (c < 0)
+        snprintf(found, sizeof found, ", found the end of the header");
+    else
+        snprintf(found, sizeof found, c > 0x20 && c < 0x7f ? ", found '%c'" : ", found byte 0x%02x", c);
+    va_list list;
+    va_start(list, format);
+    fail(j, j->at, found, format, list);
+    va_end(list);
+    return false;
+}
+
+bool file_json_no_memory(file_json *j, uint64_t bytes)
+{
+    j->status = base_no_memory(j->error, bytes);
+    return false;
+}
+
+void *file_json_keep(file_json *j, uint64_t count, uint64_t size)
+{
+    uint64_t bytes;
+    if (!base_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) {
+        file_json_no_memory(j, UINT64_MAX);
+        return NULL;
+    }
+    bytes = (bytes + 7) & ~UINT64_C(7);
+    if (bytes > j->room_bytes) {
+        /* Text of n bytes decodes to about n bytes of strings and shapes; large headers get it in pieces. */
+        uint64_t wanted = j->n < 4096 ? 4096 : j->n > 1 << 20 ? 1 << 20 : j->n;
+        if (bytes > wanted) wanted = bytes;
+        file_json_chunk *c = base_alloc(wanted + sizeof *c, 1);
+        if (!c) {
+            file_json_no_memory(j, wanted);
+            return NULL;
+        }
+        c->previous = j->chunks;
+        j->chunks = c;
+        j->room = (char *)(c + 1);
+        j->room_bytes = (size_t)wanted;
+    }
+    void *p = j->room;
+    j->room += bytes;
+    j->room_bytes -= (size_t)bytes;
+    return p;
+}
+
+void file_json_release(file_json *j, file_json_mark mark)
+{
+    if (j->chunks != mark.chunk || !mark.chunk) return; /* a chunk begun meanwhile is left as it is */
+    j->room_bytes += (size_t)(j->room - mark.room);
+    j->room = mark.room;
+}
+
+void file_json_free_chunks(file_json_chunk *c)
+{
+    while (c) {
+        file_json_chunk *previous = c->previous;
+        base_free(c);
+        c = previous;
+    }
+}
+
+bool file_json_grow(file_json *j, void *list, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity) return true;
+    size_t wanted = *capacity + *capacity / 2 + 16;
+    void *block; /* copied in and out: a void ** may not point to another type of pointer */
+    memcpy(&block, list, sizeof block);
+    block = base_grow(block, wanted, size);
+    if (!block) return file_json_no_memory(j, (uint64_t)wanted * size);
+    memcpy(list, &block, sizeof block);
+    *capacity = wanted;
+    return true;
+}
+
+/* ---- white space, strings */
+
+int file_json_skip_space(file_json *j)
+{
+    while (j->at < j->n) {
+        char c = j->text[j->at];
+        if (c != ' ' && c != '\n' && c != '\t' && c != '\r') break;
+        j->at++;
+    }
+    return file_json_peek(j);
+}
+
+static bool expect(file_json *j, char wanted, const char *where)
+{
+    if (file_json_skip_space(j) != wanted)
+        return file_json_unexpected(j, "expected '%c' %s", wanted, where);
+    j->at++;
+    return true;
+}
+
+static int hex_digit(unsigned char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The four digits of a \u escape, or -1. */
+static int32_t hex4(const file_json *j, size_t at)
+{
+    if (j->n - at < 4) return -1;
+    int32_t value = 0;
+    for (size_t i = 0; i < 4; i++) {
+        int digit = hex_digit((unsigned char)j->text[at + i]);
+        if (digit < 0) return -1;
+        value = value << 4 | digit;
+    }
+    return value;
+}
+
+static bool is_high_surrogate(int32_t u) { return u >= 0xd800 && u <= 0xdbff; }
+static bool is_low_surrogate(int32_t u) { return u >= 0xdc00 && u <= 0xdfff; }
+
+/* Steps over an escape; j->at is at its backslash. */
+static bool check_escape(file_json *j)
+{
+    size_t start = j->at;
+    j->at += 2;
+    if (start + 1 >= j->n) return file_json_bad(j, start, "the header ends inside a string");
+    char c = j->text[start + 1];
+    if (c != 'u') {
+        if (c && strchr("\"\\/bfnrt", c)) return true;
+        return file_json_bad(j, start, "JSON has no such escape in a string");
+    }
+    int32_t u = hex4(j, j->at);
+    if (u < 0) return file_json_bad(j, start, "\\u wants four hexadecimal digits");
+    j->at += 4;
+    if (is_low_surrogate(u))
+        return file_json_bad(j, start, "a low surrogate \\u%04x without the high one before it", (unsigned)u);
+    if (!is_high_surrogate(u)) return true;
+    bool has_pair = j->n - j->at >= 2 && j->text[j->at] == '\\' && j->text[j->at + 1] == 'u';
+    if (!has_pair || !is_low_surrogate(hex4(j, j->at + 2)))
+        return file_json_bad(j, start, "a high surrogate \\u%04x without the low one after it", (unsigned)u);
+    j->at += 6;
+    return true;
+}
+
+/* Steps over one character of more than one byte (RFC 3629, section 4). */
+static bool check_utf8(file_json *j)
+{
+    const unsigned char *p = (const unsigned char *)j->text + j->at;
+    size_t left = j->n - j->at;
+    unsigned char first = p[0], low = 0x80, high = 0xbf; /* bounds of the second byte */
+    size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    if (first == 0xe0) low = 0xa0;  /* overlong */
+    if (first == 0xed) high = 0x9f; /* surrogates */
+    if (first == 0xf0) low = 0x90;  /* overlong */
+    if (first == 0xf4) high = 0x8f; /* past U+10FFFF */
+    bool good = length && left >= length && p[1] >= low && p[1] <= high;
+    for (size_t i = 2; good && i < length; i++) good = p[i] >= 0x80 && p[i] <= 0xbf;
+    if (!good) return file_json_bad(j, j->at, "the header is not UTF-8: byte 0x%02x", first);
+    j->at += length;
+    return true;
+}
+
+/* Steps over a string; j->at is past its opening quote, and past the closing one afterwards. */
+static bool check_string(file_json *j, bool *has_escapes)
+{
+    *has_escapes = false;
+    for (;;) {
+        int c = file_json_peek(j);
+        if (c < 0) return file_json_bad(j, j->n, "the header ends inside a string");
+        if (c == '"') break;
+        if (c >= 0x80) {
+            if (!check_utf8(j)) return false;
+        } else if (c == '\\') {
+            *has_escapes = true;
+            if (!check_escape(j)) return false;
+        } else if (c < 0x20) {
+            return file_json_bad(j, j->at, "a raw control character (byte 0x%02x) inside a string", (unsigned)c);
+        } else {
+            j->at++;
+        }
+    }
+    j->at++;
+    return true;
+}
+
+static char *put_utf8(char *p, int32_t u)
+{
+    if (u < 0x80) {
+        *p++ = (char)u;
+    } else if (u < 0x800) {
+        *p++ = (char)(0xc0 | u >> 6);
+        *p++ = (char)(0x80 | (u & 0x3f));
+    } else if (u < 0x10000) {
+        *p++ = (char)(0xe0 | u >> 12);
+        *p++ = (char)(0x80 | (u >> 6 & 0x3f));
+        *p++ = (char)(0x80 | (u & 0x3f));
+    } else {
+        *p++ = (char)(0xf0 | u >> 18);
+        *p++ = (char)(0x80 | (u >> 12 & 0x3f));
+        *p++ = (char)(0x80 | (u >> 6 & 0x3f));
+        *p++ = (char)(0x80 | (u & 0x3f));
+    }
+    return p;
+}
+
+/* Decodes n checked bytes at a place of the text; returns the decoded length, which is never more than n. */
+static size_t unescape(const file_json *j, size_t at, size_t n, char *dst)
+{
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    char *p = dst;
+    for (size_t end = at + n; at < end;) {
+        if (j->text[at] != '\\') {
+            *p++ = j->text[at++];
+            continue;
+        }
+        char c = j->text[at + 1];
+        at += 2;
+        if (c != 'u') {
+            *p++ = to[strchr(from, c) - from];
+            continue;
+        }
+        int32_t u = hex4(j, at);
+        at += 4;
+        if (is_high_surrogate(u)) {
+            u = 0x10000 + ((u - 0xd800) << 10) + (hex4(j, at + 2) - 0xdc00);
+            at += 6;
+        }
+        p = put_utf8(p, u);
+    }
+    return (size_t)(p - dst);
+}
+
+bool file_json_string(file_json *j, const char **string, size_t *bytes)
+{
+    size_t start = ++j->at;
+    bool has_escapes;
+    if (!check_string(j, &has_escapes)) return false;
+    size_t raw = j->at - 1 - start;
+    char *p = file_json_keep(j, (uint64_t)raw + 1, 1);
+    if (!p) return false;
+    if (has_escapes)
+        raw = unescape(j, start, raw, p);
+    else
+        memcpy(p, j->text + start, raw);
+    p[raw] = 0;
+    *string = p;
+    *bytes = raw;
+    return true;
+}
+
+/* ---- objects and arrays */
+
+file_json_step file_json_item(file_json *j, char close, bool first, const char *of)
+{
+    int c = file_json_skip_space(j);
+    if (c == close) {
+        j->at++;
+        return FILE_JSON_END;
+    }
+    if (!first) {
+        if (c != ',') {
+            file_json_unexpected(j, "expected ',' or '%c' in %s", close, of);
+            return FILE_JSON_FAILED;
+        }
+        size_t comma = j->at++;
+        if (file_json_skip_space(j) == close) {
+            file_json_bad(j, comma, "a comma after the last item of %s", of);
+            return FILE_JSON_FAILED;
+        }
+    }
+    return FILE_JSON_ITEM;
+}
+
+file_json_step file_json_key(file_json *j, bool first, const char *of, const char **key, size_t *bytes, size_t *key_at)
+{
+    file_json_step s = file_json_item(j, '}', first, of);
+    if (s != FILE_JSON_ITEM) return s;
+    *key_at = j->at;
+    if (file_json_peek(j) != '"') {
+        file_json_unexpected(j, "expected a key in double quotes in %s", of);
+        return FILE_JSON_FAILED;
+    }
+    if (!file_json_string(j, key, bytes) || !expect(j, ':', "after a key")) return FILE_JSON_FAILED;
+    file_json_skip_space(j);
+    return FILE_JSON_ITEM;
+}
+
+/* ---- arrays of sizes */
+
+static bool is_digit(int c) { return c >= '0' && c <= '9'; }
+
+/* A whole number from 0 to 2^64 - 1, nothing else: no sign, fraction, exponent or leading zero. */
+static bool read_size(file_json *j, const char *what, uint64_t *value)
+{
+    int c = file_json_skip_space(j);
+    size_t start = j->at;
+    if (c == '-') return file_json_bad(j, start, "%s must be a whole number, and not negative", what);
+    if (!is_digit(c))
+        return file_json_unexpected(j, "%s must be a whole number", what);
+    *value = 0;
+    for (; is_digit(c); j->at++, c = file_json_peek(j))
+        if (!base_multiply(*value, 10, value) || !base_add(*value, (uint64_t)(c - '0'), value))
+            return file_json_bad(j, start, "%s is larger than 64 bits hold", what);
+    if (j->text[start] == '0' && j->at > start + 1) return file_json_bad(j, start, "%s has a leading zero", what);
+    if (c == '.' || c == 'e' || c == 'E')
+        return file_json_bad(j, start, "%s must be a whole number, without point or exponent", what);
+    return true;
+}
+
+bool file_json_sizes(file_json *j, const char *field, const char *what)
+{
+    if (file_json_peek(j) != '[')
+        return file_json_unexpected(j, "%s must be an array", field);
+    j->at++;
+    for (j->size_count = 0;; j->size_count++) {
+        file_json_step s = file_json_item(j, ']', j->size_count == 0, field);
+        if (s == FILE_JSON_END) return true;
+        if (s == FILE_JSON_FAILED) return false;
+        if (!file_json_grow(j, &j->sizes, j->size_count, &j->size_capacity, sizeof *j->sizes)) return false;
+        if (!read_size(j, what, &j->sizes[j->size_count])) return false;
+    }
+}
+
+/* ---- values that mean nothing here: extra fields of a tensor are checked as JSON and passed over */
+
+static bool skip_digits(file_json *j)
+{
+    if (!is_digit(file_json_peek(j)))
+        return file_json_unexpected(j, "expected a digit");
+    while (is_digit(file_json_peek(j))) j->at++;
+    return true;
+}
+
+/* Whether a number without sign is past the largest double, 1.797693134862315807 * 10^308 with what rounds to it. */
+static bool is_infinite(const char *p, size_t n)
+{
+    uint64_t value = 0; /* its first 19 digits */
+    int64_t digits = 0, whole = 0, zeros = 0, exponent = 0;
+    bool fraction = false;
+    size_t i = 0;
+    for (; i < n && (p[i] | 0x20) != 'e'; i++) {
+        if (p[i] == '.') {
+            fraction = true;
+        } else if (digits || p[i] != '0') {
+            if (digits++ < 19) value = value * 10 + (uint64_t)(p[i] - '0');
+            if (!fraction) whole++;
+        } else if (fraction) {
+            zeros++;
+        }
+    }
+    if (!digits) return false;
+    for (; digits < 19; digits++) value *= 10;
+    bool negative = i + 1 < n && p[i + 1] == '-';
+    for (; i < n; i++)
+        if (is_digit(p[i]) && exponent < INT32_MAX) exponent = exponent * 10 + (p[i] - '0');
+    int64_t power = (whole ? whole - 1 : -1 - zeros) + (negative ? -exponent : exponent);
+    return power > 308 || (power == 308 && value > UINT64_C(1797693134862315807));
+}
+
+/* RFC 8259, section 6. Like the reference, refuses a number that no double can hold: every reader that takes it for one
+ * would get infinity. */
+static bool skip_number(file_json *j)
+{
+    size_t start = j->at;
+    if (file_json_peek(j) == '-') j->at++;
+    size_t first = j->at;
+    if (!skip_digits(j)) return false;
+    if (j->text[first] == '0' && j->at > first + 1) return file_json_bad(j, start, "a number with a leading zero");
+    if (file_json_peek(j) == '.') {
+        j->at++;
+        if (!skip_digits(j)) return false;
+    }
+    if (file_json_peek(j) == 'e' || file_json_peek(j) == 'E') {
+        j->at++;
+        if (file_json_peek(j) == '+' || file_json_peek(j) == '-') j->at++;
+        if (!skip_digits(j)) return false;
+    }
+    if (is_infinite(j->text + first, j->at - first))
+        return file_json_bad(j, start, "a number past the range of a double");
+    return true;
+}
+
+bool file_json_word(file_json *j, const char *word)
+{
+    size_t n = strlen(word);
+    if (j->n - j->at < n || memcmp(j->text + j->at, word, n) != 0)
+        return file_json_unexpected(j, "expected a value");
+    j->at += n;
+    return true;
+}
+
+/* A value that is neither object nor array. */
+static bool skip_scalar(file_json *j)
+{
+    bool ignored;
+    switch (file_json_peek(j)) {
+    case '"': j->at++; return check_string(j, &ignored);
+    case 't': return file_json_word(j, "true");
+    case 'f': return file_json_word(j, "false");
+    case 'n': return file_json_word(j, "null");
+    case '-': return skip_number(j);
+    default:
+        if (is_digit(file_json_peek(j))) return skip_number(j);
+        return file_json_unexpected(j, "expected a value");
+    }
+}
+
+/* Not recursive: how deep the input goes must not decide about our stack. */
+bool file_json_skip(file_json *j, unsigned open)
+{
+    char close[FILE_JSON_DEPTH]; /* what ends each object or array that was entered here */
+    unsigned depth = 0;
+    for (;;) {
+        int c = file_json_skip_space(j);
+        bool first = c == '{' || c == '[';
+        if (first) {
+            if (open + depth == FILE_JSON_DEPTH)
+                return file_json_bad(j, j->at, "nested deeper than %d levels", FILE_JSON_DEPTH);
+            close[depth++] = c == '{' ? '}' : ']';
+            j->at++;
+        } else if (!skip_scalar(j)) {
+            return false;
+        }
+        for (;; first = false, depth--) { /* to the next value, out of everything that ends here */
+            if (!depth) return true;
+            const char *key;
+            size_t bytes, at;
+            file_json_mark mark = file_json_here(j);
+            file_json_step s = close[depth - 1] == '}' ? file_json_key(j, first, "an object", &key, &bytes, &at)
+                                                       : file_json_item(j, ']', first, "an array");
+            file_json_release(j, mark);
+            if (s == FILE_JSON_FAILED) return false;
+            if (s == FILE_JSON_ITEM) break;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+/* A regular file, read-only, by positioned reads.
+ *
+ * Not mapped: a file that another process truncates would raise SIGBUS, and no error could be reported. A positioned
+ * read costs one copy out of the page cache and says how much it got. */
+#include "file/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct file_source {
+    int fd;
+    uint64_t size;
+    struct stat opened; /* as it was at the opening */
+    char *path;
+};
+
+/* The kernel transfers at most 0x7ffff000 bytes a call; a round figure below that. */
+#define READ_MAX (UINT64_C(1) << 30)
+
+static fpr_status refuse_kind(mode_t mode, fpr_error *error)
+{
+    const char *kind = S_ISDIR(mode)    ? "a directory"
+                       : S_ISFIFO(mode) ? "a pipe"
+                       : S_ISSOCK(mode) ? "a socket"
+                       : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+                                                        : "no regular file";
+    return base_fail(error, FPR_IO, "is %s, not a checkpoint", kind);
+}
+
+/* Looks before it opens: opening a pipe would already disturb whoever writes to it. What was opened is looked at
+ * again, because the name may have changed hands in between; O_NONBLOCK keeps even that from hanging. */
+static fpr_status open_regular(const char *path, file_source *source, fpr_error *error)
+{
+    struct stat *st = &source->opened;
+    if (stat(path, st) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot open");
+    if (!S_ISREG(st->st_mode)) return refuse_kind(st->st_mode, error);
+    do source->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (source->fd < 0 && errno == EINTR);
+    if (source->fd < 0) return base_fail_errno(error, FPR_IO, errno, "cannot open");
+    if (fstat(source->fd, st) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
+    if (!S_ISREG(st->st_mode)) return refuse_kind(st->st_mode, error);
+    source->size = (uint64_t)st->st_size;
+    return FPR_OK;
+}
+
+fpr_status file_source_open(const char *path, file_source **source, fpr_error *error)
+{
+    *source = NULL;
+    size_t length = strlen(path);
+    file_source *s = base_calloc(1, sizeof *s);
+    fpr_status status = FPR_OK;
+    if (s) {
+        s->fd = -1;
+        s->path = base_copy_text(path, length);
+    }
+    if (!s || !s->path)
+        status = base_no_memory(error, length + sizeof *s);
+    else
+        status = open_regular(path, s, error);
+    if (status) {
+        base_error_in_file(error, path);
+        file_source_close(s);
+        return status;
+    }
+    /* Reads run mostly forward; this doubles the kernel's read-ahead. Advice only, its result does not matter. */
+    (void)posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    *source = s;
+    return FPR_OK;
+}
+
+void file_source_close(file_source *source)
+{
+    if (!source) return;
+    if (source->fd >= 0) close(source->fd);
+    base_free(source->path);
+    base_free(source);
+}
+
+uint64_t file_source_size(const file_source *source) { return source->size; }
+
+const char *file_source_path(const file_source *source) { return source->path; }
+
+fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error)
+{
+    uint8_t *p = dst;
+    while (count) {
+        ssize_t got = pread(source->fd, p, count < READ_MAX ? (size_t)count : READ_MAX, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        fpr_status status = FPR_OK;
+        if (got < 0) status = base_fail_errno(error, FPR_IO, errno, "cannot read");
+        if (got == 0)
+            status = base_fail(error, FPR_CHANGED, "became shorter while it was read: %llu bytes at first, now it ends",
+                               (unsigned long long)source->size);
+        if (status) {
+            base_error_at(error, offset);
+            base_error_in_file(error, source->path);
+            return status;
+        }
+        p += got;
+        offset += (uint64_t)got;
+        count -= (uint64_t)got;
+    }
+    return FPR_OK;
+}
+
+fpr_status file_source_check(const file_source *source, fpr_error *error)
+{
+    struct stat now;
+    const struct stat *then = &source->opened;
+    fpr_status status = FPR_OK;
+    if (fstat(source->fd, &now) != 0)
+        status = base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
+    else if (now.st_size != then->st_size)
+        status = base_fail(error, FPR_CHANGED, "changed while it was read: %lld bytes at first, now %lld",
+                           (long long)then->st_size, (long long)now.st_size);
+    else if (now.st_mtim.tv_sec != then->st_mtim.tv_sec || now.st_mtim.tv_nsec != then->st_mtim.tv_nsec)
+        status = base_fail(error, FPR_CHANGED, "was written to while it was read");
+    if (status) base_error_in_file(error, source->path);
+    return status;
+}
+
+bool file_source_is(const file_source *source, const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && st.st_dev == source->opened.st_dev && st.st_ino == source->opened.st_ino;
+}
