@@ -35,6 +35,7 @@ extern "C" {
 #define FPR_VERSION_MINOR 1
 #define FPR_VERSION_PATCH 0
 #define FPR_VERSION_STRING "0.1.0"
+#define FPR_PACKED_FORMAT 1 /* version of the packed checkpoint that is written; src/pack/FORMAT.md */
 
 #if defined(__GNUC__)
 #define FPR_API __attribute__((visibility("default")))

@@ -12,7 +12,7 @@
 
 #include "base/base.h"
 
-#define PACK_FORMAT 1u /* format version written */
+#define PACK_FORMAT ((unsigned)FPR_PACKED_FORMAT) /* format version written */
 #define PACK_READER 1u /* oldest reader that decodes what is written */
 
 typedef struct pack_input {

@@ -1,0 +1,200 @@
+/* The program: reads the command line, calls the library, prints. It uses nothing of the library but its public
+ * header, computes no statistics and touches no checkpoint itself.
+ *
+ * main.c       the table of commands, signals, start and end
+ * arguments.c  the table of options: parsing, and what --help says of each
+ * help.c       --help, --version, the nearest name to a misspelt one
+ * message.c    the one line that every failure prints; standard output that may fail
+ * terminal.c   what the terminal can show; names made safe to print; numbers for people
+ * table.c      aligned columns for any width
+ * progress.c   the bar
+ * pages.c      report files: refused or written whole
+ * summary.c    what a report says in a terminal
+ * many.c       many inputs in one call
+ * cmd_*.c      one command each */
+#ifndef FPR_CLI_H
+#define FPR_CLI_H
+
+#include "filterprune.h"
+
+#include <stdio.h>
+
+#if defined(__GNUC__)
+#define CLI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define CLI_PRINTF(text, first)
+#endif
+
+enum { EXIT_DONE = 0, EXIT_MACHINE = 1, EXIT_USAGE = 2, EXIT_INVALID = 3, EXIT_REFUSED = 4, EXIT_DIFFERENT = 5 };
+
+/* ---- commands and options */
+
+/* Bits, so that an option can name all commands that take it. */
+enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_ALL = 63 };
+
+typedef enum option_id {
+    OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
+    OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
+    OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
+    OPT_BANDWIDTH, OPT_HALF, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
+    OPT_COUNT
+} option_id;
+
+typedef struct settings {
+    fpr_options job;
+    double target_ratio;   /* --target-size as a share of the input, or 0 */
+    bool lossless;
+    const char *report;    /* --report STEM, or NULL */
+    bool no_report;
+    const char *out_dir;   /* batch, or NULL */
+    const char *kernel, *basis, *html;
+    bool json, quiet, verbose, help, version;
+    bool given[OPT_COUNT];
+    const char **operands; /* owned, in one block with the lists of patterns */
+    int operand_count;
+} settings;
+
+typedef struct command {
+    const char *name;     /* "" is the main job */
+    unsigned bit;
+    int least, most;      /* operands */
+    const char *operands; /* as an error message names them */
+    const char *usage, *about, *examples;
+    int (*run)(const settings *set);
+} command;
+
+extern const command commands[]; /* ends with a NULL name; the main job is first */
+const command *find_command(const char *name);
+
+int cmd_prune(const settings *set);
+int cmd_inspect(const settings *set);
+int cmd_compare(const settings *set);
+int cmd_unpack(const settings *set);
+int cmd_verify(const settings *set);
+int cmd_info(const settings *set);
+int run_batch(const settings *set);
+
+/* Reads argv[0 .. argc-1], what follows the command's name. EXIT_DONE, or EXIT_USAGE with the line printed. */
+int parse_arguments(const command *cmd, int argc, char **argv, settings *set);
+void free_arguments(settings *set);
+/* The lines of --help that list the options of a command. */
+void print_options(FILE *out, const command *cmd);
+/* The option of this command whose name is nearest to name, or NULL when none is near. */
+const char *nearest_option(const command *cmd, const char *name, size_t length);
+
+int print_help(const command *cmd);
+int print_version(void);
+/* How many letters to add, drop, change or swap to make b of a; for short names. */
+unsigned edit_distance(const char *a, size_t length, const char *b);
+/* Whether so many edits may be a slip of the fingers in a name of this length. */
+bool is_near(unsigned distance, size_t length);
+
+/* Non-zero once SIGINT, SIGTERM or SIGHUP came; jobs stop soon after. */
+extern volatile int interrupted;
+
+/* ---- messages */
+
+/* Prints the line "filterprune: FILE: what is wrong (where)" and returns the exit status. file serves where the error
+ * names none; NULL for none. */
+int fail(const fpr_error *error, const char *file);
+int fail_text(int exit_status, const char *file, const char *format, ...) CLI_PRINTF(3, 4);
+int fail_usage(const char *format, ...) CLI_PRINTF(1, 2);
+int fail_memory(void);
+/* "filterprune: warning: FILE: text". */
+void warn(const char *file, const char *text);
+/* Flushes standard output; returns exit_status, or EXIT_MACHINE with a line when something could not be written. */
+int finish_stdout(int exit_status);
+/* An fpr_write to a FILE *. */
+int write_to_stream(void *stream, const void *bytes, size_t count);
+
+/* ---- terminal */
+
+typedef struct terminal {
+    FILE *out;
+    bool is_terminal;
+    bool color;
+    bool utf8;
+    unsigned width;
+} terminal;
+
+terminal terminal_for(FILE *out);
+typedef enum style { STYLE_PLAIN, STYLE_BOLD, STYLE_DIM, STYLE_GOOD, STYLE_WARN, STYLE_BAD } style;
+const char *style_on(const terminal *term, style s); /* "" without colour */
+const char *style_off(const terminal *term);
+
+const char *dots(const terminal *term);
+const char *arrow(const terminal *term);
+
+#define SAFE_NAME 512
+/* Writes n bytes of a name that may hold anything so that it is one line of plain text: control characters, terminal
+ * escapes, invalid UTF-8 and characters that reorder or hide text become \n, \xNN or \u{N}. Returns dst. */
+char *safe_text(char *dst, size_t size, const char *src, size_t n);
+char *safe_name(char dst[SAFE_NAME], const char *src);
+/* Columns that text takes; text is safe. */
+unsigned text_width(const char *text);
+/* Shortens safe text in the middle to at most width columns, in place. */
+void shorten(char *text, unsigned width);
+
+#define NUMBER_TEXT 40
+char *number_count(char dst[NUMBER_TEXT], uint64_t n);      /* 1,257,472 */
+char *number_bytes(char dst[NUMBER_TEXT], double n);        /* 94.4 MB */
+char *number_share(char dst[NUMBER_TEXT], double share);    /* 1.03 % */
+char *number_seconds(char dst[NUMBER_TEXT], double seconds); /* 0.12 s, 3:05 */
+char *number_plain(char dst[NUMBER_TEXT], double x);        /* three digits; "-" for NaN */
+#define SHAPE_TEXT 128
+char *shape_text(char dst[SHAPE_TEXT], const uint64_t *shape, unsigned rank); /* 64x3x3x3 */
+double seconds_now(void);
+
+/* ---- tables: the first column holds names and is shortened when the width does not suffice; then whole columns go,
+ * the one of highest `rank` first (rank 0 stays). */
+
+typedef struct column { const char *title; bool right; unsigned rank; } column;
+typedef struct table table;
+table *table_new(const column *columns, size_t count); /* NULL without memory; the columns are borrowed */
+void table_cell(table *t, const char *format, ...) CLI_PRINTF(2, 3); /* the next cell, row after row */
+void table_print(const table *t, const terminal *term, unsigned indent);
+void table_free(table *t);
+
+/* ---- progress */
+
+typedef struct progress {
+    terminal term;
+    bool wanted, shown;
+    double start, drawn;
+    const char *label; /* shown before the phase; may be NULL */
+} progress;
+void progress_begin(progress *bar, const settings *set, fpr_options *job, const char *label);
+void progress_end(progress *bar); /* erases it */
+
+/* ---- pages */
+
+typedef struct page {
+    char *path, *temporary;
+    FILE *stream;
+    bool force;
+} page;
+/* Whether a page may be written there: EXIT_DONE, or the exit status with the line printed. Never over the input, a
+ * checkpoint or anything that is no regular file; over another file only with force. input may be NULL. */
+int page_check(const char *path, const char *input, bool force);
+int page_open(page *p, const char *path, const char *input, bool force);
+/* Renames the page into place (page_commit) or removes it (page_abandon). Both leave *p closed. */
+int page_commit(page *p);
+void page_abandon(page *p);
+char *join_text(const char *a, const char *b, const char *c); /* malloc; NULL without memory */
+
+/* ---- summaries */
+
+typedef struct page_names { const char *html, *json; } page_names; /* report files, NULL when there are none */
+void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages, const terminal *term);
+void print_warnings(const fpr_report *report); /* to standard error, one line each */
+
+/* ---- the main job, shared by cmd_prune.c and many.c */
+
+typedef struct outcome {
+    fpr_report *report; /* NULL after a failure; the caller frees it */
+    char *html, *json;  /* paths written, or NULL; the caller frees them */
+    double seconds;
+} outcome;
+int run_prune(const settings *set, const char *input, const char *output, const char *label, outcome *result);
+
+#endif

@@ -1,0 +1,131 @@
+/* The main job: diagnose, prune, quantize, write OUTPUT and its report. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool strip_end(char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    if (n <= m || strcmp(text + n - m, end) != 0) return false;
+    text[n - m] = 0;
+    return true;
+}
+
+/* Where the report goes when --report does not say: OUTPUT without .safetensors; in OUTPUT, under the input's name,
+ * when that is a directory of shards. NULL without memory. */
+static char *default_stem(const char *input, const char *output)
+{
+    const char *slash = strrchr(input, '/');
+    char *name = strdup(slash ? slash + 1 : input), *stem = NULL;
+    if (!name) return NULL;
+    if (strip_end(name, ".index.json")) {
+        strip_end(name, ".safetensors");
+        size_t n = strlen(output);
+        stem = join_text(output, n && output[n - 1] == '/' ? "" : "/", name);
+    } else {
+        stem = strdup(output);
+        if (stem) strip_end(stem, ".safetensors");
+    }
+    free(name);
+    return stem;
+}
+
+/* Writes both files of the report, or neither. */
+static int write_report(const fpr_report *report, const char *json_path, const char *html_path, bool force)
+{
+    page json, html;
+    fpr_error error;
+    int status = page_open(&json, json_path, report->input_path, force);
+    if (status) return status;
+    status = page_open(&html, html_path, report->input_path, force);
+    if (status) {
+        page_abandon(&json);
+        return status;
+    }
+    const char *at = json_path;
+    fpr_status result = fpr_report_json(report, write_to_stream, json.stream, &error);
+    if (result == FPR_OK) {
+        at = html_path;
+        result = fpr_report_html(report, write_to_stream, html.stream, &error);
+    }
+    if (result != FPR_OK) {
+        status = fail(&error, at);
+        page_abandon(&json);
+        page_abandon(&html);
+        return status;
+    }
+    status = page_commit(&json);
+    if (status) page_abandon(&html);
+    else status = page_commit(&html);
+    return status;
+}
+
+/* --target-size 0.5 is half of the input. */
+static int resolve_target(fpr_options *job, double ratio, const char *input)
+{
+    fpr_model *model;
+    fpr_error error;
+    if (ratio <= 0) return EXIT_DONE;
+    if (fpr_model_open(input, &model, &error) != FPR_OK) return fail(&error, input);
+    job->target_bytes = ratio * (double)fpr_model_bytes(model);
+    fpr_model_close(model);
+    return EXIT_DONE;
+}
+
+int run_prune(const settings *set, const char *input, const char *output, const char *label, outcome *result)
+{
+    fpr_options job = set->job;
+    fpr_error error;
+    char *stem = NULL;
+    int status = EXIT_DONE;
+    memset(result, 0, sizeof *result);
+    /* A dry run writes a report only when one is asked for by name. */
+    if (set->report || (!set->no_report && !job.dry_run)) {
+        stem = set->report ? strdup(set->report) : default_stem(input, output);
+        if (stem) result->json = join_text(stem, ".report.json", "");
+        if (stem) result->html = join_text(stem, ".report.html", "");
+        if (!result->json || !result->html) status = fail_memory();
+        if (!status) status = page_check(result->json, input, job.force);
+        if (!status) status = page_check(result->html, input, job.force);
+    }
+    if (!status) status = resolve_target(&job, set->target_ratio, input);
+    if (!status) {
+        progress bar;
+        progress_begin(&bar, set, &job, label);
+        fpr_status done = fpr_prune(input, output, &job, &result->report, &error);
+        progress_end(&bar);
+        result->seconds = seconds_now() - bar.start;
+        if (done != FPR_OK) status = fail(&error, input);
+    }
+    if (!status && result->json) status = write_report(result->report, result->json, result->html, job.force);
+    if (status) {
+        fpr_report_free(result->report);
+        free(result->json);
+        free(result->html);
+        memset(result, 0, sizeof *result);
+    }
+    free(stem);
+    return status;
+}
+
+int cmd_prune(const settings *set)
+{
+    if (set->out_dir) return run_batch(set);
+    const char *input = set->operands[0], *output = set->operand_count > 1 ? set->operands[1] : NULL;
+    if (!output && !set->job.dry_run)
+        return fail_usage("no OUTPUT given; see filterprune --help, or filterprune inspect to diagnose only");
+    if (set->operand_count > 2)
+        return fail_usage("INPUT and OUTPUT are two files, %d are given; --out-dir DIR takes many", set->operand_count);
+    outcome result;
+    int status = run_prune(set, input, output, NULL, &result);
+    if (status) return status;
+    terminal term = terminal_for(stderr);
+    page_names pages = { result.html, result.json };
+    if (!set->quiet) print_summary(result.report, set, result.seconds, pages, &term);
+    fpr_report_free(result.report);
+    free(result.json);
+    free(result.html);
+    return status;
+}

@@ -1,0 +1,180 @@
+/* The program's beginning and end: finds the command, makes the ground safe, turns signals into a flag. */
+#include "cli/cli.h"
+
+#include <fcntl.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+volatile int interrupted;
+
+const command commands[] = {
+    { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
+      "filterprune [OPTIONS] INPUT OUTPUT\n"
+      "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
+      "       filterprune inspect|compare|unpack|verify|info|help ...",
+      "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
+      "a smaller checkpoint and a report. INPUT: *.safetensors, *.safetensors.index.json",
+      "filterprune model.safetensors small.safetensors\n"
+      "filterprune --lossless -j2 model.safetensors same.safetensors",
+      cmd_prune },
+    { "inspect", CMD_INSPECT, 1, 1, "one INPUT",
+      "filterprune inspect [OPTIONS] INPUT",
+      "Diagnoses the convolution kernels of a checkpoint, dense or packed. Writes only\n"
+      "what is asked for.",
+      "filterprune inspect --html report.html model.safetensors\n"
+      "filterprune inspect --json model.safetensors > report.json",
+      cmd_inspect },
+    { "compare", CMD_COMPARE, 2, 1000000, "at least two checkpoints",
+      "filterprune compare [OPTIONS] A B ...",
+      "How far kernel distributions are apart: the symmetric, variance-weighted\n"
+      "Kullback-Leibler divergence of every pair of checkpoints in one common basis.",
+      "filterprune compare --html shift.html old.safetensors new.safetensors",
+      cmd_compare },
+    { "unpack", CMD_UNPACK, 2, 2, "PACKED and OUTPUT",
+      "filterprune unpack [OPTIONS] PACKED OUTPUT",
+      "Restores a dense checkpoint: byte for byte the original after --lossless, else\n"
+      "everything but the weights that were pruned or quantized.",
+      "filterprune unpack small.safetensors model.safetensors",
+      cmd_unpack },
+    { "verify", CMD_VERIFY, 1, 2, "PACKED (and ORIGINAL, if you like)",
+      "filterprune verify [OPTIONS] PACKED [ORIGINAL]",
+      "Decodes every tensor and checks every checksum; with ORIGINAL, compares each\n"
+      "tensor: the same bits, or within the error that PACKED states. Exit status 5\n"
+      "tells of a difference.",
+      "filterprune verify small.safetensors model.safetensors\n"
+      "filterprune verify --json small.safetensors",
+      cmd_verify },
+    { "info", CMD_INFO, 1, 1, "one FILE",
+      "filterprune info [OPTIONS] FILE",
+      "Lists a checkpoint: names, dtypes, shapes, codecs and sizes of its tensors, what\n"
+      "is taken for a convolution layer, and the metadata. Decodes nothing.",
+      "filterprune info model.safetensors\n"
+      "filterprune info --json model.safetensors",
+      cmd_info },
+    { NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL },
+};
+
+const command *find_command(const char *name)
+{
+    for (const command *c = commands; c->name; c++) {
+        if (c->name[0] && !strcmp(c->name, name)) return c;
+    }
+    return NULL;
+}
+
+/* With one of the three standard streams closed, the next file opened would take its number, and a message would go
+ * into a checkpoint. A write to standard output must still fail, so that takes a descriptor open for reading. */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) != -1) continue;
+        if (open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) < 0) _exit(EXIT_MACHINE);
+    }
+}
+
+static void on_signal(int number) { interrupted = number; }
+
+static void catch_signals(void)
+{
+    static const int numbers[] = { SIGINT, SIGTERM, SIGHUP };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction old, action = { .sa_handler = on_signal };
+        sigemptyset(&action.sa_mask);
+        /* Ignored from the start, as under nohup, stays ignored. */
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+    }
+    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(), and so a message */
+}
+
+/* Whoever waits for the program shall see that the signal ended it. */
+static void end_by_signal(int number)
+{
+    struct sigaction action = { .sa_handler = SIG_DFL };
+    sigset_t set;
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    raise(number);
+}
+
+/* A word that is no file and nearly a command was meant as one. */
+static int check_misspelt(const settings *set)
+{
+    const char *word = set->operand_count ? set->operands[0] : "";
+    if (!word[0] || strpbrk(word, "./") || access(word, F_OK) == 0) return EXIT_DONE;
+    if (find_command(word)) return fail_usage("the command comes first: filterprune %s ...", word);
+    const char *best = NULL;
+    unsigned least = 99;
+    for (const command *c = commands + 1; c->name; c++) {
+        unsigned distance = edit_distance(word, strlen(word), c->name);
+        if (distance < least) best = c->name, least = distance;
+    }
+    if (!best || !is_near(least, strlen(word))) return EXIT_DONE;
+    char name[SAFE_NAME];
+    return fail_usage("unknown command '%s'; did you mean '%s'?", safe_name(name, word), best);
+}
+
+static int fail_surplus(const command *cmd, const char *operand)
+{
+    char name[SAFE_NAME];
+    return fail_usage("%s takes %s, not '%s' too", cmd->name, cmd->operands, safe_name(name, operand));
+}
+
+static int run_command(const command *cmd, int argc, char **argv)
+{
+    settings set;
+    int status = parse_arguments(cmd, argc, argv, &set);
+    if (status == EXIT_DONE) {
+        if (set.help) {
+            status = print_help(cmd);
+        } else if (set.version) {
+            status = print_version();
+        } else {
+            if (cmd == commands) status = check_misspelt(&set);
+            if (status == EXIT_DONE && set.operand_count < cmd->least)
+                status = fail_usage("%s%s%s wants %s; see filterprune %s%s--help", cmd->name, cmd->name[0] ? " " : "",
+                                    cmd->name[0] ? "" : "the main job", cmd->operands, cmd->name,
+                                    cmd->name[0] ? " " : "");
+            else if (status == EXIT_DONE && set.operand_count > cmd->most)
+                status = fail_surplus(cmd, set.operands[cmd->most]);
+            if (status == EXIT_DONE) status = cmd->run(&set);
+        }
+    }
+    free_arguments(&set);
+    return status;
+}
+
+static int run_help(int argc, char **argv)
+{
+    const command *cmd = commands;
+    if (argc > 0 && argv[0][0] != '-' && !(cmd = find_command(argv[0]))) {
+        char name[SAFE_NAME];
+        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, verify, info and help",
+                          safe_name(name, argv[0]));
+    }
+    return print_help(cmd);
+}
+
+int main(int argc, char **argv)
+{
+    hold_standard_streams();
+    /* Only the character set is taken from the locale: numbers look the same everywhere. */
+    setlocale(LC_CTYPE, "");
+    /* The library spreads its own work over threads; BLAS must not start as many again inside each. It reads this
+     * when the library first needs it. */
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    catch_signals();
+
+    int status;
+    const command *cmd = argc > 1 ? find_command(argv[1]) : NULL;
+    if (argc > 1 && !strcmp(argv[1], "help")) status = run_help(argc - 2, argv + 2);
+    else if (cmd) status = run_command(cmd, argc - 2, argv + 2);
+    else status = run_command(commands, argc - 1, argv + 1);
+    if (interrupted) end_by_signal(interrupted);
+    return status;
+}

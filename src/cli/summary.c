@@ -1,0 +1,305 @@
+/* What a report says in a terminal: a dozen lines, the kernel groups, the most interesting layers. */
+#include "cli/cli.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { INTERESTING = 10 };
+
+/* Columns before the text of a line. */
+enum { MARGIN = 11 };
+
+static void begin_line(const terminal *term, const char *key)
+{
+    fprintf(term->out, "  %s%-7s%s  ", style_on(term, STYLE_DIM), key, style_off(term));
+}
+
+/* ---- the lines */
+
+static void print_size(const fpr_report *r, const terminal *term)
+{
+    char before[NUMBER_TEXT], after[NUMBER_TEXT], share[NUMBER_TEXT];
+    begin_line(term, "size");
+    if (!r->has_output) {
+        fprintf(term->out, "%s bytes\n", number_count(before, r->input_bytes));
+        return;
+    }
+    double ratio = r->input_bytes ? (double)r->output_bytes / (double)r->input_bytes : 1;
+    fprintf(term->out, "%s %s %s bytes, %s%s%s", number_count(before, r->input_bytes), arrow(term),
+            number_count(after, r->output_bytes), style_on(term, ratio < 1 ? STYLE_GOOD : STYLE_PLAIN),
+            number_share(share, ratio), style_off(term));
+    if (ratio < 1 && r->output_bytes) fprintf(term->out, " (%.*f times smaller)", ratio < 0.1 ? 0 : 1, 1 / ratio);
+    /* What was asked to be packed and came out dense: nothing gained. */
+    if (r->output_dense && !r->options.dense) fputs("; packing gains nothing, so it is dense", term->out);
+    fputc('\n', term->out);
+}
+
+static void print_layers_line(const fpr_report *r, const terminal *term)
+{
+    char a[NUMBER_TEXT], b[NUMBER_TEXT], c[NUMBER_TEXT];
+    uint64_t binary = 0, dead = 0;
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        binary += r->layers[i].binary.scope != FPR_SCOPE_NONE;
+        dead += r->layers[i].dead_filter_count > 0;
+    }
+    begin_line(term, "layers");
+    fprintf(term->out, "%s of %s tensors", number_count(a, r->layer_count), number_count(b, r->tensors));
+    if (r->layer_count) fprintf(term->out, " (%s)", r->options.layout == FPR_LAYOUT_HWIO ? "HWIO" : "OIHW");
+    if (binary) fprintf(term->out, ", %s binary-like", number_count(c, binary));
+    if (dead) fprintf(term->out, ", %s with dead filters", number_count(c, dead));
+    fputc('\n', term->out);
+}
+
+static void print_change(const fpr_report *r, const terminal *term)
+{
+    char a[NUMBER_TEXT], share[NUMBER_TEXT], name[SAFE_NAME];
+    uint64_t pruned = 0, quantized = 0;
+    const fpr_layer *worst = NULL;
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        const fpr_layer *layer = &r->layers[i];
+        pruned += layer->pruned_kernels;
+        if (layer->binary.scope != FPR_SCOPE_NONE) quantized += layer->binary.kernels;
+        if (layer->error_relative_l2 > 0 && (!worst || layer->error_relative_l2 > worst->error_relative_l2))
+            worst = layer;
+    }
+    begin_line(term, "change");
+    fprintf(term->out, "%s kernels pruned", number_count(a, pruned));
+    if (quantized) fprintf(term->out, ", %s at two levels", number_count(a, quantized));
+    if (!worst) fputs(", no weight changed", term->out);
+    fputc('\n', term->out);
+    if (!worst) return;
+    begin_line(term, "error");
+    safe_text(name, sizeof name, worst->name, worst->name_bytes);
+    shorten(name, term->width - 40);
+    fprintf(term->out, "%s of the norm at most, in %s\n", number_share(share, worst->error_relative_l2), name);
+}
+
+static void print_time(const fpr_report *r, double seconds, const terminal *term)
+{
+    char time[NUMBER_TEXT], rate[NUMBER_TEXT], peak[NUMBER_TEXT];
+    begin_line(term, "time");
+    fprintf(term->out, "%s, %s/s, %u thread%s", number_seconds(time, seconds),
+            number_bytes(rate, seconds > 0 ? (double)r->input_bytes / seconds : 0), r->threads, r->threads == 1 ? "" : "s");
+    if (r->peak_rss_bytes) fprintf(term->out, ", peak memory %s", number_bytes(peak, (double)r->peak_rss_bytes));
+    fputc('\n', term->out);
+}
+
+static void print_pages(page_names pages, const terminal *term)
+{
+    char name[SAFE_NAME];
+    if (!pages.html && !pages.json) return;
+    begin_line(term, "report");
+    if (pages.html) fputs(safe_name(name, pages.html), term->out);
+    if (pages.html && pages.json) fputs(" and .json", term->out);
+    else if (pages.json) fputs(safe_name(name, pages.json), term->out);
+    fputc('\n', term->out);
+}
+
+/* ---- warnings */
+
+static void count_warnings(const fpr_report *r, size_t *count)
+{
+    *count = r->warning_count;
+    for (uint64_t i = 0; i < r->layer_count; i++) *count += r->layers[i].warning_count;
+}
+
+void print_warnings(const fpr_report *r)
+{
+    char name[SAFE_NAME], text[2 * SAFE_NAME + 8];
+    for (size_t i = 0; i < r->warning_count; i++) warn(r->input_path, r->warnings[i]);
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        for (size_t w = 0; w < r->layers[i].warning_count; w++) {
+            safe_text(name, sizeof name, r->layers[i].name, r->layers[i].name_bytes);
+            snprintf(text, sizeof text, "%s: %s", name, r->layers[i].warnings[w]);
+            warn(r->input_path, text);
+        }
+    }
+}
+
+static void print_warning(char *text, bool first, bool whole, const terminal *term)
+{
+    if (!whole) shorten(text, term->width - MARGIN);
+    begin_line(term, first ? "warning" : "");
+    fprintf(term->out, "%s%s%s\n", style_on(term, STYLE_WARN), text, style_off(term));
+}
+
+static void print_warning_lines(const fpr_report *r, bool all, const terminal *term)
+{
+    enum { FEW = 5 };
+    char name[SAFE_NAME], what[SAFE_NAME], text[2 * SAFE_NAME];
+    size_t count, shown = 0, most = all ? SIZE_MAX : FEW;
+    count_warnings(r, &count);
+    for (size_t i = 0; i < r->warning_count && shown < most; i++, shown++) {
+        print_warning(safe_name(text, r->warnings[i]), shown == 0, all, term);
+    }
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        for (size_t w = 0; w < r->layers[i].warning_count && shown < most; w++, shown++) {
+            unsigned taken = MARGIN + 2 + text_width(safe_name(what, r->layers[i].warnings[w]));
+            safe_text(name, sizeof name, r->layers[i].name, r->layers[i].name_bytes);
+            if (!all) shorten(name, term->width > taken + 16 ? term->width - taken : 16);
+            snprintf(text, sizeof text, "%s: %s", name, what);
+            print_warning(text, shown == 0, all, term);
+        }
+    }
+    if (count > shown) {
+        begin_line(term, "");
+        fprintf(term->out, "and %zu more warnings (all with -v)\n", count - shown);
+    }
+}
+
+/* ---- kernel groups */
+
+static void print_groups(const fpr_report *r, const terminal *term)
+{
+    static const column after[] = {
+        { "kernels", false, 0 }, { "layers", true, 3 }, { "count", true, 0 }, { "live", true, 0 }, { "share", true, 2 },
+        { "two-level", true, 4 }, { "shift", true, 0 }, { "live shift", true, 1 },
+    };
+    static const column before[] = {
+        { "kernels", false, 0 }, { "layers", true, 3 }, { "count", true, 0 }, { "live", true, 0 }, { "share", true, 2 },
+        { "two-level", true, 4 }, { "variance of 3 components", true, 5 },
+    };
+    if (!r->group_count) return;
+    table *t = table_new(r->has_output ? after : before, r->has_output ? 8 : 7);
+    for (size_t i = 0; i < r->group_count; i++) {
+        const fpr_group *g = &r->groups[i];
+        char shape[SHAPE_TEXT], a[NUMBER_TEXT];
+        shape_text(shape, g->kernel_shape, g->kernel_rank);
+        table_cell(t, "%s", shape);
+        table_cell(t, "%s", number_count(a, g->layers));
+        table_cell(t, "%s", number_count(a, g->kernels));
+        table_cell(t, "%s", number_count(a, g->live));
+        table_cell(t, "%s", number_share(a, g->kernels ? (double)g->live / (double)g->kernels : NAN));
+        table_cell(t, "%s", number_count(a, g->binary));
+        if (r->has_output) {
+            bool known = g->has_basis && g->has_after;
+            table_cell(t, "%s", number_plain(a, known ? g->divergence.weighted : NAN));
+            table_cell(t, "%s", number_plain(a, known ? g->live_divergence.weighted : NAN));
+        } else if (g->has_basis) {
+            const double *v = g->basis.explained_variance_ratio;
+            char text[128] = "";
+            size_t used = 0;
+            for (unsigned c = 0; c < g->k && c < 3; c++)
+                used += (size_t)snprintf(text + used, sizeof text - used, "%s%.1f", c ? ", " : "", 100 * v[c]);
+            table_cell(t, "%s %%", text);
+        } else {
+            table_cell(t, "-");
+        }
+    }
+    fputc('\n', term->out);
+    table_print(t, term, 2);
+    table_free(t);
+}
+
+/* ---- layers */
+
+/* Those that saved most bytes; without an output, those with most sparse kernels. */
+static double interest(const fpr_layer *layer, bool has_output)
+{
+    double more = layer->warning_count || !layer->finite ? 1e18 : 0; /* what is wrong comes first */
+    if (has_output) return more + (double)layer->stored.bytes_before - (double)layer->stored.bytes_after;
+    return more + 1e3 * (double)layer->sparse + (layer->binary.scope != FPR_SCOPE_NONE ? 1e12 : 0);
+}
+
+typedef struct ranked { double interest; uint64_t index; } ranked;
+
+static int by_interest(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->interest != y->interest) return x->interest < y->interest ? 1 : -1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int by_index(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static const char *scope_text(const fpr_layer *layer)
+{
+    static const char *const names[] = { "-", "layer", "filter", "kernel" };
+    return names[layer->binary.scope];
+}
+
+static void layer_cells(table *t, const fpr_layer *l, bool has_output)
+{
+    char name[SAFE_NAME], shape[SHAPE_TEXT], a[NUMBER_TEXT];
+    safe_text(name, sizeof name, l->name, l->name_bytes);
+    shape_text(shape, l->shape, l->rank);
+    table_cell(t, "%s", name);
+    table_cell(t, "%s", shape);
+    table_cell(t, "%s", number_count(a, l->conv.kernels));
+    table_cell(t, "%s", number_share(a, l->finite ? 1 - l->sparsity : NAN));
+    if (has_output) {
+        table_cell(t, "%s", number_count(a, l->pruned_kernels));
+        table_cell(t, "%s", scope_text(l));
+        table_cell(t, "%s", l->error_relative_l2 > 0 ? number_share(a, l->error_relative_l2) : "-");
+        table_cell(t, "%s", l->stored.codec);
+        table_cell(t, "%s", number_bytes(a, (double)l->stored.bytes_before));
+        table_cell(t, "%s", number_bytes(a, (double)l->stored.bytes_after));
+    } else {
+        table_cell(t, "%s", scope_text(l));
+        table_cell(t, "%s", number_plain(a, l->variance_entropy));
+        table_cell(t, "%s", number_plain(a, l->variance_entropy_clean));
+        table_cell(t, "%s", number_plain(a, l->orthogonality));
+        table_cell(t, "%s", number_count(a, l->dead_filter_count));
+        table_cell(t, "%s", number_count(a, l->dead_channel_count));
+        table_cell(t, "%s", number_plain(a, l->max_abs));
+    }
+}
+
+static void print_layers(const fpr_report *r, bool all, const terminal *term)
+{
+    static const column after[] = {
+        { "layer", false, 0 }, { "shape", true, 5 }, { "kernels", true, 6 }, { "live", true, 0 }, { "pruned", true, 3 },
+        { "two-level", true, 2 }, { "error", true, 4 }, { "codec", true, 7 }, { "before", true, 1 }, { "after", true, 0 },
+    };
+    static const column before[] = {
+        { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 3 }, { "live", true, 0 },
+        { "two-level", true, 4 }, { "entropy", true, 0 }, { "live entropy", true, 7 }, { "orthogonal", true, 1 },
+        { "dead filters", true, 2 }, { "dead channels", true, 5 }, { "max|w|", true, 8 },
+    };
+    if (!r->layer_count) return;
+    ranked *order = malloc(r->layer_count * sizeof *order);
+    table *t = table_new(r->has_output ? after : before, r->has_output ? 10 : 11);
+    if (!order || !t) goto out;
+    for (uint64_t i = 0; i < r->layer_count; i++) order[i] = (ranked){ interest(&r->layers[i], r->has_output), i };
+    uint64_t shown = r->layer_count;
+    if (!all && shown > INTERESTING) {
+        qsort(order, shown, sizeof *order, by_interest);
+        shown = INTERESTING;
+        qsort(order, shown, sizeof *order, by_index); /* those chosen, in the order of the file */
+    }
+    for (uint64_t i = 0; i < shown; i++) layer_cells(t, &r->layers[order[i].index], r->has_output);
+    fputc('\n', term->out);
+    table_print(t, term, 2);
+    if (shown < r->layer_count) {
+        char a[NUMBER_TEXT];
+        fprintf(term->out, "  %sThe %d layers %s; all %s with -v%s\n", style_on(term, STYLE_DIM), INTERESTING,
+                r->has_output ? "that saved most bytes" : "with most sparse kernels", number_count(a, r->layer_count),
+                style_off(term));
+    }
+out:
+    table_free(t);
+    free(order);
+}
+
+void print_summary(const fpr_report *r, const settings *set, double seconds, page_names pages, const terminal *term)
+{
+    char input[SAFE_NAME], output[SAFE_NAME];
+    fputs(style_on(term, STYLE_BOLD), term->out);
+    fputs(safe_name(input, r->input_path), term->out);
+    if (r->has_output && r->output_path)
+        fprintf(term->out, " %s %s", arrow(term), safe_name(output, r->output_path));
+    fprintf(term->out, "%s\n", style_off(term));
+    print_size(r, term);
+    print_layers_line(r, term);
+    if (r->has_output) print_change(r, term);
+    print_time(r, seconds, term);
+    print_pages(pages, term);
+    print_warning_lines(r, set->verbose, term);
+    print_groups(r, term);
+    print_layers(r, set->verbose, term);
+}
