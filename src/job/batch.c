@@ -1,0 +1,91 @@
+/* Tensors from file to memory, a few MiB at a time: what bounds the memory of every job. */
+#include "job/job.h"
+
+typedef struct load_context {
+    const fpr_model *model;
+    const size_t *ids;
+    void *const *bytes;
+    fpr_error *errors;
+} load_context;
+
+static void load_one(void *context, size_t i, unsigned worker)
+{
+    (void)worker;
+    const load_context *c = context;
+    model_read(c->model, c->ids[i], 1, c->bytes[i], &c->errors[i]);
+}
+
+/* Loads count tensors into bytes[]; a tensor that comes alone is read and decoded by all threads together. */
+static fpr_status load(const fpr_model *model, const size_t *ids, size_t count, unsigned threads, void *const *bytes,
+                       fpr_error *error)
+{
+    if (count == 1) return model_read(model, ids[0], threads, bytes[0], error);
+    load_context c = {model, ids, bytes, base_calloc(count, sizeof *c.errors)};
+    if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
+    base_parallel(threads, count, load_one, &c);
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        status = c.errors[i].status;
+        if (status && error) *error = c.errors[i];
+    }
+    base_free(c.errors);
+    return status;
+}
+
+static uint64_t aligned(uint64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* How many of ids make the next batch, and their bytes. */
+static size_t next_batch(const fpr_model *model, const size_t *ids, size_t count, uint64_t *bytes)
+{
+    size_t n = 0;
+    for (*bytes = 0; n < count; n++) {
+        uint64_t more = aligned(model->tensors[ids[n]].view.bytes);
+        if (n > 0 && *bytes + more > JOB_BATCH_BYTES) break;
+        *bytes += more;
+    }
+    return n;
+}
+
+/* Ten times a second is enough for any eye. */
+#define PROGRESS_SECONDS 0.1
+
+fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
+                       const char *phase, job_visit visit, void *context, fpr_error *error)
+{
+    uint64_t done = 0, total = 0, capacity = 0;
+    for (size_t i = 0; i < count; i++) total += model->tensors[ids[i]].view.bytes;
+    uint8_t *buffer = NULL;
+    void **bytes = base_alloc(count, sizeof *bytes);
+    fpr_status status = bytes ? FPR_OK : base_no_memory(error, count * sizeof *bytes);
+    double told = job_now();
+    for (size_t first = 0, n; !status && first < count; first += n) {
+        uint64_t wanted;
+        n = next_batch(model, ids + first, count - first, &wanted);
+        if (wanted > capacity) {
+            base_free(buffer);
+            capacity = wanted < JOB_BATCH_BYTES ? JOB_BATCH_BYTES : wanted;
+            buffer = base_alloc_aligned(capacity, 1);
+            if (!buffer) {
+                status = base_no_memory(error, capacity);
+                break;
+            }
+        }
+        uint64_t at = 0;
+        for (size_t i = 0; i < n; i++) {
+            bytes[i] = buffer + at;
+            at += aligned(model->tensors[ids[first + i]].view.bytes);
+            done += model->tensors[ids[first + i]].view.bytes;
+        }
+        status = job_cancelled(options, error);
+        if (!status) status = load(model, ids + first, n, job_threads(options), bytes, error);
+        if (!status) status = visit(context, first, n, bytes, error);
+        if (options->progress && job_now() - told > PROGRESS_SECONDS) {
+            told = job_now();
+            options->progress(options->progress_context, phase, done, total);
+        }
+    }
+    if (options->progress && !status) options->progress(options->progress_context, phase, total, total);
+    base_free(buffer);
+    base_free(bytes);
+    return status;
+}

@@ -1,0 +1,74 @@
+/* What a checkpoint holds, as JSON: names, dtypes, shapes, codecs, sizes, metadata. */
+#include "job/job.h"
+
+#include <inttypes.h>
+
+static void add_shape(file_text *t, unsigned rank, const uint64_t *shape)
+{
+    file_text_format(t, "[");
+    for (unsigned d = 0; d < rank; d++) file_text_format(t, d ? ",%" PRIu64 : "%" PRIu64, shape[d]);
+    file_text_format(t, "]");
+}
+
+static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout layout)
+{
+    const fpr_tensor *t = fpr_model_tensor(m, i);
+    fpr_layer_shape s;
+    file_text_format(text, i ? ",\n    {\"name\": " : "\n    {\"name\": ");
+    file_text_string(text, t->name, t->name_bytes);
+    file_text_format(text, ", \"dtype\": \"%s\", \"shape\": ", fpr_dtype_name(t->dtype));
+    add_shape(text, t->rank, t->shape);
+    file_text_format(text, ", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64 ", \"codec\": \"%s\", \"lossless\": %s",
+                     t->bytes, t->stored_bytes, t->codec, t->lossless ? "true" : "false");
+    if (fpr_model_shard_count(m) > 1) file_text_format(text, ", \"shard\": %u", t->shard);
+    if (fpr_model_layer(m, i, layout, &s)) {
+        file_text_format(text, ", \"layer\": {\"layout\": \"%s\", \"filters\": %" PRIu64 ", \"channels\": %" PRIu64
+                         ", \"kernels\": %" PRIu64 ", \"kernel_shape\": ",
+                         s.layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw", s.filters, s.channels, s.kernels);
+        add_shape(text, s.kernel_rank, s.kernel_shape);
+        file_text_format(text, "}");
+    } else {
+        file_text_format(text, ", \"layer\": null");
+    }
+    file_text_format(text, "}");
+}
+
+FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_write write, void *context, fpr_error *error)
+{
+    file_text text = {0};
+    size_t tensors = fpr_model_tensor_count(m), metadata = fpr_model_metadata_count(m);
+    bool packed = false;
+    uint64_t parameters = 0;
+    for (size_t i = 0; i < tensors; i++) {
+        packed |= fpr_model_tensor(m, i)->packed;
+        parameters += fpr_model_tensor(m, i)->elements;
+    }
+    if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
+    file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
+    file_text_string(&text, m->path, strlen(m->path));
+    file_text_format(&text,
+                     ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
+                     ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
+                     packed ? "packed" : "dense", fpr_model_bytes(m), model_dense_bytes(m), parameters,
+                     layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
+    for (size_t s = 0; s < m->shard_count; s++) {
+        if (s) file_text_format(&text, ", ");
+        file_text_string(&text, m->shards[s].path, strlen(m->shards[s].path));
+    }
+    file_text_format(&text, "],\n  \"metadata\": {");
+    for (size_t i = 0; i < metadata; i++) {
+        const char *key, *value;
+        fpr_model_metadata(m, i, &key, &value);
+        file_text_format(&text, i ? ",\n    " : "\n    ");
+        file_text_string(&text, key, strlen(key));
+        file_text_format(&text, ": ");
+        file_text_string(&text, value, strlen(value));
+    }
+    file_text_format(&text, metadata ? "\n  },\n  \"tensors\": [" : "},\n  \"tensors\": [");
+    for (size_t i = 0; i < tensors; i++) add_tensor(&text, m, i, layout);
+    file_text_format(&text, tensors ? "\n  ]\n}\n" : "]\n}\n");
+    fpr_status status = text.failed ? base_no_memory(error, text.count) : FPR_OK;
+    if (!status && write(context, text.bytes, text.count)) status = base_fail(error, FPR_IO, "cannot write the output");
+    file_text_free(&text);
+    return status;
+}

@@ -1,0 +1,138 @@
+/* What stands around the output of a job: where its files go, what is refused, the index of a sharded one, hashes. */
+#include "job/job.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static char *join(const char *folder, const char *name)
+{
+    size_t n = strlen(folder), m = strlen(name);
+    char *path = base_alloc(n + m + 2, 1);
+    if (!path) return NULL;
+    memcpy(path, folder, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
+/* Where the shards of an output go: OUTPUT itself, or OUTPUT/NAME. */
+char *output_shard_path(const fpr_model *model, size_t shard, const char *output)
+{
+    if (!output) return NULL;
+    if (!model->is_index) return base_copy_text(output, strlen(output));
+    return join(output, model->shards[shard].name);
+}
+
+
+static bool is_same_text(const char *a, const char *b) { return a && b && !strcmp(a, b); }
+
+/* Refuses what must not be written before any work is done. */
+fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *o, fpr_error *error)
+{
+    if (!output) return o->dry_run ? FPR_OK : base_fail(error, FPR_USAGE, "an output is missing");
+    fpr_status status = FPR_OK;
+    struct stat info;
+    for (size_t s = 0; !status && s < model->shard_count; s++) {
+        char *path = output_shard_path(model, s, output);
+        if (!path) return base_no_memory(error, strlen(output));
+        if (model_is_file(model, path) || is_same_text(path, model->path))
+            status = base_fail(error, FPR_SAME_FILE, "the output is the input");
+        else if (!o->dry_run && !o->force && lstat(path, &info) == 0)
+            status = base_fail(error, FPR_EXISTS, "exists (--force overwrites)");
+        if (status) base_error_in_file(error, path);
+        base_free(path);
+    }
+    return status;
+}
+
+/* Makes the directory of a sharded output; *made says that it was not there. */
+fpr_status output_folder(const fpr_model *model, const char *output, bool *made, fpr_error *error)
+{
+    *made = false;
+    if (!model->is_index || !output) return FPR_OK;
+    if (mkdir(output, 0777) == 0) {
+        *made = true;
+        return FPR_OK;
+    }
+    struct stat info;
+    if (errno == EEXIST && stat(output, &info) == 0 && S_ISDIR(info.st_mode)) return FPR_OK;
+    fpr_status status = base_fail_errno(error, FPR_IO, errno, "cannot make the directory");
+    base_error_in_file(error, output);
+    return status;
+}
+
+/* ---------------------------------------------------------------- the index of a sharded output */
+
+fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
+                        const fpr_options *options, fpr_error *error)
+{
+    json_t *root = json_loadb(model->index_text, model->index_bytes, 0, NULL);
+    json_t *map = json_object_get(root, "weight_map"), *metadata = json_object_get(root, "metadata");
+    uint64_t total = 0;
+    for (size_t i = 0; i < model->tensor_count; i++) {
+        if (!tensors) total += model->tensors[i].view.bytes;
+        else if (tensors[i].dropped) json_object_del(map, tensors[i].source->name);
+        else total += tensors[i].stored;
+    }
+    if (root && !json_is_object(metadata)) {
+        metadata = json_object();
+        json_object_set_new(root, "metadata", metadata);
+    }
+    json_object_set_new(metadata, "total_size", json_integer((json_int_t)total));
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    const char *slash = strrchr(model->path, '/');
+    char *path = join(output, slash ? slash + 1 : model->path);
+    file_out *out = NULL;
+    fpr_status status = text && path ? FPR_OK : base_no_memory(error, model->index_bytes);
+    if (!status) status = file_out_create(path, options->force, &out, error);
+    if (!status) status = file_out_write(out, text, strlen(text), error);
+    if (!status) status = file_out_write(out, "\n", 1, error);
+    if (!status) status = file_out_commit(out, error);
+    else file_out_abandon(out);
+    if (status && path) base_error_in_file(error, path);
+    free(text);
+    base_free(path);
+    json_decref(root);
+    return status;
+}
+
+/* ---------------------------------------------------------------- hashes */
+
+#define HASH_CHUNK (1u << 20)
+
+static fpr_status hash_source(const file_source *source, file_hash *hash, uint8_t *buffer, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (uint64_t at = 0, size = file_source_size(source); !status && at < size; at += HASH_CHUNK) {
+        uint64_t n = size - at < HASH_CHUNK ? size - at : HASH_CHUNK;
+        status = file_source_read(source, at, buffer, n, error);
+        if (!status) file_hash_add(hash, buffer, n);
+    }
+    return status;
+}
+
+fpr_status output_hash(const fpr_model *model, const char *output, uint64_t *value, fpr_error *error)
+{
+    uint8_t *buffer = base_alloc(HASH_CHUNK, 1);
+    file_hash *hash = file_hash_new();
+    fpr_status status = buffer && hash ? FPR_OK : base_no_memory(error, HASH_CHUNK);
+    for (size_t s = 0; !status && s < model->shard_count; s++) {
+        if (!output) {
+            status = hash_source(model->shards[s].source, hash, buffer, error);
+            if (!status) status = file_source_check(model->shards[s].source, error);
+            continue;
+        }
+        char *path = output_shard_path(model, s, output);
+        file_source *source = NULL;
+        status = path ? file_source_open(path, &source, error) : base_no_memory(error, strlen(output));
+        if (!status) status = hash_source(source, hash, buffer, error);
+        file_source_close(source);
+        base_free(path);
+    }
+    uint64_t sum = hash ? file_hash_end(hash) : 0;
+    base_free(buffer);
+    if (!status) *value = sum;
+    return status;
+}

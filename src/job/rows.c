@@ -1,0 +1,227 @@
+/* A study and its outcome as a report: copies what was found, computes nothing but sums over layers. */
+#include "job/job.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    char **longer = base_grow(*list, *count + 1, sizeof *longer);
+    if (!longer) return base_no_memory(error, (*count + 1) * sizeof *longer);
+    *list = longer;
+    longer[*count] = base_copy_text(text, strlen(text));
+    if (!longer[*count]) return base_no_memory(error, strlen(text));
+    ++*count;
+    return FPR_OK;
+}
+
+void rows_phase(fpr_report *report, const char *name, double *since)
+{
+    double now = job_now();
+    if (report->phase_count < sizeof report->phases / sizeof *report->phases)
+        report->phases[report->phase_count++] = (fpr_phase){name, now - *since};
+    *since = now;
+}
+
+void rows_memory(fpr_report *report)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0) report->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
+}
+
+static uint64_t *copy_shape(const fpr_tensor *t)
+{
+    uint64_t *shape = base_alloc(t->rank, sizeof *shape);
+    if (shape && t->rank) memcpy(shape, t->shape, t->rank * sizeof *shape);
+    return shape;
+}
+
+/* T(n) was fitted to 3x3 kernels: the normalised form is reported for k = 9 only. */
+static double normalized(const fpr_layer_shape *shape, double entropy, uint64_t n)
+{
+    if (shape->k != 9 || n == 0) return NAN;
+    double random = conv_random_entropy((double)n);
+    return random > 0 ? entropy / random : NAN;
+}
+
+static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error *error)
+{
+    const study_layer *layer = &s->layers[i];
+    const fpr_tensor *t = &s->model->tensors[layer->tensor].view;
+    const conv_measure *m = &layer->measure;
+    *row = (fpr_layer){.name = base_copy_text(t->name, t->name_bytes),
+                       .name_bytes = t->name_bytes,
+                       .dtype = t->dtype,
+                       .rank = t->rank,
+                       .shape = copy_shape(t),
+                       .conv = layer->shape,
+                       .depth = i,
+                       .finite = m->finite,
+                       .sparse = m->finite ? m->sparse : 0,
+                       .sparsity = m->finite ? (double)m->sparse / (double)layer->shape.kernels : NAN,
+                       .max_abs = m->max_abs,
+                       .variance_entropy = NAN,
+                       .variance_entropy_normalized = NAN,
+                       .variance_entropy_clean = NAN,
+                       .variance_entropy_clean_normalized = NAN,
+                       .orthogonality = NAN,
+                       .stored = {"raw", t->bytes, t->bytes}};
+    if (!row->name || !row->shape) return base_no_memory(error, t->name_bytes);
+    if (!m->finite)
+        return rows_warn(&row->warnings, &row->warning_count, error,
+                         "holds NaN or Inf: left out of the distributions, stored losslessly");
+    row->variance_entropy = m->variance_entropy;
+    row->variance_entropy_clean = m->variance_entropy_clean;
+    row->orthogonality = m->orthogonality;
+    row->variance_entropy_normalized = normalized(&layer->shape, m->variance_entropy, layer->shape.kernels);
+    row->variance_entropy_clean_normalized =
+        normalized(&layer->shape, m->variance_entropy_clean, layer->shape.kernels - m->sparse);
+    if (!layer->ratio) return FPR_OK;
+    row->explained_variance_ratio = base_alloc(layer->shape.k, sizeof(double));
+    if (!row->explained_variance_ratio) return base_no_memory(error, layer->shape.k * sizeof(double));
+    memcpy(row->explained_variance_ratio, layer->ratio, layer->shape.k * sizeof(double));
+    return FPR_OK;
+}
+
+static fpr_status other_row(const fpr_tensor *t, fpr_other *row, fpr_error *error)
+{
+    *row = (fpr_other){.name = base_copy_text(t->name, t->name_bytes),
+                       .name_bytes = t->name_bytes,
+                       .dtype = t->dtype,
+                       .rank = t->rank,
+                       .shape = copy_shape(t),
+                       .stored = {"raw", t->bytes, t->bytes}};
+    return row->name && row->shape ? FPR_OK : base_no_memory(error, t->name_bytes);
+}
+
+static fpr_status copy_globs(const fpr_globs *globs, char ***copies, size_t *count, fpr_error *error)
+{
+    *copies = base_calloc(globs->count, sizeof **copies);
+    if (!*copies) return base_no_memory(error, globs->count * sizeof **copies);
+    for (; *count < globs->count; ++*count) {
+        (*copies)[*count] = base_copy_text(globs->patterns[*count], strlen(globs->patterns[*count]));
+        if (!(*copies)[*count]) return base_no_memory(error, strlen(globs->patterns[*count]));
+    }
+    return FPR_OK;
+}
+
+static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
+{
+    const fpr_model *m = s->model;
+    r->input_path = base_copy_text(m->path, strlen(m->path));
+    if (!r->input_path) return base_no_memory(error, strlen(m->path));
+    r->input_bytes = m->bytes;
+    r->tensors = m->tensor_count;
+    for (size_t i = 0; i < m->tensor_count; i++) r->parameters += m->tensors[i].view.elements;
+    r->options = *s->options;
+    r->options.threads = r->threads = job_threads(s->options);
+    if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = m->layout;
+    r->options.only = r->options.skip = r->options.drop = (fpr_globs){0};
+    fpr_status status = copy_globs(&s->options->only, &r->only, &r->only_count, error);
+    if (!status) status = copy_globs(&s->options->skip, &r->skip, &r->skip_count, error);
+    if (!status) status = copy_globs(&s->options->drop, &r->drop, &r->drop_count, error);
+    if (!status && s->options->layout == FPR_LAYOUT_AUTO && m->layout == FPR_LAYOUT_HWIO)
+        status = rows_warn(&r->warnings, &r->warning_count, error,
+                           "convolution weights read as HWIO (TensorFlow order), by their shapes");
+    return status;
+}
+
+fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
+{
+    *report = NULL;
+    const fpr_model *m = s->model;
+    fpr_report *r = base_calloc(1, sizeof *r);
+    if (!r) return base_no_memory(error, sizeof *r);
+    fpr_status status = fill_head(s, r, error);
+    r->layers = base_calloc(s->layer_count, sizeof *r->layers);
+    r->others = base_calloc(m->tensor_count - s->layer_count, sizeof *r->others);
+    if (!status && (!r->layers || !r->others)) status = base_no_memory(error, s->layer_count * sizeof *r->layers);
+    if (r->layers) r->layer_count = s->layer_count;
+    for (size_t i = 0; !status && i < s->layer_count; i++) {
+        status = layer_row(s, i, &r->layers[i], error);
+        if (!status && !s->layers[i].measure.finite)
+            status = rows_warn(&r->warnings, &r->warning_count, error, "%s holds NaN or Inf: left out of the distributions",
+                               r->layers[i].name);
+    }
+    for (size_t i = 0; !status && i < m->tensor_count; i++)
+        if (s->layer_of[i] == SIZE_MAX)
+            status = other_row(&m->tensors[i].view, &r->others[r->other_count++], error);
+    if (status) {
+        /* fpr_report_free reads layer_count rows: those not reached are zero. */
+        fpr_report_free(r);
+        return status;
+    }
+    *report = r;
+    return FPR_OK;
+}
+
+/* ---------------------------------------------------------------- groups */
+
+static fpr_status group_distributions(study_group *g, const conv_settings *settings, bool has_after, fpr_group *row,
+                                      fpr_error *error)
+{
+    unsigned k = g->all.k;
+    fpr_status status = study_basis_new(&row->basis, k, error);
+    if (status) return status;
+    row->has_basis = true;
+    memcpy(row->basis.mean, g->basis.mean, k * sizeof(double));
+    memcpy(row->basis.components, g->basis.components, (size_t)k * k * sizeof(double));
+    memcpy(row->basis.singular_values, g->basis.singular_values, k * sizeof(double));
+    memcpy(row->basis.explained_variance_ratio, g->basis.explained_variance_ratio, k * sizeof(double));
+    memcpy(row->range, g->range, sizeof row->range);
+    status = conv_counter_finish(g->counter, CONV_BEFORE, true, &row->before, error);
+    if (!status) status = conv_counter_finish(g->counter, CONV_LIVE_BEFORE, true, &row->live_before, error);
+    if (status || !has_after) return status;
+    status = conv_counter_finish(g->counter, CONV_AFTER, true, &row->after, error);
+    if (!status) status = conv_counter_finish(g->counter, CONV_LIVE_AFTER, true, &row->live_after, error);
+    const double *ratio = row->basis.explained_variance_ratio;
+    if (!status)
+        status = conv_divergence(&row->before, &row->after, k, settings->bins, g->range, ratio, &row->divergence, error);
+    if (!status)
+        status = conv_divergence(&row->live_before, &row->live_after, k, settings->bins, g->range, ratio,
+                                 &row->live_divergence, error);
+    return status;
+}
+
+static int by_kernels(const void *a, const void *b)
+{
+    const fpr_group *x = a, *y = b;
+    if (x->kernels != y->kernels) return x->kernels < y->kernels ? 1 : -1;
+    if (x->kernel_rank != y->kernel_rank) return x->kernel_rank < y->kernel_rank ? -1 : 1;
+    for (unsigned d = 0; d < x->kernel_rank; d++)
+        if (x->kernel_shape[d] != y->kernel_shape[d]) return x->kernel_shape[d] < y->kernel_shape[d] ? -1 : 1;
+    return 0;
+}
+
+fpr_status rows_groups(study *s, bool has_after, fpr_report *r, fpr_error *error)
+{
+    r->groups = base_calloc(s->group_count, sizeof *r->groups);
+    if (!r->groups) return base_no_memory(error, s->group_count * sizeof *r->groups);
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && i < s->group_count; i++) {
+        study_group *g = &s->groups[i];
+        fpr_group *row = &r->groups[r->group_count++];
+        *row = (fpr_group){.kernel_rank = g->shape.kernel_rank,
+                           .k = g->shape.k > UINT32_MAX ? UINT32_MAX : (unsigned)g->shape.k,
+                           .layers = g->layers,
+                           .kernels = g->kernels,
+                           .sparse = g->sparse,
+                           .live = g->live,
+                           .bins = s->settings.bins,
+                           .has_after = has_after};
+        memcpy(row->kernel_shape, g->shape.kernel_shape, sizeof row->kernel_shape);
+        for (size_t l = 0; l < s->layer_count; l++)
+            if (s->layers[l].group == i) row->binary += r->layers[l].binary.kernels;
+        if (g->has_basis) status = group_distributions(g, &s->settings, has_after, row, error);
+    }
+    qsort(r->groups, r->group_count, sizeof *r->groups, by_kernels);
+    return status;
+}

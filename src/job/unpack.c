@@ -1,0 +1,84 @@
+/* Restores a dense checkpoint: the original header, byte for byte, then every tensor decoded. */
+#include "job/job.h"
+
+#include <unistd.h>
+
+typedef struct unpack_run {
+    const fpr_model *model;
+    const size_t *ids;
+    file_out *out;
+} unpack_run;
+
+static fpr_status put_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+{
+    const unpack_run *run = context;
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && i < count; i++)
+        status = file_out_write(run->out, bytes[i], run->model->tensors[run->ids[first + i]].view.bytes, error);
+    return status;
+}
+
+static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const fpr_options *options,
+                               file_out **out, fpr_error *error)
+{
+    const model_shard *shard = &model->shards[s];
+    size_t n = shard->header.tensor_count, *ids = base_alloc(n, sizeof *ids), bytes = 0;
+    char *header = NULL;
+    uint8_t length[8];
+    fpr_status status = ids ? FPR_OK : base_no_memory(error, n * sizeof *ids);
+    for (size_t i = 0; !status && i < n; i++) ids[i] = shard->first + i;
+    /* Without our metadata the tensors restore, but the header may not: that must be wanted. */
+    if (!status && shard->packed && !shard->original_header && !options->force) {
+        status = base_fail(error, FPR_BAD_PACKED,
+                           "has lost its '%s' metadata: tensors can be restored, the original header cannot (--force "
+                           "restores them under a new one)",
+                           JOB_METADATA_KEY);
+        base_error_in_file(error, shard->path);
+    }
+    if (!status) status = model_check_shard(model, s, error);
+    if (!status) status = model_dense_header(model, s, &header, &bytes, error);
+    if (!status) status = file_out_create(path, options->force, out, error);
+    base_store_le64(length, bytes);
+    if (!status) status = file_out_write(*out, length, 8, error);
+    if (!status) status = file_out_write(*out, header, bytes, error);
+    unpack_run run = {model, ids, *out};
+    if (!status) status = job_batches(model, ids, n, options, "unpacking", put_batch, &run, error);
+    if (!status) status = file_source_check(shard->source, error);
+    base_free(header);
+    base_free(ids);
+    return status;
+}
+
+static fpr_status unpack_all(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error)
+{
+    bool made = false;
+    file_out **outs = base_calloc(model->shard_count, sizeof *outs);
+    fpr_status status = outs ? output_folder(model, output, &made, error)
+                             : base_no_memory(error, model->shard_count * sizeof *outs);
+    for (size_t s = 0; !status && s < model->shard_count; s++) {
+        char *path = output_shard_path(model, s, output);
+        status = path ? unpack_shard(model, s, path, options, &outs[s], error) : base_no_memory(error, strlen(output));
+        if (status && path) base_error_in_file(error, path);
+        base_free(path);
+    }
+    for (size_t s = 0; outs && s < model->shard_count; s++) {
+        if (status) file_out_abandon(outs[s]);
+        else status = file_out_commit(outs[s], error);
+    }
+    if (!status && model->is_index) status = output_index(model, NULL, output, options, error);
+    if (status && made) rmdir(output);
+    base_free(outs);
+    return status;
+}
+
+FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error)
+{
+    fpr_model *model = NULL;
+    fpr_status status = fpr_options_check(options, error);
+    if (!status) status = fpr_model_open(packed, &model, error);
+    if (!status) status = output_check(model, output, options, error);
+    if (!status) status = unpack_all(model, output, options, error);
+    if (status) base_error_in_file(error, packed);
+    fpr_model_close(model);
+    return status;
+}

@@ -1,0 +1,241 @@
+/* Decodes everything, checks every checksum, and holds the result against the original. */
+#include "job/job.h"
+
+#include <jansson.h>
+#include <math.h>
+
+typedef struct verify_run {
+    const fpr_model *packed, *original;
+    json_t **keys; /* [shards] our metadata, NULL where there is none */
+    unsigned threads;
+    fpr_verification *result;
+} verify_run;
+
+/* ---------------------------------------------------------------- what the file states */
+
+static json_t *own_key(const model_shard *shard)
+{
+    for (size_t i = 0; i < shard->header.metadata_count; i++) {
+        const file_metadata *m = &shard->header.metadata[i];
+        if (!strcmp(m->key, JOB_METADATA_KEY)) return json_loadb(m->value, m->value_bytes, JSON_ALLOW_NUL, NULL);
+    }
+    return NULL;
+}
+
+static const json_t *entry_of(const verify_run *run, const fpr_tensor *t)
+{
+    return json_object_get(json_object_get(run->keys[t->shard], "tensors"), t->name);
+}
+
+/* The index repeats what the blob says: readers that only list trust it. */
+static bool index_agrees(const json_t *entry, const fpr_tensor *t)
+{
+    const char *codec = json_string_value(json_object_get(entry, "codec"));
+    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    const json_t *shape = json_object_get(entry, "shape");
+    if (!codec || strcmp(codec, t->codec) || !dtype || strcmp(dtype, fpr_dtype_name(t->dtype))) return false;
+    if (json_array_size(shape) != t->rank) return false;
+    for (unsigned d = 0; d < t->rank; d++)
+        if ((uint64_t)json_integer_value(json_array_get(shape, d)) != t->shape[d]) return false;
+    return (uint64_t)json_integer_value(json_object_get(entry, "bytes")) == t->bytes;
+}
+
+static bool stated_lossless(const json_t *entry, const fpr_tensor *t)
+{
+    return entry ? json_is_true(json_object_get(entry, "lossless")) && t->lossless : t->lossless;
+}
+
+static bool is_dropped(const verify_run *run, const char *name)
+{
+    static const fpr_globs none = {0};
+    for (size_t s = 0; s < run->packed->shard_count; s++) {
+        const json_t *drop = json_object_get(run->keys[s], "drop");
+        for (size_t i = 0; i < json_array_size(drop); i++) {
+            const char *pattern = json_string_value(json_array_get(drop, i));
+            if (pattern && shrink_selected(&(fpr_globs){&pattern, 1}, &none, name)) return true;
+        }
+    }
+    return false;
+}
+
+/* ---------------------------------------------------------------- one tensor */
+
+static fpr_status set_problem(fpr_verified *v, const char *text, fpr_error *error)
+{
+    v->ok = v->exact = false;
+    if (v->problem) return FPR_OK;
+    v->problem = base_copy_text(text, strlen(text));
+    return v->problem ? FPR_OK : base_no_memory(error, strlen(text));
+}
+
+static bool is_float(fpr_dtype dtype)
+{
+    return dtype == FPR_F64 || dtype == FPR_F32 || dtype == FPR_F16 || dtype == FPR_BF16;
+}
+
+/* Sums in another order may differ in the last digits. */
+#define STATED_SLACK (1 + 1e-9)
+
+static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const void *bytes, fpr_verified *v, fpr_error *error)
+{
+    const fpr_tensor *o = model_find(run->original, t->name, t->name_bytes);
+    const json_t *entry = entry_of(run, t);
+    if (!o) return set_problem(v, "the original has no tensor of this name", error);
+    if (o->rank != t->rank || (o->rank && memcmp(o->shape, t->shape, o->rank * sizeof *o->shape)))
+        return set_problem(v, "the original has another shape", error);
+    if (o->dtype != t->dtype && !(is_float(o->dtype) && is_float(t->dtype)))
+        return set_problem(v, "the original has another dtype", error);
+    void *other = base_alloc_aligned(o->bytes, 1);
+    if (!other) return base_no_memory(error, o->bytes);
+    size_t index = (size_t)((const model_tensor *)(const void *)o - run->original->tensors);
+    fpr_status status = model_read(run->original, index, run->threads, other, error);
+    v->exact = !status && o->dtype == t->dtype && !memcmp(bytes, other, o->bytes);
+    if (!status && v->exact) {
+        v->max_abs = v->relative_l2 = 0;
+    } else if (!status && !is_float(t->dtype)) {
+        status = set_problem(v, "differs from the original", error);
+    } else if (!status && !shrink_difference(t->dtype, bytes, o->dtype, other, t->elements, &v->max_abs, &v->relative_l2)) {
+        status = set_problem(v, "differs from the original in NaN", error);
+    } else if (!status && stated_lossless(entry, t)) {
+        status = set_problem(v, "differs from the original, though stored as lossless", error);
+    } else if (!status) {
+        double stated = json_number_value(json_object_get(entry, "max_abs"));
+        double stated_l2 = json_number_value(json_object_get(entry, "relative_l2"));
+        if (v->max_abs > stated * STATED_SLACK || v->relative_l2 > stated_l2 * STATED_SLACK)
+            status = set_problem(v, "differs from the original by more than the file states", error);
+    }
+    base_free(other);
+    return status;
+}
+
+static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, fpr_error *error)
+{
+    const fpr_tensor *t = &run->packed->tensors[index].view;
+    *v = (fpr_verified){.name = base_copy_text(t->name, t->name_bytes),
+                        .name_bytes = t->name_bytes,
+                        .ok = true,
+                        .exact = stated_lossless(entry_of(run, t), t),
+                        .max_abs = NAN,
+                        .relative_l2 = NAN};
+    void *bytes = base_alloc_aligned(t->bytes, 1);
+    if (!bytes || !v->name) {
+        base_free(bytes);
+        return base_no_memory(error, t->bytes);
+    }
+    fpr_error found = {0};
+    fpr_status status = model_read(run->packed, index, run->threads, bytes, &found);
+    if (status == FPR_BAD_PACKED || status == FPR_TOO_NEW) {
+        status = set_problem(v, found.message, error);
+    } else if (status) {
+        if (error) *error = found;
+    } else {
+        const json_t *entry = entry_of(run, t);
+        if (run->keys[t->shard] && t->packed && strlen(t->name) == t->name_bytes && !index_agrees(entry, t))
+            status = set_problem(v, "the index in __metadata__ says otherwise than the tensor itself", error);
+        if (!status && run->original) status = compare_tensor(run, t, bytes, v, error);
+    }
+    base_free(bytes);
+    return status;
+}
+
+/* Tensors of the original that are neither here nor stated as dropped. */
+static fpr_status verify_missing(verify_run *run, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && run->original && i < run->original->tensor_count; i++) {
+        const fpr_tensor *o = &run->original->tensors[i].view;
+        if (model_find(run->packed, o->name, o->name_bytes) || is_dropped(run, o->name)) continue;
+        fpr_verified *v = &run->result->tensors[run->result->tensor_count++];
+        *v = (fpr_verified){.name = base_copy_text(o->name, o->name_bytes),
+                            .name_bytes = o->name_bytes,
+                            .max_abs = NAN,
+                            .relative_l2 = NAN};
+        status = v->name ? set_problem(v, "missing: the original has it", error) : base_no_memory(error, o->name_bytes);
+    }
+    return status;
+}
+
+/* The header and the raw tensors of every shard, as one row each where they are damaged. */
+static fpr_status verify_shards(verify_run *run, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (size_t s = 0; !status && s < run->packed->shard_count; s++) {
+        const model_shard *shard = &run->packed->shards[s];
+        fpr_error found = {0};
+        fpr_status check = model_check_shard(run->packed, s, &found);
+        char *header = NULL;
+        size_t bytes;
+        if (!check) check = model_dense_header(run->packed, s, &header, &bytes, &found);
+        base_free(header);
+        if (!check && shard->packed && !shard->original_header)
+            check = base_fail(&found, FPR_BAD_PACKED, "has lost its '%s' metadata", JOB_METADATA_KEY);
+        if (!check) continue;
+        if (check != FPR_BAD_PACKED) {
+            if (error) *error = found;
+            return check;
+        }
+        fpr_verified *v = &run->result->tensors[run->result->tensor_count++];
+        *v = (fpr_verified){.name = base_copy_text("__metadata__", 12),
+                            .name_bytes = 12,
+                            .max_abs = NAN,
+                            .relative_l2 = NAN};
+        status = v->name ? set_problem(v, found.message, error) : base_no_memory(error, 12);
+    }
+    return status;
+}
+
+static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_error *error)
+{
+    const fpr_model *p = run->packed;
+    uint64_t rows = p->tensor_count + p->shard_count + (run->original ? run->original->tensor_count : 0);
+    uint64_t done = 0, total = 0;
+    for (size_t i = 0; i < p->tensor_count; i++) total += p->tensors[i].view.bytes;
+    run->keys = base_calloc(p->shard_count, sizeof(json_t *));
+    run->result->tensors = base_calloc(rows, sizeof *run->result->tensors);
+    if (!run->keys || !run->result->tensors) return base_no_memory(error, rows * sizeof *run->result->tensors);
+    for (size_t s = 0; s < p->shard_count; s++) run->keys[s] = own_key(&p->shards[s]);
+    fpr_status status = verify_shards(run, error);
+    double told = job_now();
+    for (size_t i = 0; !status && i < p->tensor_count; i++) {
+        status = job_cancelled(options, error);
+        if (!status) status = verify_tensor(run, i, &run->result->tensors[run->result->tensor_count++], error);
+        done += p->tensors[i].view.bytes;
+        if (options->progress && job_now() - told > 0.1) {
+            told = job_now();
+            options->progress(options->progress_context, "verifying", done, total);
+        }
+    }
+    if (!status) status = verify_missing(run, error);
+    run->result->ok = true;
+    for (size_t i = 0; i < run->result->tensor_count; i++) run->result->ok &= run->result->tensors[i].ok;
+    return status;
+}
+
+FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fpr_options *options,
+                              fpr_verification **verification, fpr_error *error)
+{
+    *verification = NULL;
+    fpr_model *p = NULL, *o = NULL;
+    verify_run run = {.threads = job_threads(options), .result = base_calloc(1, sizeof *run.result)};
+    fpr_status status = run.result ? fpr_options_check(options, error) : base_no_memory(error, sizeof *run.result);
+    if (!status) status = model_open(packed, true, &p, error);
+    if (!status && original) status = fpr_model_open(original, &o, error);
+    run.packed = p;
+    run.original = o;
+    if (!status) status = verify_all(&run, options, error);
+    if (status) {
+        base_error_in_file(error, packed);
+        fpr_verification_free(run.result);
+    } else {
+        *verification = run.result;
+        if (!run.result->ok) {
+            status = base_fail(error, FPR_DIFFERS, original ? "differs from %s" : "is damaged", original);
+            base_error_in_file(error, packed);
+        }
+    }
+    for (size_t s = 0; run.keys && s < p->shard_count; s++) json_decref(run.keys[s]);
+    base_free(run.keys);
+    fpr_model_close(p);
+    fpr_model_close(o);
+    return status;
+}

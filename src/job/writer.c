@@ -1,0 +1,355 @@
+/* One output file, packed or dense.
+ *
+ * A safetensors header comes first and tells sizes that are known last. So the data is written behind a gap of the
+ * largest size that the header can have, and what the header does not need of it is white space, which the format
+ * allows. To keep that white space short, data stays in memory until there is too much of it: a small file gets an
+ * exact header, and in a large one only the digits of some offsets are guessed. */
+#include "job/job.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Data kept back before the size of the header is fixed. */
+#define HELD_BYTES (8u << 20)
+
+struct job_writer {
+    const fpr_model *model;
+    size_t shard;
+    const writer_tensor *tensors;
+    size_t tensor_count, next;
+    bool dense;
+    const fpr_options *options;
+    file_out *out;          /* NULL: a dry run */
+    char *original;         /* dense: the header; packed: the text of "header" in the key */
+    size_t original_bytes;
+    bool fixed;             /* the room for the header is fixed */
+    uint64_t room;          /* bytes before the data, length prefix included */
+    file_text held;         /* data not yet written */
+    uint64_t data_bytes;
+    file_hash *raw;         /* over all raw tensors */
+    fpr_error problem;      /* of write_some, which can only say that there was one */
+};
+
+/* ---------------------------------------------------------------- the header */
+
+static const char *cast_names[] = {"none", "f32", "f16", "bf16"};
+
+/* The members of one tensor in the index. A name with a NUL byte is left out: JSON readers written in C cannot hold it,
+ * and the blob describes itself. */
+static bool is_indexed(const fpr_tensor *t) { return strlen(t->name) == t->name_bytes; }
+
+static void add_index_entry(file_text *json, const writer_tensor *t)
+{
+    /* "kernels" and "false" are the longest of their kind: an undecided tensor may only become shorter. */
+    const char *codec = t->decided ? t->codec : "kernels";
+    bool lossless = t->decided && t->lossless;
+
+    file_text_string(json, t->source->name, t->source->name_bytes);
+    file_text_format(json, ":{\"codec\":\"%s\",\"dtype\":\"%s\",\"shape\":[", codec, fpr_dtype_name(t->dtype));
+    for (unsigned d = 0; d < t->source->rank; d++)
+        file_text_format(json, d ? ",%" PRIu64 : "%" PRIu64, t->source->shape[d]);
+    file_text_format(json, "],\"bytes\":%" PRIu64 ",\"lossless\":%s", t->bytes, lossless ? "true" : "false");
+    if (!lossless) {
+        /* The widest number of this form is as long as the guess for an undecided tensor. */
+        file_text_format(json, ",\"max_abs\":%.17e,\"relative_l2\":%.17e", t->decided ? t->max_abs : 1e-300,
+                         t->decided ? t->relative_l2 : 1e-300);
+    }
+    file_text_format(json, "}");
+}
+
+/* The value of our key: what a tool needs that only lists. */
+static void add_key(const job_writer *w, file_text *header)
+{
+    file_text json = {0};
+    /* open.c finds the digits of "check" by this beginning. */
+    file_text_format(&json, "{\"format\":%u,\"reader\":%u,\"check\":\"%016d\",\"tool\":\"filterprune %s\",\"header\":",
+                     PACK_FORMAT, PACK_READER, 0, fpr_version());
+    file_text_string(&json, w->original, strlen(w->original));
+    if (w->options->cast) file_text_format(&json, ",\"cast\":\"%s\"", cast_names[w->options->cast]);
+    for (size_t i = 0; i < w->options->drop.count; i++) {
+        file_text_format(&json, i ? "," : ",\"drop\":[");
+        file_text_string(&json, w->options->drop.patterns[i], strlen(w->options->drop.patterns[i]));
+        if (i + 1 == w->options->drop.count) file_text_format(&json, "]");
+    }
+    file_text_format(&json, ",\"tensors\":{");
+    const char *comma = "";
+    for (size_t i = 0; i < w->tensor_count; i++) {
+        const writer_tensor *t = &w->tensors[i];
+        if (t->dropped || !is_indexed(t->source)) continue;
+        if (t->decided && t->lossless && !strcmp(t->codec, "raw")) continue;
+        file_text_format(&json, "%s", comma);
+        comma = ",";
+        add_index_entry(&json, t);
+    }
+    file_text_format(&json, "}}");
+    file_text_string(header, JOB_METADATA_KEY, sizeof JOB_METADATA_KEY - 1);
+    file_text_add(header, ":", 1);
+    file_text_string(header, json.bytes ? json.bytes : "", json.count);
+    header->failed |= json.failed;
+    file_text_free(&json);
+}
+
+static void add_metadata(const job_writer *w, file_text *header)
+{
+    const file_header *h = &w->model->shards[w->shard].header;
+    file_text_format(header, "\"__metadata__\":{");
+    add_key(w, header);
+    for (size_t i = 0; i < h->metadata_count; i++) {
+        const file_metadata *m = &h->metadata[i];
+        if (!strcmp(m->key, JOB_METADATA_KEY)) continue;
+        file_text_add(header, ",", 1);
+        file_text_string(header, m->key, m->key_bytes);
+        file_text_add(header, ":", 1);
+        file_text_string(header, m->value, m->value_bytes);
+    }
+    file_text_add(header, "}", 1);
+}
+
+/* The header of the packed file by what is decided so far, undecided tensors at their dense size; padded to 8. */
+static fpr_status packed_header(const job_writer *w, file_text *header, fpr_error *error)
+{
+    const file_header *h = &w->model->shards[w->shard].header;
+    uint64_t *begin = base_alloc(w->tensor_count + 1, sizeof *begin);
+    if (!begin) return base_no_memory(error, w->tensor_count * sizeof *begin);
+    begin[0] = 0;
+    for (size_t i = 0; i < w->tensor_count; i++) {
+        const writer_tensor *t = &w->tensors[i];
+        begin[i + 1] = begin[i] + (t->dropped ? 0 : t->decided ? t->stored : t->bytes);
+    }
+    file_text_add(header, "{", 1);
+    add_metadata(w, header);
+    for (size_t e = 0; e < w->tensor_count; e++) {
+        size_t i = h->header_order[e];
+        const writer_tensor *t = &w->tensors[i];
+        if (t->dropped) continue;
+        uint64_t stored = begin[i + 1] - begin[i];
+        bool packed = !t->decided || strcmp(t->codec, "raw") != 0;
+        file_text_add(header, ",", 1);
+        file_text_tensor(header, t->source->name, t->source->name_bytes, packed ? FPR_U8 : t->dtype,
+                         packed ? 1 : t->source->rank, packed ? &stored : t->source->shape, begin[i], begin[i + 1]);
+    }
+    file_text_add(header, "}", 1);
+    while (header->count % 8 && !header->failed) file_text_add(header, " ", 1);
+    base_free(begin);
+    if (header->failed) return base_no_memory(error, header->count);
+    if (header->count > FILE_HEADER_MAX)
+        return base_fail(error, FPR_USAGE, "the header of the packed file would be larger than the format allows");
+    return FPR_OK;
+}
+
+/* Writes the 16 digits of "check" into the header, as open.c and FORMAT.md have it. */
+static fpr_status sign_header(job_writer *w, file_text *header, fpr_error *error)
+{
+    static const char mark[] = "\\\"check\\\":\\\"";
+    char *at = memmem(header->bytes, header->count, mark, sizeof mark - 1);
+    file_hash *all = file_hash_new();
+    if (!at || !all) {
+        if (all) file_hash_end(all);
+        return base_no_memory(error, sizeof *w);
+    }
+    uint8_t digits[8];
+    base_store_le64(digits, file_hash_end(w->raw));
+    w->raw = NULL;
+    file_hash_add(all, header->bytes, header->count);
+    file_hash_add(all, digits, sizeof digits);
+    char text[17];
+    snprintf(text, sizeof text, "%016" PRIx64, file_hash_end(all));
+    memcpy(at + sizeof mark - 1, text, 16);
+    return FPR_OK;
+}
+
+/* The header of a dense output: the input's own, or a new one when tensors were dropped or cast. */
+static fpr_status dense_header(job_writer *w, fpr_error *error)
+{
+    const fpr_options *o = w->options;
+    if (!o->drop.count && !o->cast)
+        return model_dense_header(w->model, w->shard, &w->original, &w->original_bytes, error);
+    const file_header *h = &w->model->shards[w->shard].header;
+    file_header dense = *h;
+    size_t *number = base_alloc(w->tensor_count, sizeof *number); /* of a kept tensor among the kept ones */
+    dense.tensors = base_alloc(w->tensor_count, sizeof *dense.tensors);
+    dense.header_order = base_alloc(w->tensor_count, sizeof *dense.header_order);
+    dense.metadata = base_alloc(h->metadata_count, sizeof *dense.metadata);
+    dense.tensor_count = dense.metadata_count = 0;
+    file_text text = {0};
+    fpr_status status = number && dense.tensors && dense.header_order && dense.metadata
+                            ? FPR_OK
+                            : base_no_memory(error, w->tensor_count * sizeof *dense.tensors);
+    uint64_t at = 0;
+    for (size_t i = 0; !status && i < w->tensor_count; i++) {
+        const writer_tensor *t = &w->tensors[i];
+        if (t->dropped) continue;
+        number[i] = dense.tensor_count;
+        dense.tensors[dense.tensor_count++] = (file_tensor){
+            t->source->name,  t->source->name_bytes, t->dtype, t->source->rank,
+            t->source->shape, t->source->elements,   at,       at + t->bytes};
+        at += t->bytes;
+    }
+    for (size_t e = 0, n = 0; !status && e < w->tensor_count; e++)
+        if (!w->tensors[h->header_order[e]].dropped) dense.header_order[n++] = (uint32_t)number[h->header_order[e]];
+    for (size_t i = 0; !status && i < h->metadata_count; i++)
+        if (strcmp(h->metadata[i].key, JOB_METADATA_KEY)) dense.metadata[dense.metadata_count++] = h->metadata[i];
+    dense.has_metadata = dense.metadata_count > 0;
+    if (!status) status = file_header_write(&dense, &text, error);
+    w->original = text.bytes;
+    w->original_bytes = text.count;
+    base_free(number);
+    base_free(dense.tensors);
+    base_free(dense.header_order);
+    base_free(dense.metadata);
+    return status;
+}
+
+/* What the key keeps of the input's header: enough to restore it byte for byte, when there is something to restore. */
+static fpr_status keep_header(job_writer *w, fpr_error *error)
+{
+    char *header = NULL;
+    size_t bytes = 0;
+    file_text like = {0};
+    if (w->options->drop.count || w->options->cast) {
+        w->original = base_copy_text("canonical", 9);
+        return w->original ? FPR_OK : base_no_memory(error, 10);
+    }
+    fpr_status status = model_dense_header(w->model, w->shard, &header, &bytes, error);
+    if (!status) status = model_like_header(w->model, w->shard, &like, error);
+    if (!status) status = pack_header_encode(header, bytes, like.bytes, like.count, &w->original, error);
+    base_free(header);
+    file_text_free(&like);
+    return status;
+}
+
+/* ---------------------------------------------------------------- the file */
+
+fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bool dense, const fpr_options *options,
+                      const writer_tensor *tensors, job_writer **writer, fpr_error *error)
+{
+    *writer = NULL;
+    job_writer *w = base_calloc(1, sizeof *w);
+    if (!w) return base_no_memory(error, sizeof *w);
+    w->model = model;
+    w->shard = shard;
+    w->tensors = tensors;
+    w->tensor_count = model->shards[shard].header.tensor_count;
+    w->dense = dense;
+    w->options = options;
+    w->raw = file_hash_new();
+    fpr_status status = w->raw ? FPR_OK : base_no_memory(error, sizeof *w);
+    if (!status) status = dense ? dense_header(w, error) : keep_header(w, error);
+    if (!status && path) status = file_out_create(path, options->force, &w->out, error);
+    if (!status && dense) {
+        uint8_t length[8];
+        base_store_le64(length, w->original_bytes);
+        w->fixed = true;
+        w->room = 8 + w->original_bytes;
+        if (w->out) status = file_out_write(w->out, length, 8, error);
+        if (w->out && !status) status = file_out_write(w->out, w->original, w->original_bytes, error);
+    }
+    if (status) writer_abandon(w);
+    else *writer = w;
+    return status;
+}
+
+/* Fixes the room for the header and lets go of the data held back. */
+static fpr_status fix_room(job_writer *w, fpr_error *error)
+{
+    file_text header = {0};
+    fpr_status status = packed_header(w, &header, error);
+    w->fixed = true;
+    w->room = 8 + header.count;
+    /* The gap is filled with the header as it is guessed now: any bytes of that size would do. */
+    if (!status && w->out) status = file_out_write(w->out, "\0\0\0\0\0\0\0\0", 8, error);
+    if (!status && w->out) status = file_out_write(w->out, header.bytes, header.count, error);
+    if (!status && w->out) status = file_out_write(w->out, w->held.bytes, w->held.count, error);
+    file_text_free(&header);
+    file_text_free(&w->held);
+    w->held = (file_text){0};
+    return status;
+}
+
+static int write_some(void *context, const void *bytes, size_t count)
+{
+    job_writer *w = context;
+    if (!w->out) return 0;
+    if (w->fixed) return file_out_write(w->out, bytes, count, &w->problem) ? -1 : 0;
+    file_text_add(&w->held, bytes, count);
+    if (w->held.failed) base_no_memory(&w->problem, count);
+    return w->held.failed ? -1 : 0;
+}
+
+fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, fpr_error *error)
+{
+    while (w->tensors[w->next].dropped) w->next++;
+    const writer_tensor *t = &w->tensors[w->next++];
+    fpr_status status = FPR_OK;
+    if (!w->fixed && w->held.count + t->stored > HELD_BYTES) status = fix_room(w, error);
+    w->data_bytes += t->stored;
+    if (status) return status;
+    if (!blob && !w->dense) file_hash_add(w->raw, bytes, t->stored);
+    if (blob) status = pack_blob_write(blob, write_some, w, error);
+    else if (write_some(w, bytes, t->stored)) status = w->problem.status;
+    if (w->problem.status) {
+        status = w->problem.status;
+        if (error) *error = w->problem;
+    }
+    return status;
+}
+
+fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    if (!w->dense) {
+        file_text header = {0};
+        if (!w->fixed) status = fix_room(w, error);
+        if (!status) status = packed_header(w, &header, error);
+        while (!status && header.count < w->room - 8 && !header.failed) file_text_add(&header, " ", 1);
+        if (header.failed) status = base_no_memory(error, w->room);
+        if (!status) status = sign_header(w, &header, error);
+        uint8_t length[8];
+        base_store_le64(length, w->room - 8);
+        if (!status && w->out) status = file_out_patch(w->out, 0, length, 8, error);
+        if (!status && w->out) status = file_out_patch(w->out, 8, header.bytes, header.count, error);
+        file_text_free(&header);
+    }
+    *total = w->room + w->data_bytes;
+    return status;
+}
+
+static void writer_free(job_writer *w)
+{
+    if (w->raw) file_hash_end(w->raw);
+    file_text_free(&w->held);
+    base_free(w->original);
+    base_free(w);
+}
+
+fpr_status writer_commit(job_writer *w, fpr_error *error)
+{
+    fpr_status status = w->out ? file_out_commit(w->out, error) : FPR_OK;
+    writer_free(w);
+    return status;
+}
+
+void writer_abandon(job_writer *w)
+{
+    if (!w) return;
+    file_out_abandon(w->out);
+    writer_free(w);
+}
+
+uint64_t writer_overhead(const fpr_tensor *tensor)
+{
+    if (!is_indexed(tensor)) return 0;
+    writer_tensor t = {.source = tensor,
+                       .dtype = tensor->dtype,
+                       .bytes = tensor->bytes,
+                       .decided = true,
+                       .codec = "kernels",
+                       .lossless = true};
+    file_text json = {0}, quoted = {0};
+    add_index_entry(&json, &t);
+    file_text_string(&quoted, json.bytes ? json.bytes : "", json.count);
+    uint64_t bytes = quoted.count; /* the two quotes stand for the comma, and for luck */
+    file_text_free(&json);
+    file_text_free(&quoted);
+    return bytes;
+}
