@@ -127,7 +127,7 @@ static void print_warning(char *text, bool first, bool whole, const terminal *te
 static void print_warning_lines(const fpr_report *r, bool all, const terminal *term)
 {
     enum { FEW = 5 };
-    char name[SAFE_NAME], what[SAFE_NAME], text[2 * SAFE_NAME];
+    char name[SAFE_NAME], what[SAFE_NAME], text[2 * SAFE_NAME + 8];
     size_t count, shown = 0, most = all ? SIZE_MAX : FEW;
     count_warnings(r, &count);
     for (size_t i = 0; i < r->warning_count && shown < most; i++, shown++) {

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Holds the rooms of src/ to their order: a room includes itself, the rooms below it that are named here, the public
+# header and system headers, nothing else. Prints each line that breaks it; exit status 1 when there is one.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+may_include() {
+    case $1 in
+    base) echo base ;;
+    file | num | pack) echo "$1 base" ;;
+    conv) echo "conv base num" ;;
+    shrink) echo "shrink base conv num" ;;
+    report) echo "report base file" ;;
+    job) echo "job base file num pack conv shrink report" ;;
+    cli) echo cli ;;
+    *) echo "" ;;
+    esac
+}
+
+wrong=0
+for path in src/*/; do
+    room=$(basename "$path")
+    allowed=$(may_include "$room")
+    if [ -z "$allowed" ]; then
+        echo "src/$room: a room that tools/check_layers.sh does not know"
+        wrong=1
+        continue
+    fi
+    pattern=$(echo "$allowed" | tr ' ' '|')
+    # A header is named from src/, or is the public one.
+    if grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$path"*.[ch] /dev/null |
+        grep -vE "\"(($pattern)/[a-z0-9_]+\.h|filterprune\.h)\""; then
+        echo "src/$room may include only: $allowed, and filterprune.h"
+        wrong=1
+    fi
+    # The public header in angle brackets would be an installed one.
+    if grep -nE '#[[:space:]]*include[[:space:]]*<filterprune' "$path"*.[ch] /dev/null; then
+        echo "src/$room: the public header is included in quotes"
+        wrong=1
+    fi
+done
+if grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' include/*.h; then
+    echo "include/: the public header includes system headers only"
+    wrong=1
+fi
+[ $wrong -eq 0 ] && echo "layers: ok"
+exit $wrong
