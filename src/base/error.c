@@ -15,6 +15,10 @@ static void keep_tail(char *dst, size_t size, const char *text)
     if (n >= size) {
         text += n - (size - 1);
         n = size - 1;
+        while ((*text & 0xc0) == 0x80) { /* the rest of a UTF-8 character that was cut */
+            text++;
+            n--;
+        }
     }
     memcpy(dst, text, n + 1);
 }

@@ -4,6 +4,7 @@
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 void base_parallel(unsigned threads, size_t count, base_task task, void *context)
 {
@@ -34,7 +35,8 @@ static unsigned quota_cores(void)
 unsigned base_cores(void)
 {
     cpu_set_t set;
-    unsigned cores = 1;
+    long online = sysconf(_SC_NPROCESSORS_ONLN); /* for machines with more cores than a cpu_set_t holds */
+    unsigned cores = online > 0 && online < 65536 ? (unsigned)online : 1;
     if (sched_getaffinity(0, sizeof set, &set) == 0) cores = (unsigned)CPU_COUNT(&set);
     unsigned quota = quota_cores();
     if (quota && quota < cores) cores = quota;
