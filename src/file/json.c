@@ -59,7 +59,7 @@ void *file_json_keep(file_json *j, uint64_t count, uint64_t size)
         file_json_no_memory(j, UINT64_MAX);
         return NULL;
     }
-    bytes = (bytes + 7) & ~UINT64_C(7);
+    bytes = bytes ? (bytes + 7) & ~UINT64_C(7) : 8; /* never NULL for nothing */
     if (bytes > j->room_bytes) {
         /* Text of n bytes decodes to about n bytes of strings and shapes; large headers get it in pieces. */
         uint64_t wanted = j->n < 4096 ? 4096 : j->n > 1 << 20 ? 1 << 20 : j->n;
