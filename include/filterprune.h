@@ -405,6 +405,19 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
 FPR_API void fpr_verification_free(fpr_verification *verification);
 FPR_API fpr_status fpr_verification_json(const fpr_verification *verification, fpr_write write, void *context,
                                          fpr_error *error);
+typedef struct fpr_exported {
+    size_t layers;       /* written */
+    char **left_out;     /* names of binary-like layers whose filters are not +-alpha */
+    size_t left_out_count;
+} fpr_exported;
+
+/* Writes the binary layers in the bit order of Larq Compute Engine, as a safetensors file: for a layer NAME of shape
+ * [O, I, H, W] a tensor NAME, I32 [O, H, W, ceil(I / 32)], channel c in bit c % 32 of word c / 32, bit 1 = negative; and
+ * NAME.scale, F32 [O]. Of the options: binary_tol, binary_share, layout, force, threads. */
+FPR_API fpr_status fpr_export_lce(const char *input, const char *output, const fpr_options *options,
+                                  fpr_exported *result, fpr_error *error);
+FPR_API void fpr_exported_free(fpr_exported *result);
+
 /* Names, dtypes, shapes, codecs, sizes and metadata as JSON, schema "filterprune-info-1". */
 FPR_API fpr_status fpr_info_json(const fpr_model *model, fpr_layout layout, fpr_write write, void *context,
                                  fpr_error *error);
