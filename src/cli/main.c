@@ -16,7 +16,7 @@ const command commands[] = {
       "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
       "       filterprune inspect|compare|unpack|verify|info|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
-      "a smaller checkpoint and a report. INPUT: *.safetensors, *.safetensors.index.json",
+      "a smaller checkpoint and a report. INPUT is *.safetensors, or *.index.json.",
       "filterprune model.safetensors small.safetensors\n"
       "filterprune --lossless -j2 model.safetensors same.safetensors",
       cmd_prune },
@@ -86,7 +86,9 @@ static void catch_signals(void)
         /* Ignored from the start, as under nohup, stays ignored. */
         if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
     }
-    signal(SIGPIPE, SIG_IGN); /* a closed pipe is an error of write(), and so a message */
+    /* A closed pipe and a file that may not grow are errors of write(), and so messages. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* Whoever waits for the program shall see that the signal ended it. */
@@ -137,9 +139,8 @@ static int run_command(const command *cmd, int argc, char **argv)
         } else {
             if (cmd == commands) status = check_misspelt(&set);
             if (status == EXIT_DONE && set.operand_count < cmd->least)
-                status = fail_usage("%s%s%s wants %s; see filterprune %s%s--help", cmd->name, cmd->name[0] ? " " : "",
-                                    cmd->name[0] ? "" : "the main job", cmd->operands, cmd->name,
-                                    cmd->name[0] ? " " : "");
+                status = fail_usage("%s wants %s; see filterprune %s%s--help", cmd->name[0] ? cmd->name : "the main job",
+                                    cmd->operands, cmd->name, cmd->name[0] ? " " : "");
             else if (status == EXIT_DONE && set.operand_count > cmd->most)
                 status = fail_surplus(cmd, set.operands[cmd->most]);
             if (status == EXIT_DONE) status = cmd->run(&set);

@@ -1,0 +1,93 @@
+"""Many inputs in one call."""
+import html
+import json
+import os
+import re
+
+import harness
+
+
+class Batch(harness.Case):
+    def test_one_bad_file_does_not_stop_the_rest(self):
+        self.small("a.safetensors")
+        open("bad.safetensors", "wb").write(b"nonsense")
+        self.small("z & <b>.safetensors")
+        result = harness.run("--out-dir", "out", "a.safetensors", "bad.safetensors", "z & <b>.safetensors")
+        self.assertEqual(result.status, 3, result)
+        self.assertEqual(result.out, "")
+        lines = result.err.splitlines()
+        self.assertEqual([line for line in lines if line.startswith("filterprune: ")],
+                         [line for line in lines if line.startswith("filterprune: bad.safetensors: ")])
+        self.assertRegex(result.err, r"(?m)^a\.safetensors +done +[\d.]+ kB")
+        self.assertRegex(result.err, r"(?m)^bad\.safetensors +invalid$")
+        self.assertEqual(sorted(os.listdir("out")),
+                         ["a.report.html", "a.report.json", "a.safetensors", "index.html", "z & <b>.report.html",
+                          "z & <b>.report.json", "z & <b>.safetensors"])
+        page = open("out/index.html").read()
+        self.assertIn("2 of 3 done", page)
+        links = re.findall(r'href="([^"]+)"', page)
+        self.assertEqual(links, ["./a.report.html", "./z%20%26%20%3Cb%3E.report.html"])
+        self.assertIn("z &amp; &lt;b&gt;.safetensors", page)
+        self.assertNotIn("<b>", page)
+        self.ok("verify", "-q", "out/a.safetensors", "a.safetensors")
+
+    def test_status_is_that_of_the_worst(self):
+        self.small("a.safetensors")
+        open("bad.safetensors", "wb").write(b"nonsense")
+        self.assertEqual(harness.run("--out-dir", "one", "a.safetensors", "bad.safetensors", "none.safetensors").status, 1)
+        self.ok("--out-dir", "two", "a.safetensors", "-q")
+        os.remove("two/index.html")
+        self.assertEqual(harness.run("--out-dir", "two", "a.safetensors").status, 4)
+        self.ok("--out-dir", "two", "a.safetensors", "-fq")
+
+    def test_an_existing_index_page_needs_force(self):
+        self.small("a.safetensors")
+        self.small("b.safetensors")
+        self.ok("--out-dir", "out", "a.safetensors", "-q")
+        before = self.listing()
+        self.assertIn("out/index.html: exists", self.fails(4, "--out-dir", "out", "b.safetensors"))
+        self.assertEqual(self.listing(), before)
+        self.ok("--out-dir", "out", "b.safetensors", "--no-report", "-q")
+
+    def test_two_inputs_of_one_name(self):
+        os.mkdir("one")
+        os.mkdir("two")
+        self.small("one/a.safetensors")
+        self.small("two/a.safetensors")
+        before = self.listing()
+        line = self.fails(2, "--out-dir", "out", "one/a.safetensors", "two/a.safetensors")
+        self.assertEqual(line, "filterprune: one/a.safetensors and two/a.safetensors would both become out/a.safetensors\n")
+        self.assertEqual(self.listing(), before)
+
+    def test_into_the_inputs_own_directory(self):
+        self.small("a.safetensors")
+        data = open("a.safetensors", "rb").read()
+        self.assertEqual(harness.run("--out-dir", ".", "-f", "a.safetensors").status, 4)
+        self.assertEqual(open("a.safetensors", "rb").read(), data)
+
+    def test_a_file_where_the_directory_should_be(self):
+        self.small("a.safetensors")
+        open("out", "w").write("x")
+        self.fails(4, "--out-dir", "out", "a.safetensors")
+        self.fails(1, "--out-dir", "no/where", "a.safetensors")
+
+    def test_a_sharded_checkpoint(self):
+        self.small("a.safetensors")
+        harness.write_checkpoint("model-1.safetensors", {"conv1.weight": harness.weights(1, 8, 3, dead=0.3)})
+        harness.write_checkpoint("model-2.safetensors", {"conv2.weight": harness.weights(2, 8, 8, dead=0.3)})
+        json.dump({"metadata": {"total_size": 4 * 9 * (24 + 64)},
+                   "weight_map": {"conv1.weight": "model-1.safetensors", "conv2.weight": "model-2.safetensors"}},
+                  open("model.safetensors.index.json", "w"))
+        self.ok("model.safetensors.index.json", "alone", "-q")
+        self.assertIn("model.report.html", os.listdir("alone"))
+        self.ok("--out-dir", "out", "a.safetensors", "model.safetensors.index.json", "-q")
+        page = open("out/index.html").read()
+        links = [html.unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
+        self.assertEqual(links, ["./a.report.html", "./model/model.report.html"])
+        for link in links:
+            self.assertTrue(os.path.isfile(os.path.join("out", link)), link)
+        self.assertIn("model-1.safetensors", os.listdir("out/model"))
+
+
+if __name__ == "__main__":
+    harness.main()

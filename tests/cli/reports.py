@@ -1,0 +1,133 @@
+"""Report files and JSON on standard output."""
+import json
+import os
+
+import harness
+
+
+class Reports(harness.Case):
+    def test_main_job(self):
+        self.small()
+        self.ok("in.safetensors", "out.safetensors")
+        report = json.load(open("out.report.json"))
+        self.assertEqual(report["schema"], "filterprune-report-1")
+        self.assertEqual(report["input"]["path"], "in.safetensors")
+        self.assertEqual(report["input"]["bytes"], os.path.getsize("in.safetensors"))
+        self.assertEqual(report["input"]["tensors"], 4)
+        self.assertEqual(report["input"]["layers"], 3)
+        self.assertEqual(report["output"]["bytes"], os.path.getsize("out.safetensors"))
+        self.assertEqual(report["output"]["format"], "packed")
+        self.assertEqual([layer["name"] for layer in report["layers"]], ["conv1.weight", "conv2.weight", "conv3.weight"])
+        self.assertEqual(report["layers"][2]["binary"]["scope"], "filter")
+        self.assertTrue(report["layers"][2]["binary"]["symmetric"])
+        self.assertEqual([tensor["name"] for tensor in report["tensors"]], ["fc.bias"])
+        self.assertEqual(report["groups"][0]["kernel_shape"], [3, 3])
+        self.assertEqual(report["groups"][0]["kernels"], 8 * 3 + 16 * 8 + 32 * 16)
+        page = open("out.report.html").read()
+        self.assertTrue(page.lower().startswith("<!doctype html>"))
+        self.assertIn("conv2.weight", page)
+
+    def test_a_thousandth_weight_is_dead(self):
+        # half of the kernels of conv2 were made a thousand times smaller; exactly they are pruned
+        import array
+        import struct
+        dtype, shape, data = harness.weights(2, 16, 8, dead=0.5)
+        values = array.array("f", data)
+        peaks = [max(abs(v) for v in values[i:i + 9]) for i in range(0, len(values), 9)]
+        dead = sum(p < 0.01 * max(peaks) for p in peaks)
+        self.assertTrue(40 < dead < 90)
+        self.small()
+        self.ok("in.safetensors", "out.safetensors", "-q")
+        layer = json.load(open("out.report.json"))["layers"][1]
+        self.assertEqual((layer["sparse"], layer["pruned_kernels"]), (dead, dead))
+        self.ok("unpack", "out.safetensors", "dense.safetensors")
+        restored = open("dense.safetensors", "rb").read()
+        begin = 8 + struct.unpack("<Q", restored[:8])[0]
+        offsets = json.loads(restored[8:begin])["conv2.weight"]["data_offsets"]
+        expected = array.array("f", values)
+        for kernel, peak in enumerate(peaks):
+            if peak < 0.01 * max(peaks):
+                for i in range(9):
+                    expected[9 * kernel + i] = 0.0
+        self.assertEqual(restored[begin + offsets[0]:begin + offsets[1]], expected.tobytes())
+
+    def test_where_it_goes(self):
+        self.small()
+        os.mkdir("sub")
+        self.ok("in.safetensors", "a.safetensors", "--no-report", "-q")
+        self.ok("in.safetensors", "b.safetensors", "--report", "sub/name", "-q")
+        self.ok("in.safetensors", "c.bin", "-q")
+        self.assertEqual(self.listing(), ["a.safetensors", "b.safetensors", "c.bin", "c.bin.report.html", "c.bin.report.json",
+                                          "in.safetensors", "sub", "sub/name.report.html", "sub/name.report.json"])
+
+    def test_dry_run_writes_only_a_report_that_was_asked_for(self):
+        self.small()
+        self.assertIn("size", self.ok("--dry-run", "in.safetensors").err)
+        self.ok("--dry-run", "in.safetensors", "out.safetensors")
+        self.assertEqual(self.listing(), ["in.safetensors"])
+        self.ok("--dry-run", "in.safetensors", "--report", "r", "-q")
+        self.assertEqual(self.listing(), ["in.safetensors", "r.report.html", "r.report.json"])
+        dry = json.load(open("r.report.json"))
+        self.ok("in.safetensors", "out.safetensors", "-q")
+        self.assertEqual(dry["output"]["bytes"], os.path.getsize("out.safetensors"))
+
+    def test_lossless_restores_the_bytes(self):
+        for model in (harness.SPARSE_MODEL, harness.PLAIN_MODEL):
+            with self.subTest(model=model.name):
+                self.ok("--lossless", model, "packed.safetensors", "-fq")
+                self.ok("unpack", "packed.safetensors", "dense.safetensors", "-fq")
+                self.assertEqual(open("dense.safetensors", "rb").read(), model.read_bytes())
+                self.assertLess(os.path.getsize("packed.safetensors"), model.stat().st_size)
+
+    def test_json_of_each_command(self):
+        self.small()
+        self.ok("in.safetensors", "out.safetensors", "-q")
+        inspected = json.loads(self.ok("inspect", "--json", "in.safetensors").out)
+        self.assertEqual(inspected["schema"], "filterprune-report-1")
+        self.assertIsNone(inspected["output"])
+        compared = json.loads(self.ok("compare", "--json", "in.safetensors", "out.safetensors").out)
+        self.assertEqual(compared["schema"], "filterprune-compare-1")
+        self.assertEqual(len(compared["divergence"]), 2)
+        verified = json.loads(self.ok("verify", "--json", "out.safetensors", "in.safetensors").out)
+        self.assertEqual((verified["schema"], verified["ok"], len(verified["tensors"])), ("filterprune-verify-1", True, 4))
+        info = json.loads(self.ok("info", "--json", "out.safetensors").out)
+        self.assertEqual(info["schema"], "filterprune-info-1")
+        self.assertEqual([t["name"] for t in info["tensors"]], ["conv1.weight", "conv2.weight", "conv3.weight", "fc.bias"])
+
+    def test_pages(self):
+        self.small()
+        self.ok("inspect", "--html", "one.html", "in.safetensors", "-q")
+        self.ok("compare", "--html", "two.html", "in.safetensors", harness.SPARSE_MODEL, "-q")
+        for name in ("one.html", "two.html"):
+            self.assertTrue(open(name).read().lower().startswith("<!doctype html>"), name)
+
+    def test_threads_change_nothing(self):
+        outputs = []
+        for threads in ("1", "2", "5"):
+            self.ok("-j", threads, "-qf", harness.SPARSE_MODEL, "out.safetensors")
+            report = json.load(open("out.report.json"))
+            del report["timing"]
+            for volatile in ("threads",):
+                report["options"].pop(volatile, None)
+            outputs.append((open("out.safetensors", "rb").read(), report))
+        self.assertEqual(outputs[0], outputs[1])
+        self.assertEqual(outputs[0], outputs[2])
+
+    def test_target_size(self):
+        model = harness.PLAIN_MODEL
+        half = model.stat().st_size // 2
+        self.ok("--target-size", "0.5", model, "out.safetensors", "-q")
+        self.assertLessEqual(os.path.getsize("out.safetensors"), half)
+        self.ok("--target-size", f"{half / 1000}kB", model, "same.safetensors", "-q")
+        self.assertEqual(open("same.safetensors", "rb").read(), open("out.safetensors", "rb").read())
+
+    def test_info_names_the_metadata(self):
+        self.small(metadata={"format": "pt", "note": "x" * 500})
+        text = self.ok("info", "in.safetensors").out
+        self.assertIn("format: pt\n", text)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
+        self.assertIn("x" * 500, self.ok("info", "-v", "in.safetensors").out)
+
+
+if __name__ == "__main__":
+    harness.main()
