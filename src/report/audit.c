@@ -1,0 +1,146 @@
+/* Provenance: what an auditor needs to run it again: files with checksums, version, every effective option, a command. */
+#include "report/page.h"
+
+static void fact(report_out *out, const char *name)
+{
+    page_print(out, "<dt>%s</dt><dd>", name);
+}
+
+static void hash(report_out *out, const char *name, uint64_t value)
+{
+    if (!value) return;
+    fact(out, name);
+    page_print(out, "<code>%016llx</code> (XXH3-64)</dd>", (unsigned long long)value);
+}
+
+static void size_fact(report_out *out, uint64_t bytes)
+{
+    report_text(out, ", ");
+    page_plural(out, bytes, "byte", "bytes");
+    report_text(out, "</dd>");
+}
+
+/* ---- the command: long options, words quoted for a POSIX shell */
+
+static void shell_word(report_out *out, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-,:@%";
+    size_t n = strlen(word);
+    if (n && strspn(word, plain) == n) {
+        if (word[0] == '-') report_text(out, "./");
+        page_text(out, word, n);
+        return;
+    }
+    report_text(out, "&#39;");
+    for (; *word; word += n) {
+        n = strcspn(word, "'");
+        page_text(out, word, n);
+        if (!n) report_text(out, "&#39;\\&#39;&#39;"), n = 1;
+    }
+    report_text(out, "&#39;");
+}
+
+static void flag(report_out *out, bool set, const char *name)
+{
+    if (set) page_print(out, " --%s", name);
+}
+
+static void word_option(report_out *out, const char *name, const char *value) { page_print(out, " --%s %s", name, value); }
+
+static void number_option(report_out *out, const char *name, double v)
+{
+    page_print(out, " --%s ", name);
+    page_number(out, v);
+}
+
+static void patterns(report_out *out, const char *name, char *const *list, size_t count)
+{
+    for (size_t i = 0; i < count && i < 100; i++) {
+        page_print(out, " --%s=", name);
+        shell_word(out, list[i]);
+    }
+}
+
+static void command(report_out *out, const fpr_report *r)
+{
+    static const char *const layouts[] = {"auto", "oihw", "hwio"}, *const casts[] = {"", "f32", "f16", "bf16"};
+    const fpr_options *o = &r->options;
+    report_text(out, r->has_output ? "<pre>filterprune" : "<pre>filterprune inspect");
+    word_option(out, "layout", layouts[o->layout]);
+    number_option(out, "eps", o->eps);
+    number_option(out, "bins", o->bins);
+    if (o->bandwidth == FPR_BANDWIDTH_FIXED) number_option(out, "bandwidth", o->bandwidth_value);
+    else word_option(out, "bandwidth", o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
+    flag(out, o->half, "half");
+    if (r->has_output) {
+        static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1", "l2"};
+        flag(out, !o->prune, "no-prune");
+        word_option(out, "structure", structures[o->structure]);
+        word_option(out, "criterion", criteria[o->criterion]);
+        if (o->amount >= 0) number_option(out, "amount", o->amount);
+        flag(out, o->global, "global");
+        flag(out, o->pointwise, "pointwise");
+        patterns(out, "only", r->only, r->only_count);
+        patterns(out, "skip", r->skip, r->skip_count);
+        if (o->target_bytes > 0) number_option(out, "target-size", o->target_bytes);
+    }
+    flag(out, !o->binary, "no-binary");
+    number_option(out, "binary-tol", o->binary_tol);
+    number_option(out, "binary-share", o->binary_share);
+    if (r->has_output) {
+        flag(out, o->dense, "dense");
+        number_option(out, "level", o->level);
+        if (o->cast != FPR_CAST_NONE) word_option(out, "cast", casts[o->cast]);
+        patterns(out, "drop", r->drop, r->drop_count);
+    }
+    report_text(out, " ");
+    shell_word(out, r->input_path ? r->input_path : "INPUT");
+    if (r->has_output) report_text(out, " "), shell_word(out, r->output_path ? r->output_path : "OUTPUT");
+    report_text(out, "</pre>");
+}
+
+static void timing(report_out *out, const fpr_report *r)
+{
+    report_text(out, "<p class=\"soft\" id=\"timing\">");
+    for (size_t i = 0; i < r->phase_count; i++) {
+        page_print(out, "%s%s ", i ? ", " : "", r->phases[i].name);
+        page_value(out, r->phases[i].seconds);
+        report_text(out, "\xC2\xA0s");
+    }
+    page_print(out, "%s%u thread%s", r->phase_count ? "; " : "", r->threads, r->threads == 1 ? "" : "s");
+    if (r->peak_rss_bytes) {
+        report_text(out, ", at most ");
+        page_size(out, r->peak_rss_bytes);
+        report_text(out, " of memory");
+    }
+    report_text(out, ".</p>");
+}
+
+void page_audit(report_out *out, const fpr_report *r)
+{
+    report_text(out, "<section id=\"audit\"><h2>Provenance</h2>\n<dl class=\"facts\">");
+    fact(out, "Input");
+    page_path(out, r->input_path);
+    size_fact(out, r->input_bytes);
+    hash(out, "Input\xE2\x80\x99s checksum", r->input_hash);
+    if (r->has_output) {
+        fact(out, "Output");
+        page_path(out, r->output_path);
+        report_text(out, r->output_dense ? ", dense" : ", packed");
+        size_fact(out, r->output_bytes);
+        hash(out, "Output\xE2\x80\x99s checksum", r->output_hash);
+    }
+    fact(out, "Contents");
+    page_plural(out, r->tensors, "tensor", "tensors");
+    report_text(out, ", ");
+    page_plural(out, r->parameters, "parameter", "parameters");
+    report_text(out, ", ");
+    page_plural(out, r->layer_count, "convolution layer", "convolution layers");
+    report_text(out, "</dd>");
+    fact(out, "Program");
+    report_text(out, "filterprune " FPR_VERSION_STRING "</dd></dl>\n<p>With every effective option written out, the same result "
+                     "comes from:</p>\n");
+    command(out, r);
+    timing(out, r);
+    report_text(out, "</section>\n");
+}

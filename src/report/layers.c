@@ -1,0 +1,274 @@
+/* The tables: layers with bars, dead filters and channels, the tensors that are no layers. */
+#include "report/page.h"
+
+#include <math.h>
+
+#define ROWS 600      /* rows of a table; the JSON report has all */
+#define DEAD_RUNS 24  /* runs of indices written out for one layer */
+
+static void scroll_begin(report_out *out, const char *label)
+{
+    page_print(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\"><table class=\"sortable\">", label);
+}
+
+static void heading(report_out *out, const char *text, bool left)
+{
+    page_print(out, "<th scope=\"col\"%s>%s</th>", left ? " class=\"left\"" : "", text);
+}
+
+/* Layers with dead parts may lie anywhere: rows counts those that would be shown. */
+static void cut_note(report_out *out, uint64_t rows, const char *what)
+{
+    if (rows <= ROWS) return;
+    page_print(out, "<p class=\"soft\">The first %u of ", ROWS);
+    page_count(out, rows);
+    page_print(out, " %s are listed; the JSON report has all.</p>", what);
+}
+
+static void bar(report_out *out, double v, double width, bool share)
+{
+    char text[REPORT_NUMBER];
+    if (!isfinite(v)) {
+        report_text(out, "<td>\xE2\x80\x93</td>");
+        return;
+    }
+    report_format_fixed(text, width < 0 ? 0 : width > 1 ? 1 : width, 3);
+    report_text(out, "<td class=\"bar\" style=\"--v:");
+    report_text(out, text);
+    if (share) {
+        report_text(out, "\" data-v=\"");
+        page_number(out, v);
+    }
+    report_text(out, "\">");
+    if (share) page_share(out, v);
+    else report_format_fixed(text, v, 3), report_text(out, text);
+    report_text(out, "</td>");
+}
+
+static void count_cell(report_out *out, uint64_t v)
+{
+    report_text(out, "<td>");
+    page_count(out, v);
+    report_text(out, "</td>");
+}
+
+static void size_cell(report_out *out, uint64_t bytes)
+{
+    report_text(out, "<td data-v=\"");
+    char text[REPORT_NUMBER];
+    report_format_integer(text, bytes);
+    report_text(out, text);
+    report_text(out, "\">");
+    page_size(out, bytes);
+    report_text(out, "</td>");
+}
+
+static void name_cell(report_out *out, const char *name, size_t bytes)
+{
+    report_text(out, "<th class=\"left\" scope=\"row\">");
+    page_name(out, name, bytes);
+    report_text(out, "</th>");
+}
+
+static void binary_cell(report_out *out, const fpr_binary *b)
+{
+    static const char *const scopes[] = {"", "layer", "filter", "kernel"};
+    if (b->scope == FPR_SCOPE_NONE) {
+        report_text(out, "<td>\xE2\x80\x93</td>");
+        return;
+    }
+    report_text(out, "<td data-v=\"");
+    page_number(out, b->share);
+    report_text(out, "\">");
+    page_share(out, b->share);
+    page_print(out, " by %s</td>", scopes[b->scope]);
+}
+
+static void stored_cells(report_out *out, const fpr_stored *s)
+{
+    size_cell(out, s->bytes_before);
+    size_cell(out, s->bytes_after);
+    double left = s->bytes_before ? (double)s->bytes_after / (double)s->bytes_before : NAN;
+    bar(out, left, left, true);
+    page_print(out, "<td class=\"left\">%s</td>", s->codec ? s->codec : "\xE2\x80\x93");
+}
+
+static void layer_row(report_out *out, const fpr_report *r, const fpr_layer *l)
+{
+    report_text(out, "<tr>");
+    count_cell(out, l->depth);
+    name_cell(out, l->name, l->name_bytes);
+    report_text(out, "<td>");
+    page_shape(out, l->shape, l->rank);
+    page_print(out, "</td><td class=\"left\">%s</td>", fpr_dtype_name(l->dtype));
+    count_cell(out, l->conv.kernels);
+    bar(out, l->sparsity, l->sparsity, true);
+    report_text(out, "<td>");
+    page_value(out, l->variance_entropy);
+    report_text(out, "</td>");
+    bar(out, l->variance_entropy_normalized, l->variance_entropy_normalized, false);
+    bar(out, l->variance_entropy_clean_normalized, l->variance_entropy_clean_normalized, false);
+    bar(out, l->orthogonality, l->orthogonality, false);
+    count_cell(out, l->dead_filter_count);
+    count_cell(out, l->dead_channel_count);
+    binary_cell(out, &l->binary);
+    if (r->has_output) {
+        count_cell(out, l->pruned_kernels);
+        report_text(out, "<td>");
+        page_value(out, l->error_relative_l2);
+        report_text(out, "</td>");
+        stored_cells(out, &l->stored);
+    }
+    report_text(out, "</tr>\n");
+}
+
+void page_layers(report_out *out, const fpr_report *r)
+{
+    report_text(out, "<section id=\"layers\"><h2>Layers</h2>\n");
+    cut_note(out, r->layer_count, "layers");
+    scroll_begin(out, "Table of layers");
+    report_text(out, "<caption>Convolution layers in file order. Bars reach from 0 to 1.</caption><thead><tr>");
+    heading(out, "No.", false);
+    heading(out, "Layer", true);
+    heading(out, "Shape", false);
+    heading(out, "Type", true);
+    heading(out, "Kernels", false);
+    heading(out, "Sparse", false);
+    heading(out, "Variance entropy", false);
+    heading(out, "Entropy / T(n)", false);
+    heading(out, "the same, live kernels", false);
+    heading(out, "Orthog\xC2\xAD" "onality", false);
+    heading(out, "Dead filters", false);
+    heading(out, "Dead channels", false);
+    heading(out, "At two levels", false);
+    if (r->has_output) {
+        heading(out, "Pruned", false);
+        heading(out, "Relative error", false);
+        heading(out, "Bytes before", false);
+        heading(out, "Bytes after", false);
+        heading(out, "Left", false);
+        heading(out, "Stored as", true);
+    }
+    report_text(out, "</tr></thead><tbody>\n");
+    for (uint64_t i = 0; i < r->layer_count && i < ROWS; i++) layer_row(out, r, &r->layers[i]);
+    report_text(out, "</tbody></table></div></section>\n");
+}
+
+/* ---- dead filters and channels: 3-6, 9, 12 ... */
+
+static void runs(report_out *out, const uint64_t *index, uint64_t count)
+{
+    uint64_t i = 0, written = 0;
+    if (!count) report_text(out, "\xE2\x80\x93");
+    while (i < count && written < DEAD_RUNS) {
+        uint64_t end = i;
+        while (end + 1 < count && index[end + 1] == index[end] + 1) end++;
+        char text[REPORT_NUMBER];
+        if (written++) report_text(out, ", ");
+        report_format_integer(text, index[i]);
+        report_text(out, text);
+        if (end > i) {
+            report_text(out, end == i + 1 ? ", " : "\xE2\x80\x93");
+            report_format_integer(text, index[end]);
+            report_text(out, text);
+        }
+        i = end + 1;
+    }
+    if (i < count) {
+        report_text(out, " \xE2\x80\xA6 and ");
+        page_count(out, count - i);
+        report_text(out, " more");
+    }
+}
+
+static void dead_cells(report_out *out, const uint64_t *index, uint64_t count, uint64_t of)
+{
+    page_print(out, "<td data-v=\"%llu\">", (unsigned long long)count);
+    page_count(out, count);
+    report_text(out, " of ");
+    page_count(out, of);
+    report_text(out, "</td><td class=\"left wide\">");
+    runs(out, index, count);
+    report_text(out, "</td>");
+}
+
+static bool has_dead(const fpr_layer *l) { return l->dead_filter_count || l->dead_channel_count; }
+
+void page_dead(report_out *out, const fpr_report *r)
+{
+    uint64_t rows = 0, shown = 0;
+    for (uint64_t i = 0; i < r->layer_count; i++) rows += has_dead(&r->layers[i]);
+    report_text(out, "<section id=\"dead\"><h2>Dead filters and channels</h2>\n");
+    if (!rows) {
+        report_text(out, "<p>Every filter and every channel has a live kernel.</p></section>\n");
+        return;
+    }
+    page_print(out, "<p>All kernels of these are %s: a filter that computes nothing but its bias, a channel that nothing reads.</p>",
+               r->has_output ? "zero or sparse after pruning" : "sparse");
+    cut_note(out, rows, "layers with dead filters or channels");
+    scroll_begin(out, "Table of dead filters and channels");
+    report_text(out, "<thead><tr>");
+    heading(out, "Layer", true);
+    heading(out, "Dead filters", false);
+    heading(out, "which (from 0)", true);
+    heading(out, "Dead channels", false);
+    heading(out, "which (from 0)", true);
+    report_text(out, "</tr></thead><tbody>\n");
+    for (uint64_t i = 0; i < r->layer_count && shown < ROWS; i++) {
+        const fpr_layer *l = &r->layers[i];
+        if (!has_dead(l)) continue;
+        report_text(out, "<tr>");
+        name_cell(out, l->name, l->name_bytes);
+        dead_cells(out, l->dead_filters, l->dead_filter_count, l->conv.filters);
+        dead_cells(out, l->dead_channels, l->dead_channel_count, l->conv.channels);
+        report_text(out, "</tr>\n");
+        shown++;
+    }
+    report_text(out, "</tbody></table></div></section>\n");
+}
+
+/* ---- other tensors */
+
+void page_others(report_out *out, const fpr_report *r)
+{
+    uint64_t before = 0, after = 0;
+    for (size_t i = 0; i < r->other_count; i++) before += r->others[i].stored.bytes_before, after += r->others[i].stored.bytes_after;
+    report_text(out, "<section id=\"tensors\"><h2>Other tensors</h2>\n<p>");
+    if (!r->other_count) {
+        report_text(out, "Every tensor is a convolution layer.</p></section>\n");
+        return;
+    }
+    page_plural(out, r->other_count, "tensor is", "tensors are");
+    report_text(out, r->other_count == 1 ? " no convolution layer" : " no convolution layers");
+    if (r->has_output) {
+        report_text(out, ": ");
+        page_size(out, before);
+        report_text(out, before == after ? ", stored in as many bytes" : ", stored in ");
+        if (before != after) page_size(out, after);
+    }
+    report_text(out, ".</p><details><summary>List them</summary>\n");
+    cut_note(out, r->other_count, "tensors");
+    scroll_begin(out, "Table of other tensors");
+    report_text(out, "<thead><tr>");
+    heading(out, "Tensor", true);
+    heading(out, "Type", true);
+    heading(out, "Shape", false);
+    if (r->has_output) {
+        heading(out, "Bytes before", false);
+        heading(out, "Bytes after", false);
+        heading(out, "Left", false);
+        heading(out, "Stored as", true);
+    }
+    report_text(out, "</tr></thead><tbody>\n");
+    for (size_t i = 0; i < r->other_count && i < ROWS; i++) {
+        const fpr_other *t = &r->others[i];
+        report_text(out, "<tr>");
+        name_cell(out, t->name, t->name_bytes);
+        page_print(out, "<td class=\"left\">%s</td><td>", fpr_dtype_name(t->dtype));
+        page_shape(out, t->shape, t->rank);
+        report_text(out, "</td>");
+        if (r->has_output) stored_cells(out, &t->stored);
+        report_text(out, "</tr>\n");
+    }
+    report_text(out, "</tbody></table></div></details></section>\n");
+}
