@@ -24,6 +24,8 @@ const char *file_source_path(const file_source *source);
 fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error);
 /* FPR_CHANGED when size or modification time are no longer those of the opening. */
 fpr_status file_source_check(const file_source *source, fpr_error *error);
+/* A number that is another one for another file, or for the same one at another size or modification time. */
+uint64_t file_source_stamp(const file_source *source);
 /* Whether path names the same file as the source (device and inode), also by link. false when path does not exist. */
 bool file_source_is(const file_source *source, const char *path);
 
@@ -95,6 +97,8 @@ fpr_status file_out_create(const char *path, bool force, file_out **out, fpr_err
 fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_error *error); /* appends, buffered */
 fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error); /* overwrites what was appended */
 uint64_t file_out_size(const file_out *out);
+struct file_hash;
+fpr_status file_out_hash(file_out *out, struct file_hash *hash, fpr_error *error); /* adds all bytes written so far */
 fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
 void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
 

@@ -40,30 +40,37 @@ static fpr_status in_file(fpr_status status, const file_out *out, fpr_error *err
 
 /* ---- where to */
 
-/* Follows symbolic links by hand, because the last one may point to a file that does not exist yet. Returns a path to
- * free, or NULL with errno set. */
-static char *follow_links(const char *path)
+/* The target of a link at `here`, or NULL with errno. */
+static char *next_link(const char *here, const char *link, size_t n)
 {
-    char *here = base_copy_text(path, strlen(path));
-    for (int links = 0; here; links++) {
-        char link[PATH_MAX];
-        ssize_t n = readlink(here, link, sizeof link);
-        if (n < 0) return here; /* no link, or nothing there: whatever is wrong shows when it is used */
-        size_t folder = 0;
-        const char *slash = strrchr(here, '/');
-        if (slash && link[0] != '/') folder = (size_t)(slash - here) + 1;
-        bool loops = links == LINKS_MAX, is_long = folder + (size_t)n >= PATH_MAX;
-        char *next = loops || is_long ? NULL : base_alloc(folder + (size_t)n + 1, 1);
-        if (next) {
-            memcpy(next, here, folder);
-            memcpy(next + folder, link, (size_t)n);
-            next[folder + (size_t)n] = 0;
-        }
-        errno = loops ? ELOOP : is_long ? ENAMETOOLONG : ENOMEM;
-        base_free(here);
-        here = next;
+    const char *slash = strrchr(here, '/');
+    size_t folder = slash && link[0] != '/' ? (size_t)(slash - here) + 1 : 0;
+    errno = folder + n >= PATH_MAX ? ENAMETOOLONG : ENOMEM;
+    char *next = folder + n >= PATH_MAX ? NULL : base_alloc(folder + n + 1, 1);
+    if (next) {
+        memcpy(next, here, folder);
+        memcpy(next + folder, link, n);
+        next[folder + n] = 0;
     }
-    return NULL;
+    return next;
+}
+
+/* Follows symbolic links by hand, because the last one may point to a file that does not exist yet. */
+static fpr_status follow_links(file_out *out, fpr_error *error)
+{
+    out->target = base_copy_text(out->path, strlen(out->path));
+    if (!out->target) return base_no_memory(error, PATH_MAX);
+    for (int links = 0;; links++) {
+        char link[PATH_MAX];
+        ssize_t n = readlink(out->target, link, sizeof link);
+        if (n < 0) return FPR_OK; /* no link, or nothing there: whatever is wrong shows when it is used */
+        errno = ELOOP;
+        char *next = links == LINKS_MAX ? NULL : next_link(out->target, link, (size_t)n);
+        if (!next && errno == ENOMEM) return base_no_memory(error, PATH_MAX);
+        if (!next) return base_fail_errno(error, FPR_IO, errno, "cannot follow the symbolic link");
+        base_free(out->target);
+        out->target = next;
+    }
 }
 
 /* Opens the directory of the target and looks at what has the name now. */
@@ -75,7 +82,8 @@ static fpr_status look_at_target(file_out *out, fpr_error *error)
     const char *folder = slash ? out->target : ".";
     if (slash == out->target) folder = "/";
     if (slash) *slash = 0;
-    out->directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    do out->directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (out->directory < 0 && errno == EINTR);
     int problem = errno;
     if (slash) *slash = '/';
     if (out->directory < 0) return base_fail_errno(error, FPR_IO, problem, "cannot open the directory to write into");
@@ -109,7 +117,8 @@ static fpr_status open_temporary(file_out *out, fpr_error *error)
     /* A file that replaces a private one must not be readable to others for a moment; its mode is set at the end. */
     mode_t mode = out->replaces ? 0600 : 0666;
     char path[TEMPORARY_NAME];
-    out->fd = openat(out->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    do out->fd = openat(out->directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+    while (out->fd < 0 && errno == EINTR);
     if (out->fd >= 0) {
         own_path(out->fd, path);
         if (access(path, F_OK) == 0) return FPR_OK;
@@ -138,12 +147,8 @@ fpr_status file_out_create(const char *path, bool force, file_out **result, fpr_
         out->path = base_copy_text(path, length);
         out->buffer = base_alloc(BUFFER_BYTES, 1);
     }
-    if (!out || !out->path || !out->buffer) {
-        status = base_no_memory(error, BUFFER_BYTES);
-    } else {
-        out->target = follow_links(path);
-        if (!out->target) status = base_fail_errno(error, FPR_IO, errno, "cannot follow the symbolic link");
-    }
+    if (!out || !out->path || !out->buffer) status = base_no_memory(error, BUFFER_BYTES);
+    if (!status) status = follow_links(out, error);
     if (!status) status = look_at_target(out, error);
     if (!status) status = open_temporary(out, error);
     if (status) {
@@ -225,6 +230,23 @@ fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uin
 }
 
 uint64_t file_out_size(const file_out *out) { return out->written + out->buffered; }
+
+fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error)
+{
+    fpr_status status = flush_with(out, NULL, 0, error);
+    /* All bytes are in the file now, so that the buffer is free to read them back. */
+    for (uint64_t at = 0; !status && at < out->written;) {
+        uint64_t wanted = out->written - at < BUFFER_BYTES ? out->written - at : BUFFER_BYTES;
+        ssize_t got = pread(out->fd, out->buffer, wanted, (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0)
+            return in_file(base_fail_errno(error, FPR_IO, got ? errno : EIO, "cannot read back what was written"), out,
+                           error);
+        file_hash_add(hash, out->buffer, (uint64_t)got);
+        at += (uint64_t)got;
+    }
+    return status;
+}
 
 /* ---- the end */
 

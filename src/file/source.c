@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 struct file_source {
     int fd;
@@ -119,6 +120,14 @@ fpr_status file_source_check(const file_source *source, fpr_error *error)
         status = base_fail(error, FPR_CHANGED, "was written to while it was read");
     if (status) base_error_in_file(error, source->path);
     return status;
+}
+
+uint64_t file_source_stamp(const file_source *source)
+{
+    const struct stat *st = &source->opened;
+    const uint64_t what[] = {(uint64_t)st->st_dev, (uint64_t)st->st_ino, (uint64_t)st->st_size,
+                             (uint64_t)st->st_mtim.tv_sec, (uint64_t)st->st_mtim.tv_nsec};
+    return XXH3_64bits(what, sizeof what);
 }
 
 bool file_source_is(const file_source *source, const char *path)
