@@ -132,8 +132,9 @@ char *safe_text(char *dst, size_t size, const char *src, size_t n);
 char *safe_name(char dst[SAFE_NAME], const char *src);
 /* Columns that text takes; text is safe. */
 unsigned text_width(const char *text);
-/* Shortens safe text in the middle to at most width columns, in place. */
+/* Shorten safe text in the middle, or at its end, to at most width columns, in place. */
 void shorten(char *text, unsigned width);
+void shorten_end(char *text, unsigned width);
 
 #define NUMBER_TEXT 40
 char *number_count(char dst[NUMBER_TEXT], uint64_t n);      /* 1,257,472 */

@@ -1,21 +1,24 @@
 /* info: what a checkpoint holds, without decoding it. */
 #include "cli/cli.h"
 
-static void print_head(const fpr_model *model, const char *path, const terminal *term)
+static void print_head(const fpr_model *model, const char *path, fpr_layout layout, const terminal *term)
 {
     char name[SAFE_NAME], a[NUMBER_TEXT], b[NUMBER_TEXT], share[NUMBER_TEXT];
+    fpr_layer_shape conv;
     uint64_t dense = 0, parameters = 0, stored = 0;
-    size_t packed = 0, count = fpr_model_tensor_count(model);
+    size_t packed = 0, layers = 0, count = fpr_model_tensor_count(model);
     for (size_t i = 0; i < count; i++) {
         const fpr_tensor *t = fpr_model_tensor(model, i);
         dense += t->bytes;
         stored += t->stored_bytes;
         parameters += t->elements;
         packed += t->packed;
+        layers += fpr_model_layer(model, i, layout, &conv);
     }
     fprintf(term->out, "%s%s%s\n", style_on(term, STYLE_BOLD), safe_name(name, path), style_off(term));
     fprintf(term->out, "%s bytes, %s tensors, %s elements", number_count(a, fpr_model_bytes(model)),
             number_count(b, count), number_count(share, parameters));
+    if (layers) fprintf(term->out, ", %zu layers (%s)", layers, layout == FPR_LAYOUT_HWIO ? "HWIO" : "OIHW");
     if (fpr_model_shard_count(model) > 1) fprintf(term->out, ", %zu shards", fpr_model_shard_count(model));
     fputc('\n', term->out);
     if (packed)
@@ -35,7 +38,7 @@ static void print_metadata(const fpr_model *model, bool all, const terminal *ter
         shorten(name, term->width / 3);
         safe_name(text, value);
         unsigned used = text_width(name) + 2;
-        if (!all) shorten(text, term->width > used + 10 ? term->width - used : 10);
+        if (!all) shorten_end(text, term->width > used + 10 ? term->width - used : 10);
         fprintf(term->out, "%s%s%s: %s\n", style_on(term, STYLE_DIM), name, style_off(term), text);
     }
     if (!all && count > FEW) fprintf(term->out, "and %zu more entries of metadata (all with -v)\n", count - FEW);
@@ -79,7 +82,7 @@ int cmd_info(const settings *set)
             status = fail(&error, path);
     } else if (!set->quiet) {
         terminal term = terminal_for(stdout);
-        print_head(model, path, &term);
+        print_head(model, path, layout, &term);
         print_metadata(model, set->verbose, &term);
         print_tensors(model, layout, &term);
     }

@@ -121,30 +121,28 @@ static int check_misspelt(const settings *set)
     return fail_usage("unknown command '%s'; did you mean '%s'?", safe_name(name, word), best);
 }
 
-static int fail_surplus(const command *cmd, const char *operand)
+static int check_operands(const command *cmd, const settings *set)
 {
     char name[SAFE_NAME];
-    return fail_usage("%s takes %s, not '%s' too", cmd->name, cmd->operands, safe_name(name, operand));
+    if (set->operand_count < cmd->least)
+        return fail_usage("%s wants %s; see filterprune %s%s--help", cmd->name[0] ? cmd->name : "the main job",
+                          cmd->operands, cmd->name, cmd->name[0] ? " " : "");
+    if (set->operand_count > cmd->most)
+        return fail_usage("%s takes %s, not '%s' too", cmd->name, cmd->operands,
+                          safe_name(name, set->operands[cmd->most]));
+    return EXIT_DONE;
 }
 
 static int run_command(const command *cmd, int argc, char **argv)
 {
     settings set;
     int status = parse_arguments(cmd, argc, argv, &set);
-    if (status == EXIT_DONE) {
-        if (set.help) {
-            status = print_help(cmd);
-        } else if (set.version) {
-            status = print_version();
-        } else {
-            if (cmd == commands) status = check_misspelt(&set);
-            if (status == EXIT_DONE && set.operand_count < cmd->least)
-                status = fail_usage("%s wants %s; see filterprune %s%s--help", cmd->name[0] ? cmd->name : "the main job",
-                                    cmd->operands, cmd->name, cmd->name[0] ? " " : "");
-            else if (status == EXIT_DONE && set.operand_count > cmd->most)
-                status = fail_surplus(cmd, set.operands[cmd->most]);
-            if (status == EXIT_DONE) status = cmd->run(&set);
-        }
+    if (status == EXIT_DONE && (set.help || set.version)) {
+        status = set.help ? print_help(cmd) : print_version();
+    } else if (status == EXIT_DONE) {
+        if (cmd == commands) status = check_misspelt(&set);
+        if (status == EXIT_DONE) status = check_operands(cmd, &set);
+        if (status == EXIT_DONE) status = cmd->run(&set);
     }
     free_arguments(&set);
     return status;

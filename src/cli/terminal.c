@@ -120,14 +120,14 @@ unsigned text_width(const char *text)
 const char *dots(const terminal *term) { return term->utf8 ? "\xe2\x80\xa6" : ".."; }
 const char *arrow(const terminal *term) { return term->utf8 ? "\xe2\x86\x92" : "->"; }
 
-void shorten(char *text, unsigned width)
+static void cut(char *text, unsigned width, bool at_end)
 {
     unsigned all = text_width(text), seen = 0;
     if (all <= width) return;
     const char *mark = locale_is_utf8() ? "\xe2\x80\xa6" : "..";
     unsigned dots_width = text_width(mark), keep = width > dots_width ? width - dots_width : 0;
-    /* The end of a tensor's name tells more than its beginning. */
-    unsigned head = keep / 3, tail = keep - head;
+    /* The end of a name tells more than its beginning. */
+    unsigned head = at_end ? keep : keep / 3, tail = keep - head;
     size_t bytes, begin = 0, end = 0;
     for (const char *s = text; *s; s += bytes) {
         unsigned columns = next_width(s, &bytes);
@@ -139,10 +139,14 @@ void shorten(char *text, unsigned width)
         }
     }
     size_t dots_bytes = strlen(mark);
+    if (!tail) end = strlen(text);
     if (begin + dots_bytes > end) return; /* cannot happen with at least two columns to lose; keep the text whole */
     memcpy(text + begin, mark, dots_bytes);
     memmove(text + begin + dots_bytes, text + end, strlen(text + end) + 1);
 }
+
+void shorten(char *text, unsigned width) { cut(text, width, false); }
+void shorten_end(char *text, unsigned width) { cut(text, width, true); }
 
 /* ---- numbers */
 

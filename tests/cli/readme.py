@@ -1,0 +1,42 @@
+"""The README's example runs as it stands there, and says what the program says."""
+import os
+import re
+import shlex
+
+import harness
+
+README = (harness.SOURCE / "README.md").read_text()
+
+
+class Readme(harness.Case):
+    def test_the_worked_example(self):
+        example = re.search(r"<!-- example: begin -->\n```sh\n(.*?)```\n<!-- example: end -->", README, re.S).group(1)
+        commands = [shlex.split(line) for line in example.splitlines()]
+        self.assertEqual(len(commands), 3)
+        os.symlink(harness.SOURCE / "fixtures", "fixtures")
+        seen = ""
+        for command in commands:
+            self.assertEqual(command[0], "build/filterprune")
+            result = self.ok(*command[1:])
+            seen += result.out + result.err
+        shown = re.search(r"<!-- example: end -->\n\n```\n(.*?)```", README, re.S).group(1)
+
+        def steady(text):
+            # Time and memory are the machine's.
+            return [re.sub(r"^  time .*", "  time", re.sub(r"[\d.]+ m?s$", "", line)).rstrip() for line in text.splitlines()]
+
+        self.assertEqual(steady(seen), steady(shown))
+
+    def test_paths_it_names_exist(self):
+        for path in re.findall(r"`((?:src|tests|tools|fixtures|include)/[\w./-]+)`", README):
+            self.assertTrue((harness.SOURCE / path).exists(), path)
+
+    def test_commands_it_names_exist(self):
+        text = harness.run("--help").out
+        for option in set(re.findall(r"`(--[a-z-]+)`", README)):
+            known = text + "".join(harness.run(c, "--help").out for c in ("inspect", "compare", "verify", "info"))
+            self.assertIn(option, known)
+
+
+if __name__ == "__main__":
+    harness.main()
