@@ -86,6 +86,13 @@ void file_text_tensor(file_text *text, const char *name, size_t name_bytes, fpr_
  * a multiple of 8: entries in header_order. Without the length prefix. */
 fpr_status file_header_write(const file_header *header, file_text *text, fpr_error *error);
 
+/* ---- hash.c: XXH3-64, streamed */
+
+typedef struct file_hash file_hash;
+file_hash *file_hash_new(void); /* NULL: out of memory */
+void file_hash_add(file_hash *hash, const void *bytes, uint64_t count);
+uint64_t file_hash_end(file_hash *hash); /* frees */
+
 /* ---- outfile.c: atomic output. Nothing is visible under the final name before file_out_commit. */
 
 typedef struct file_out file_out;
@@ -97,15 +104,8 @@ fpr_status file_out_create(const char *path, bool force, file_out **out, fpr_err
 fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_error *error); /* appends, buffered */
 fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error); /* overwrites what was appended */
 uint64_t file_out_size(const file_out *out);
-struct file_hash;
-fpr_status file_out_hash(file_out *out, struct file_hash *hash, fpr_error *error); /* adds all bytes written so far */
+fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error); /* adds all bytes written so far */
 fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
 void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
-
-/* ---- hash: XXH3-64, streamed */
-typedef struct file_hash file_hash;
-file_hash *file_hash_new(void); /* NULL: out of memory */
-void file_hash_add(file_hash *hash, const void *bytes, uint64_t count);
-uint64_t file_hash_end(file_hash *hash); /* frees */
 
 #endif

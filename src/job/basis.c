@@ -45,8 +45,8 @@ static const struct {
     },
 };
 
-/* A basis file is some kilobytes: k <= 128 rows of k numbers. */
-#define BASIS_BYTES_MAX (4u << 20)
+/* A basis file is some kilobytes, 128 rows of 128 numbers well below this. */
+#define BASIS_BYTES_MAX (1u << 20)
 
 static fpr_status bad_basis(fpr_error *error, const char *what)
 {

@@ -98,7 +98,7 @@ static fpr_status choose_shape(compare_run *run, const char *const *paths, size_
         fpr_model *model;
         status = fpr_model_open(paths[i], &model, error);
         if (!status) status = tally(model, run->options, &table, &n, error);
-        if (!status) fpr_model_close(model);
+        fpr_model_close(model);
     }
     if (!status && !n) status = base_fail(error, FPR_USAGE, "none of the models has a convolution layer with spatial kernels");
     if (!status) run->group = best_shape(table, n)->shape;
@@ -161,6 +161,7 @@ static fpr_status measure_model(compare_run *run, const char *path, fpr_moments 
     study *s = NULL;
     fpr_status status = fpr_model_open(path, &model, error);
     if (!status) status = study_new(model, run->options, &run->group, &s, error);
+    if (!status) status = model_check_unchanged(model, error);
     char *copy = status ? NULL : base_copy_text(path, strlen(path));
     if (!status && !copy) status = base_no_memory(error, strlen(path));
     if (!status && s->group_count && s->groups->has_basis) {
@@ -193,7 +194,8 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
     study_group *g = st->groups;
     run->row = &c->models[i];
     fpr_status status = fpr_model_open(run->kept[i], &model, error);
-    if (!status && model->tensor_count != st->tensor_count)
+    /* What sweep one knows of the layers must hold for the bytes that are read now. */
+    if (!status && model_stamp(model) != st->stamp)
         status = base_fail(error, FPR_CHANGED, "changed while it was compared");
     st->model = model;
     study_basis_free(&g->basis);
@@ -206,6 +208,7 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
     }
     if (!status && count) status = sweep_layers(run, count_batch, error);
     if (!status && count) status = conv_counter_finish(g->counter, CONV_BEFORE, true, &run->row->distribution, error);
+    if (!status) status = model_check_unchanged(model, error);
     g->basis = (fpr_basis){0};
     conv_counter_free(g->counter);
     g->counter = NULL;

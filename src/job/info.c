@@ -1,5 +1,6 @@
 /* What a checkpoint holds, as JSON: names, dtypes, shapes, codecs, sizes, metadata. */
 #include "job/job.h"
+#include "report/report.h"
 
 #include <inttypes.h>
 
@@ -8,6 +9,24 @@ static void add_shape(file_text *t, unsigned rank, const uint64_t *shape)
     file_text_format(t, "[");
     for (unsigned d = 0; d < rank; d++) file_text_format(t, d ? ",%" PRIu64 : "%" PRIu64, shape[d]);
     file_text_format(t, "]");
+}
+
+/* A path may hold any bytes; JSON holds UTF-8: U+FFFD stands for each byte that is none. */
+static void add_path(file_text *text, const char *path)
+{
+    file_text clean = {0};
+    size_t n = strlen(path);
+    while (n) {
+        uint32_t code;
+        unsigned length = report_utf8(path, n, &code);
+        if (length) file_text_add(&clean, path, length);
+        else file_text_add(&clean, "\xef\xbf\xbd", 3);
+        path += length ? length : 1;
+        n -= length ? length : 1;
+    }
+    file_text_string(text, clean.bytes ? clean.bytes : "", clean.count);
+    text->failed |= clean.failed;
+    file_text_free(&clean);
 }
 
 static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout layout)
@@ -45,7 +64,7 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     }
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
     file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
-    file_text_string(&text, m->path, strlen(m->path));
+    add_path(&text, m->path);
     file_text_format(&text,
                      ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
                      ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
@@ -53,7 +72,7 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
                      layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
     for (size_t s = 0; s < m->shard_count; s++) {
         if (s) file_text_format(&text, ", ");
-        file_text_string(&text, m->shards[s].path, strlen(m->shards[s].path));
+        add_path(&text, m->shards[s].path);
     }
     file_text_format(&text, "],\n  \"metadata\": {");
     for (size_t i = 0; i < metadata; i++) {

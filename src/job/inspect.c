@@ -100,8 +100,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     if (!status) fill_stored(run.study, run.report);
     if (!status) status = rows_groups(run.study, false, run.report, error);
     if (run.report) rows_phase(run.report, "distributions", &since);
-    for (size_t s = 0; !status && s < model->shard_count; s++)
-        status = file_source_check(model->shards[s].source, error);
+    if (!status) status = model_check_unchanged(model, error);
     if (!status) rows_memory(run.report);
     if (status) {
         base_error_in_file(error, input);

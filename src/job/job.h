@@ -37,6 +37,7 @@ typedef struct model_shard {
     char *text;                /* the raw header, header.header_bytes long */
     size_t first;              /* its first tensor in the model */
     bool packed;               /* carries the key or a blob */
+    struct json_t *key;        /* the value of the key, until all tensors are listed */
     char *original_header;     /* text of "header" in the key; NULL when the key is missing */
     uint64_t check_offset;     /* in text, of the 16 digits of "check"; UINT64_MAX: none */
     uint64_t check;
@@ -58,6 +59,8 @@ struct fpr_model {
     model_tensor *tensors;     /* data order, shard after shard */
     size_t tensor_count;
     size_t *by_name;           /* tensor numbers sorted by name */
+    const file_metadata **metadata; /* the entries of all shards, without ours */
+    size_t metadata_count;
     uint64_t bytes;
     fpr_layout layout;
 };
@@ -75,6 +78,10 @@ fpr_status model_like_header(const fpr_model *model, size_t shard, file_text *te
 fpr_status model_dense_header(const fpr_model *model, size_t shard, char **text, size_t *bytes, fpr_error *error);
 /* Checks "check": header and raw tensors, as they are in the file now. Fine when the shard has none. */
 fpr_status model_check_shard(const fpr_model *model, size_t shard, fpr_error *error);
+/* FPR_CHANGED when a file of the model is not what it was when it was opened. */
+fpr_status model_check_unchanged(const fpr_model *model, fpr_error *error);
+/* A number that changes with any file of the model. */
+uint64_t model_stamp(const fpr_model *model);
 /* Whether path is one of the files of the model, also by link. */
 bool model_is_file(const fpr_model *model, const char *path);
 
@@ -108,11 +115,13 @@ typedef struct study_group {
     double range[2];
     conv_counter *counter;
     bool has_basis;        /* at least one finite kernel and 2 <= k <= 128 */
+    bool crowded_out;      /* would have a basis, but the file has too many kernel shapes */
 } study_group;
 
 typedef struct study {
     const fpr_model *model;
     size_t tensor_count;
+    uint64_t stamp;      /* of the model */
     const fpr_options *options;
     conv_settings settings;
     study_layer *layers;
@@ -167,6 +176,7 @@ fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bo
 fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
 /* Writes the header; *total receives the size of the whole file. */
 fpr_status writer_finish(job_writer *writer, uint64_t *total, fpr_error *error);
+fpr_status writer_hash(job_writer *writer, file_hash *hash, fpr_error *error); /* adds the finished file; nothing in a dry run */
 fpr_status writer_commit(job_writer *writer, fpr_error *error); /* frees the writer */
 void writer_abandon(job_writer *writer);                        /* removes the file; frees the writer; NULL allowed */
 /* Bytes that a tensor costs in the header when it is packed, beyond those it costs when it is not. */
@@ -184,8 +194,10 @@ fpr_status output_folder(const fpr_model *model, const char *output, bool *made,
  * dense. */
 fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
                         const fpr_options *options, fpr_error *error);
-/* XXH3-64 over all files of the model (output NULL; they must not have changed since they were opened), or of the output. */
-fpr_status output_hash(const fpr_model *model, const char *output, uint64_t *hash, fpr_error *error);
+/* Removes what a failed job has put into the directory that output_folder made, and the directory. */
+void output_remove(const fpr_model *model, const char *output);
+/* XXH3-64 over all files of the model; they must not have changed since they were opened. */
+fpr_status input_hash(const fpr_model *model, uint64_t *hash, fpr_error *error);
 
 /* ---- basis.c */
 

@@ -42,27 +42,11 @@ FPR_API const char *fpr_model_shard_path(const fpr_model *m, size_t shard)
 
 static bool is_own_key(const file_metadata *entry) { return !strcmp(entry->key, JOB_METADATA_KEY); }
 
-/* The index-th entry of all shards together that is not ours; NULL past the end. */
-static const file_metadata *metadata_entry(const fpr_model *m, size_t index)
-{
-    for (size_t s = 0; s < m->shard_count; s++)
-        for (size_t i = 0; i < m->shards[s].header.metadata_count; i++)
-            if (!is_own_key(&m->shards[s].header.metadata[i]) && index-- == 0) return &m->shards[s].header.metadata[i];
-    return NULL;
-}
-
-FPR_API size_t fpr_model_metadata_count(const fpr_model *m)
-{
-    size_t n = 0;
-    for (size_t s = 0; s < m->shard_count; s++)
-        for (size_t i = 0; i < m->shards[s].header.metadata_count; i++)
-            n += !is_own_key(&m->shards[s].header.metadata[i]);
-    return n;
-}
+FPR_API size_t fpr_model_metadata_count(const fpr_model *m) { return m->metadata_count; }
 
 FPR_API void fpr_model_metadata(const fpr_model *m, size_t index, const char **key, const char **value)
 {
-    const file_metadata *entry = metadata_entry(m, index);
+    const file_metadata *entry = index < m->metadata_count ? m->metadata[index] : NULL;
     *key = entry ? entry->key : NULL;
     *value = entry ? entry->value : NULL;
 }
@@ -201,11 +185,12 @@ fpr_status model_dense_header(const fpr_model *m, size_t s, char **text, size_t 
     for (size_t i = 0; i < shard->header.tensor_count; i++) dense_bytes += m->tensors[shard->first + i].view.bytes;
     if (!status && file_header_parse(*text, *bytes, dense_bytes, &parsed, NULL) != FPR_OK)
         status = base_fail(error, FPR_BAD_PACKED, "the original header kept in the file is no valid header");
+    if (!status && parsed.tensor_count != shard->header.tensor_count)
+        status = base_fail(error, FPR_BAD_PACKED, "the original header kept in the file is of other tensors");
     for (size_t i = 0; !status && i < shard->header.tensor_count; i++) {
         const fpr_tensor *t = &m->tensors[shard->first + i].view;
         const file_tensor *p = &parsed.tensors[i];
-        if (parsed.tensor_count != shard->header.tensor_count || p->name_bytes != t->name_bytes ||
-            memcmp(p->name, t->name, t->name_bytes) || p->dtype != t->dtype || p->rank != t->rank ||
+        if (p->name_bytes != t->name_bytes || memcmp(p->name, t->name, t->name_bytes) || p->dtype != t->dtype || p->rank != t->rank ||
             (t->rank && memcmp(p->shape, t->shape, t->rank * sizeof *t->shape)))
             status = base_fail(error, FPR_BAD_PACKED, "the original header kept in the file is of other tensors");
     }
@@ -263,6 +248,20 @@ fpr_status model_check_shard(const fpr_model *m, size_t s, fpr_error *error)
         base_error_in_file(error, shard->path);
     }
     return status;
+}
+
+fpr_status model_check_unchanged(const fpr_model *m, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (size_t s = 0; !status && s < m->shard_count; s++) status = file_source_check(m->shards[s].source, error);
+    return status;
+}
+
+uint64_t model_stamp(const fpr_model *m)
+{
+    uint64_t stamp = m->shard_count;
+    for (size_t s = 0; s < m->shard_count; s++) stamp = stamp * 31 + file_source_stamp(m->shards[s].source);
+    return stamp;
 }
 
 bool model_is_file(const fpr_model *m, const char *path)

@@ -8,12 +8,33 @@
 #include <fcntl.h>
 
 /* A shard index names every tensor once; this is far more than any real one. */
-#define INDEX_BYTES_MAX (256u << 20)
+#define INDEX_BYTES_MAX (100u << 20)
 
 static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && memcmp(text + n - m, end, m) == 0;
+}
+
+/* ---------------------------------------------------------------- JSON from strangers */
+
+/* In memory a value costs up to 50 bytes, an array or object 250, and "{}," is three bytes of text: a file of 100 MB
+ * would take gigabytes. A hundred thousand tensors need a tenth of this. */
+#define JSON_VALUES_MAX 4000000u
+#define JSON_CONTAINERS_MAX 1000000u
+
+static bool is_bomb(const char *text, size_t n)
+{
+    size_t values = 0, containers = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+        if (c == '"') quoted = !quoted;
+        else if (quoted) i += c == '\\';
+        else if (c == ',' || c == ':') values++;
+        else if (c == '[' || c == '{') containers++;
+    }
+    return values > JSON_VALUES_MAX || containers > JSON_CONTAINERS_MAX;
 }
 
 /* ---------------------------------------------------------------- the packed file's own metadata */
@@ -28,12 +49,10 @@ static fpr_status bad_key(fpr_error *error, const char *what)
 
 static fpr_status read_key(model_shard *shard, const file_metadata *entry, fpr_error *error)
 {
-    json_error_t where;
-    json_t *root = json_loadb(entry->value, entry->value_bytes, JSON_ALLOW_NUL, &where);
-    if (!json_is_object(root)) {
-        json_decref(root);
-        return bad_key(error, "is no JSON object");
-    }
+    if (is_bomb(entry->value, entry->value_bytes)) return bad_key(error, "holds more values than any real one");
+    json_decref(shard->key); /* the reader refuses a key given twice, so there is none */
+    json_t *root = shard->key = json_loadb(entry->value, entry->value_bytes, JSON_ALLOW_NUL, NULL);
+    if (!json_is_object(root)) return bad_key(error, "is no JSON object");
     fpr_status status = FPR_OK;
     const json_t *reader = json_object_get(root, "reader"), *header = json_object_get(root, "header");
     const json_t *check = json_object_get(root, "check");
@@ -54,7 +73,6 @@ static fpr_status read_key(model_shard *shard, const file_metadata *entry, fpr_e
         if (!*end && at) shard->check_offset = (uint64_t)(at - shard->text) + sizeof check_prefix - 1;
         else if (!status) status = bad_key(error, "has been rewritten");
     }
-    json_decref(root);
     return status;
 }
 
@@ -63,6 +81,17 @@ static fpr_status read_key(model_shard *shard, const file_metadata *entry, fpr_e
 static bool could_be_packed(const file_tensor *t)
 {
     return t->dtype == FPR_U8 && t->rank == 1 && t->end - t->begin >= 16;
+}
+
+/* What the index of the shard says of a tensor that may be a blob. */
+typedef enum listing { LISTED_PACKED, LISTED_PLAIN, UNLISTED } listing;
+
+static listing look_up(const model_shard *shard, const file_tensor *f)
+{
+    if (!shard->key || strlen(f->name) != f->name_bytes) return UNLISTED;
+    const json_t *entry = json_object_get(json_object_get(shard->key, "tensors"), f->name);
+    const char *codec = json_string_value(json_object_get(entry, "codec"));
+    return codec && strcmp(codec, "raw") ? LISTED_PACKED : LISTED_PLAIN;
 }
 
 /* Fills the view of a tensor; a packed one shows what it restores to. */
@@ -83,13 +112,20 @@ static fpr_status view_tensor(fpr_model *m, size_t shard_index, size_t i, model_
                            .lossless = true,
                            .shard = (unsigned)shard_index};
     if (!could_be_packed(f)) return FPR_OK;
+    listing listed = look_up(shard, f);
+    if (listed == LISTED_PLAIN) return FPR_OK;
     uint8_t head[PACK_HEAD_MAX];
     size_t n = f->end - f->begin < sizeof head ? (size_t)(f->end - f->begin) : sizeof head;
     fpr_status status = file_source_read(shard->source, shard->header.data_begin + f->begin, head, n, error);
     if (status) return status;
-    if (!pack_is_blob(head, n)) return FPR_OK;
+    if (listed == UNLISTED && !pack_is_blob(head, n)) return FPR_OK;
     pack_info info;
     status = pack_peek(head, n, f->end - f->begin, &info, &t->damage);
+    /* Bytes that begin like a blob by chance are no damaged one, unless the index says that there must be one. */
+    if (status == FPR_BAD_PACKED && listed == UNLISTED) {
+        t->damage = (fpr_error){0};
+        return FPR_OK;
+    }
     t->view.packed = true;
     shard->packed = true;
     if (status) {
@@ -120,6 +156,26 @@ static int by_name(const void *a, const void *b, void *context)
     return order ? order : (x->name_bytes > y->name_bytes) - (x->name_bytes < y->name_bytes);
 }
 
+static void drop_key(model_shard *shard)
+{
+    json_decref(shard->key);
+    shard->key = NULL;
+}
+
+static fpr_status list_metadata(fpr_model *m, fpr_error *error)
+{
+    size_t count = 0;
+    for (size_t s = 0; s < m->shard_count; s++) count += m->shards[s].header.metadata_count;
+    m->metadata = base_alloc(count, sizeof *m->metadata);
+    if (!m->metadata) return base_no_memory(error, count * sizeof *m->metadata);
+    for (size_t s = 0; s < m->shard_count; s++) {
+        const file_header *h = &m->shards[s].header;
+        for (size_t i = 0; i < h->metadata_count; i++)
+            if (strcmp(h->metadata[i].key, JOB_METADATA_KEY)) m->metadata[m->metadata_count++] = &h->metadata[i];
+    }
+    return FPR_OK;
+}
+
 static fpr_status list_tensors(fpr_model *m, bool keep_damaged, fpr_error *error)
 {
     for (size_t s = 0; s < m->shard_count; s++) {
@@ -141,7 +197,8 @@ static fpr_status list_tensors(fpr_model *m, bool keep_damaged, fpr_error *error
         }
     }
     qsort_r(m->by_name, m->tensor_count, sizeof *m->by_name, by_name, m->tensors);
-    return FPR_OK;
+    for (size_t s = 0; s < m->shard_count; s++) drop_key(&m->shards[s]);
+    return list_metadata(m, error);
 }
 
 static void vote_layout(fpr_model *m)
@@ -294,9 +351,12 @@ static fpr_status open_index(fpr_model *m, bool keep_damaged, fpr_error *error)
     fpr_status status = read_index(m->path, &m->index_text, &m->index_bytes, error);
     if (status) return status;
     json_error_t where;
-    json_t *root = json_loadb(m->index_text, m->index_bytes, JSON_REJECT_DUPLICATES, &where);
+    bool bomb = is_bomb(m->index_text, m->index_bytes);
+    json_t *root = bomb ? NULL : json_loadb(m->index_text, m->index_bytes, JSON_REJECT_DUPLICATES, &where);
     const json_t *map = json_object_get(root, "weight_map");
-    if (!root) {
+    if (bomb) {
+        status = base_fail(error, FPR_BAD_INDEX, "holds more values than any real index");
+    } else if (!root) {
         status = base_fail(error, FPR_BAD_INDEX, "line %d: %s", where.line, where.text);
         base_error_at(error, where.position >= 0 ? (uint64_t)where.position : 0);
     } else if (!json_is_object(map)) {
@@ -360,6 +420,7 @@ FPR_API void fpr_model_close(fpr_model *m)
         model_shard *shard = &m->shards[s];
         file_source_close(shard->source);
         file_header_free(&shard->header);
+        drop_key(shard);
         base_free(shard->text);
         base_free(shard->original_header);
         base_free(shard->path);
@@ -368,6 +429,7 @@ FPR_API void fpr_model_close(fpr_model *m)
     base_free(m->shards);
     base_free(m->tensors);
     base_free(m->by_name);
+    base_free(m->metadata);
     base_free(m->index_text);
     base_free(m->path);
     base_free(m);

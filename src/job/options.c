@@ -1,5 +1,6 @@
 /* Options: defaults, the checks that every job makes first, and what follows from them. */
 #include "job/job.h"
+#include "report/report.h"
 
 #include <math.h>
 #include <time.h>
@@ -19,6 +20,16 @@ FPR_API void fpr_options_init(fpr_options *o)
         .binary_share = 0.9,
         .level = 3,
     };
+}
+
+/* Patterns of drop are written into the output's header. */
+static bool is_utf8(const char *text)
+{
+    uint32_t code;
+    size_t n = strlen(text);
+    for (unsigned length; n; text += length, n -= length)
+        if (!(length = report_utf8(text, n, &code))) return false;
+    return true;
 }
 
 FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
@@ -44,6 +55,9 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
     if (!(o->binary_share >= 0 && o->binary_share <= 1))
         return base_fail(error, FPR_USAGE, "binary share must lie between 0 and 1");
     if (o->level < 1 || o->level > 19) return base_fail(error, FPR_USAGE, "level must lie between 1 and 19");
+    for (size_t i = 0; i < o->drop.count; i++)
+        if (!is_utf8(o->drop.patterns[i]))
+            return base_fail(error, FPR_USAGE, "a pattern of drop is not UTF-8, as the names of tensors are");
     return FPR_OK;
 }
 

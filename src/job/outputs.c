@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static char *join(const char *folder, const char *name)
 {
@@ -25,6 +26,12 @@ char *output_shard_path(const fpr_model *model, size_t shard, const char *output
     return join(output, model->shards[shard].name);
 }
 
+/* Where the index of a sharded output goes: under the name of the input's. */
+static char *index_path(const fpr_model *model, const char *output)
+{
+    const char *slash = strrchr(model->path, '/');
+    return join(output, slash ? slash + 1 : model->path);
+}
 
 static bool is_same_text(const char *a, const char *b) { return a && b && !strcmp(a, b); }
 
@@ -34,8 +41,8 @@ fpr_status output_check(const fpr_model *model, const char *output, const fpr_op
     if (!output) return o->dry_run ? FPR_OK : base_fail(error, FPR_USAGE, "an output is missing");
     fpr_status status = FPR_OK;
     struct stat info;
-    for (size_t s = 0; !status && s < model->shard_count; s++) {
-        char *path = output_shard_path(model, s, output);
+    for (size_t s = 0; !status && s < model->shard_count + model->is_index; s++) {
+        char *path = s < model->shard_count ? output_shard_path(model, s, output) : index_path(model, output);
         if (!path) return base_no_memory(error, strlen(output));
         if (model_is_file(model, path) || is_same_text(path, model->path))
             status = base_fail(error, FPR_SAME_FILE, "the output is the input");
@@ -65,8 +72,18 @@ fpr_status output_folder(const fpr_model *model, const char *output, bool *made,
 
 /* ---------------------------------------------------------------- the index of a sharded output */
 
-fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
-                        const fpr_options *options, fpr_error *error)
+void output_remove(const fpr_model *model, const char *output)
+{
+    for (size_t s = 0; s < model->shard_count; s++) {
+        char *path = output_shard_path(model, s, output);
+        if (path) unlink(path);
+        base_free(path);
+    }
+    rmdir(output);
+}
+
+/* The text of the index, from malloc; NULL without memory. */
+static char *index_text(const fpr_model *model, const writer_tensor *tensors)
 {
     json_t *root = json_loadb(model->index_text, model->index_bytes, 0, NULL);
     json_t *map = json_object_get(root, "weight_map"), *metadata = json_object_get(root, "metadata");
@@ -76,14 +93,21 @@ fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, co
         else if (tensors[i].dropped) json_object_del(map, tensors[i].source->name);
         else total += tensors[i].stored;
     }
-    if (root && !json_is_object(metadata)) {
+    bool fine = root != NULL;
+    if (fine && !json_is_object(metadata)) {
         metadata = json_object();
-        json_object_set_new(root, "metadata", metadata);
+        fine = json_object_set_new(root, "metadata", metadata) == 0;
     }
-    json_object_set_new(metadata, "total_size", json_integer((json_int_t)total));
-    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    const char *slash = strrchr(model->path, '/');
-    char *path = join(output, slash ? slash + 1 : model->path);
+    fine = fine && json_object_set_new(metadata, "total_size", json_integer((json_int_t)total)) == 0;
+    char *text = fine ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    return text;
+}
+
+fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
+                        const fpr_options *options, fpr_error *error)
+{
+    char *text = index_text(model, tensors), *path = index_path(model, output);
     file_out *out = NULL;
     fpr_status status = text && path ? FPR_OK : base_no_memory(error, model->index_bytes);
     if (!status) status = file_out_create(path, options->force, &out, error);
@@ -94,7 +118,6 @@ fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, co
     if (status && path) base_error_in_file(error, path);
     free(text);
     base_free(path);
-    json_decref(root);
     return status;
 }
 
@@ -113,23 +136,14 @@ static fpr_status hash_source(const file_source *source, file_hash *hash, uint8_
     return status;
 }
 
-fpr_status output_hash(const fpr_model *model, const char *output, uint64_t *value, fpr_error *error)
+fpr_status input_hash(const fpr_model *model, uint64_t *value, fpr_error *error)
 {
     uint8_t *buffer = base_alloc(HASH_CHUNK, 1);
     file_hash *hash = file_hash_new();
     fpr_status status = buffer && hash ? FPR_OK : base_no_memory(error, HASH_CHUNK);
     for (size_t s = 0; !status && s < model->shard_count; s++) {
-        if (!output) {
-            status = hash_source(model->shards[s].source, hash, buffer, error);
-            if (!status) status = file_source_check(model->shards[s].source, error);
-            continue;
-        }
-        char *path = output_shard_path(model, s, output);
-        file_source *source = NULL;
-        status = path ? file_source_open(path, &source, error) : base_no_memory(error, strlen(output));
-        if (!status) status = hash_source(source, hash, buffer, error);
-        file_source_close(source);
-        base_free(path);
+        status = hash_source(model->shards[s].source, hash, buffer, error);
+        if (!status) status = file_source_check(model->shards[s].source, error);
     }
     uint64_t sum = hash ? file_hash_end(hash) : 0;
     base_free(buffer);

@@ -4,7 +4,6 @@
  * header is known before the large ones are written (see writer.c). */
 #include "job/prune.h"
 
-#include <unistd.h>
 
 /* Tensors up to this size are encoded ahead, as long as all of them together stay below AHEAD_BYTES. */
 #define SMALL_BYTES (32u << 10)
@@ -134,6 +133,15 @@ static void run_free(prune_run *run)
 
 /* ---------------------------------------------------------------- the whole job */
 
+static fpr_status hash_all(const fpr_model *model, job_writer **writers, uint64_t *value, fpr_error *error)
+{
+    file_hash *hash = file_hash_new();
+    fpr_status status = hash ? FPR_OK : base_no_memory(error, 1024);
+    for (size_t s = 0; !status && s < model->shard_count; s++) status = writer_hash(writers[s], hash, error);
+    if (hash) *value = file_hash_end(hash);
+    return status;
+}
+
 static fpr_status commit_all(prune_run *run, const char *output, job_writer **writers, fpr_error *error)
 {
     fpr_status status = FPR_OK;
@@ -210,13 +218,14 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     if (r) rows_phase(r, "shrink and pack", &since);
     if (!status) status = rows_groups(run.study, true, r, error);
     if (r) rows_phase(r, "distributions", &since);
-    if (!status) status = output_hash(model, NULL, &r->input_hash, error);
-    if (!status) status = commit_all(&run, target, writers, error);
-    if (writers) prune_abandon_all(writers, model->shard_count);
-    if (status && made_folder) rmdir(output);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
-    if (!status && target) status = output_hash(model, target, &r->output_hash, error);
+    if (!status) status = input_hash(model, &r->input_hash, error);
+    if (!status && target) status = hash_all(model, writers, &r->output_hash, error);
+    /* Nothing may fail once the output has its name. */
+    if (!status) status = commit_all(&run, target, writers, error);
+    if (writers) prune_abandon_all(writers, model->shard_count);
+    if (status && made_folder) output_remove(model, output);
     if (r) rows_phase(r, "write", &since);
     if (r) rows_memory(r);
     base_free(writers);

@@ -206,6 +206,7 @@ fpr_status rows_groups(study *s, bool has_after, fpr_report *r, fpr_error *error
     r->groups = base_calloc(s->group_count, sizeof *r->groups);
     if (!r->groups) return base_no_memory(error, s->group_count * sizeof *r->groups);
     fpr_status status = FPR_OK;
+    size_t crowded_out = 0;
     for (size_t i = 0; !status && i < s->group_count; i++) {
         study_group *g = &s->groups[i];
         fpr_group *row = &r->groups[r->group_count++];
@@ -218,10 +219,15 @@ fpr_status rows_groups(study *s, bool has_after, fpr_report *r, fpr_error *error
                            .bins = s->settings.bins,
                            .has_after = has_after};
         memcpy(row->kernel_shape, g->shape.kernel_shape, sizeof row->kernel_shape);
-        for (size_t l = 0; l < s->layer_count; l++)
-            if (s->layers[l].group == i) row->binary += r->layers[l].binary.kernels;
         if (g->has_basis) status = group_distributions(g, &s->settings, has_after, row, error);
+        crowded_out += g->crowded_out;
     }
+    for (size_t l = 0; !status && l < s->layer_count; l++)
+        r->groups[s->layers[l].group].binary += r->layers[l].binary.kernels;
+    if (!status && crowded_out)
+        status = rows_warn(&r->warnings, &r->warning_count, error,
+                           "%zu of %zu kernel shapes have no distributions: there are too many in one file", crowded_out,
+                           s->group_count);
     qsort(r->groups, r->group_count, sizeof *r->groups, by_kernels);
     return status;
 }

@@ -6,6 +6,7 @@
 #include "job/job.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b)
 {
@@ -41,12 +42,37 @@ conv_block study_block(const study *s, const study_layer *layer, const void *wei
 
 /* ---------------------------------------------------------------- finding layers and groups */
 
-static size_t group_of(study *s, const fpr_layer_shape *shape)
+/* By kernel shape, layers of one shape in their order. */
+static int by_shape(const void *a, const void *b, void *context)
 {
-    for (size_t g = 0; g < s->group_count; g++)
-        if (study_same_group(&s->groups[g].shape, shape)) return g;
-    s->groups[s->group_count].shape = *shape;
-    return s->group_count++;
+    const study *s = context;
+    size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    const fpr_layer_shape *x = &s->layers[i].shape, *y = &s->layers[j].shape;
+    if (x->kernel_rank != y->kernel_rank) return x->kernel_rank < y->kernel_rank ? -1 : 1;
+    for (unsigned d = 0; d < x->kernel_rank; d++)
+        if (x->kernel_shape[d] != y->kernel_shape[d]) return x->kernel_shape[d] < y->kernel_shape[d] ? -1 : 1;
+    return (i > j) - (i < j);
+}
+
+/* Groups in order of first appearance. By sorting, because a hostile file may have as many shapes as layers. */
+static fpr_status find_groups(study *s, fpr_error *error)
+{
+    size_t n = s->layer_count;
+    size_t *order = base_alloc(n, sizeof *order), *first = base_alloc(n, sizeof *first);
+    fpr_status status = order && first ? FPR_OK : base_no_memory(error, n * sizeof *order);
+    for (size_t i = 0; !status && i < n; i++) order[i] = i;
+    if (!status && n) qsort_r(order, n, sizeof *order, by_shape, s);
+    for (size_t i = 0; !status && i < n; i++) {
+        bool same = i && study_same_group(&s->layers[order[i]].shape, &s->layers[order[i - 1]].shape);
+        first[order[i]] = same ? first[order[i - 1]] : order[i];
+    }
+    for (size_t i = 0; !status && i < n; i++) {
+        if (first[i] == i) s->groups[s->group_count].shape = s->layers[i].shape;
+        s->layers[i].group = first[i] == i ? s->group_count++ : s->layers[first[i]].group;
+    }
+    base_free(order);
+    base_free(first);
+    return status;
 }
 
 static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *error)
@@ -62,14 +88,13 @@ static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *
         if (!fpr_model_layer(s->model, i, s->options->layout, &layer->shape)) continue;
         if (only && !study_same_group(only, &layer->shape)) continue;
         layer->tensor = i;
-        layer->group = group_of(s, &layer->shape);
         if (conv_has_basis(&layer->shape)) {
             layer->ratio = base_calloc(layer->shape.k, sizeof *layer->ratio);
             if (!layer->ratio) return base_no_memory(error, layer->shape.k * sizeof *layer->ratio);
         }
         s->layer_of[i] = s->layer_count++;
     }
-    return FPR_OK;
+    return find_groups(s, error);
 }
 
 /* ---------------------------------------------------------------- sweep one */
@@ -79,7 +104,7 @@ typedef struct sweep {
     size_t *layers; /* layer number of each id */
 } sweep;
 
-static fpr_status merge_moments(study_group *group, conv_measure *m, fpr_error *error)
+static fpr_status merge_moments(study_group *group, const conv_measure *m, fpr_error *error)
 {
     fpr_status status = FPR_OK;
     if (m->all.k) {
@@ -91,8 +116,31 @@ static fpr_status merge_moments(study_group *group, conv_measure *m, fpr_error *
         fpr_moments_merge(&group->all, &m->all);
         fpr_moments_merge(&group->live_moments, &m->live);
     }
-    fpr_moments_free(&m->all);
-    fpr_moments_free(&m->live);
+    return status;
+}
+
+/* A layer's moments may take more room than its weights: 260 KiB for one kernel of 128. */
+#define MOMENTS_BYTES (16u << 20)
+
+static uint64_t moments_bytes(const study_layer *layer)
+{
+    return conv_has_basis(&layer->shape) ? 2 * sizeof(double) * layer->shape.k * (layer->shape.k + 1) : 0;
+}
+
+/* Takes what was measured of one layer. */
+static fpr_status take_measure(study *s, study_layer *layer, conv_measure *result, fpr_error *error)
+{
+    study_group *group = &s->groups[layer->group];
+    fpr_status status = FPR_OK;
+    if (result->finite) {
+        group->layers++;
+        group->kernels += layer->shape.kernels;
+        group->sparse += result->sparse;
+        status = merge_moments(group, result, error);
+    }
+    fpr_moments_free(&result->all);
+    fpr_moments_free(&result->live);
+    layer->measure = *result;
     return status;
 }
 
@@ -108,17 +156,16 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
         blocks[i] = study_block(s, layer, bytes[i]);
         results[i].explained_variance_ratio = layer->ratio;
     }
-    if (!status) status = conv_measure_blocks(blocks, count, &s->settings, results, error);
-    for (size_t i = 0; !status && i < count; i++) {
-        study_layer *layer = &s->layers[w->layers[first + i]];
-        study_group *group = &s->groups[layer->group];
-        if (results[i].finite) {
-            group->layers++;
-            group->kernels += layer->shape.kernels;
-            group->sparse += results[i].sparse;
-            status = merge_moments(group, &results[i], error);
+    for (size_t begin = 0, end; !status && begin < count; begin = end) {
+        uint64_t room = 0;
+        for (end = begin; end < count && (end == begin || room <= MOMENTS_BYTES); end++)
+            room += moments_bytes(&s->layers[w->layers[first + end]]);
+        status = conv_measure_blocks(blocks + begin, end - begin, &s->settings, results + begin, error);
+        for (size_t i = begin; i < end; i++) {
+            fpr_error *later = status ? NULL : error; /* the first error stays */
+            fpr_status taken = take_measure(s, &s->layers[w->layers[first + i]], &results[i], later);
+            if (!status) status = taken;
         }
-        layer->measure = results[i];
     }
     base_free(blocks);
     base_free(results);
@@ -152,6 +199,36 @@ static fpr_status run_sweep(study *s, bool basis_only, const char *phase, job_vi
     return status;
 }
 
+/* Distributions take about 2 MB of memory a weight of a kernel (conv/count.c), for every kernel shape. Checkpoints have
+ * a handful of shapes; in one that has hundreds, the rarest get sparsity only. */
+#define BASIS_WEIGHTS_MAX 512u
+
+static int by_kernels(const void *a, const void *b, void *context)
+{
+    const study_group *groups = context;
+    size_t i = *(const size_t *)a, j = *(const size_t *)b;
+    if (groups[i].kernels != groups[j].kernels) return groups[i].kernels < groups[j].kernels ? 1 : -1;
+    return (i > j) - (i < j);
+}
+
+static fpr_status crowd_out(study *s, fpr_error *error)
+{
+    size_t *order = base_alloc(s->group_count, sizeof *order);
+    if (!order) return base_no_memory(error, s->group_count * sizeof *order);
+    for (size_t g = 0; g < s->group_count; g++) order[g] = g;
+    if (s->group_count) qsort_r(order, s->group_count, sizeof *order, by_kernels, s->groups);
+    uint64_t weights = 0;
+    for (size_t i = 0; i < s->group_count; i++) {
+        study_group *group = &s->groups[order[i]];
+        if (!group->has_basis) continue;
+        weights += group->all.k;
+        group->crowded_out = weights > BASIS_WEIGHTS_MAX;
+        group->has_basis = !group->crowded_out;
+    }
+    base_free(order);
+    return FPR_OK;
+}
+
 fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
                      fpr_error *error)
 {
@@ -160,16 +237,20 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     if (!s) return base_no_memory(error, sizeof *s);
     s->model = model;
     s->tensor_count = model->tensor_count;
+    s->stamp = model_stamp(model);
     s->options = options;
     s->settings = job_settings(options);
     s->settings.moments_only = only != NULL;
     fpr_status status = find_layers(s, only, error);
+    /* Damaged weights of a packed file must not become the sound ones of another. */
+    for (size_t i = 0; !status && i < model->shard_count; i++) status = model_check_shard(model, i, error);
     if (!status) status = run_sweep(s, false, "measuring", measure_batch, error);
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];
         group->live = group->kernels - group->sparse;
         group->has_basis = group->all.k && group->all.count;
     }
+    if (!status) status = crowd_out(s, error);
     if (status) study_free(s);
     else *out = s;
     return status;
@@ -177,19 +258,30 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
 
 /* ---------------------------------------------------------------- sweep two */
 
+typedef struct grouped { size_t group, block; } grouped;
+
+static int by_group(const void *a, const void *b)
+{
+    const grouped *x = a, *y = b;
+    if (x->group != y->group) return x->group < y->group ? -1 : 1;
+    return (x->block > y->block) - (x->block < y->block);
+}
+
 /* Visits the blocks of one batch group by group: the sweeps of conv/ take one kernel group at a time. */
 fpr_status study_by_group(study *s, const conv_block *blocks, const size_t *layers, size_t count, study_visit_group visit,
                           void *context, fpr_error *error)
 {
     conv_block *some = base_alloc(count, sizeof *some);
-    if (!some) return base_no_memory(error, count * sizeof *some);
-    fpr_status status = FPR_OK;
-    for (size_t g = 0; !status && g < s->group_count; g++) {
-        size_t n = 0;
-        for (size_t i = 0; i < count; i++)
-            if (s->layers[layers[i]].group == g) some[n++] = blocks[i];
-        if (n && s->groups[g].has_basis) status = visit(context, &s->groups[g], some, n, error);
+    grouped *order = base_alloc(count, sizeof *order);
+    fpr_status status = some && order ? FPR_OK : base_no_memory(error, count * sizeof *some);
+    for (size_t i = 0; !status && i < count; i++) order[i] = (grouped){s->layers[layers[i]].group, i};
+    if (!status && count) qsort(order, count, sizeof *order, by_group);
+    for (size_t i = 0; !status && i < count;) {
+        size_t g = order[i].group, n = 0;
+        while (i < count && order[i].group == g) some[n++] = blocks[order[i++].block];
+        if (s->groups[g].has_basis) status = visit(context, &s->groups[g], some, n, error);
     }
+    base_free(order);
     base_free(some);
     return status;
 }

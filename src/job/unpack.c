@@ -1,8 +1,6 @@
 /* Restores a dense checkpoint: the original header, byte for byte, then every tensor decoded. */
 #include "job/job.h"
 
-#include <unistd.h>
-
 typedef struct unpack_run {
     const fpr_model *model;
     const size_t *ids;
@@ -66,7 +64,7 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const f
         else status = file_out_commit(outs[s], error);
     }
     if (!status && model->is_index) status = output_index(model, NULL, output, options, error);
-    if (status && made) rmdir(output);
+    if (status && made) output_remove(model, output);
     base_free(outs);
     return status;
 }

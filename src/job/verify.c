@@ -206,6 +206,8 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
         }
     }
     if (!status) status = verify_missing(run, error);
+    if (!status) status = model_check_unchanged(p, error);
+    if (!status && run->original) status = model_check_unchanged(run->original, error);
     run->result->ok = true;
     for (size_t i = 0; i < run->result->tensor_count; i++) run->result->ok &= run->result->tensors[i].ok;
     return status;

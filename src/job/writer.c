@@ -105,6 +105,18 @@ static void add_metadata(const job_writer *w, file_text *header)
     file_text_add(header, "}", 1);
 }
 
+/* Which of its two entries in the header is longer, that of a plain tensor or that of a blob of `stored` bytes: an
+ * undecided tensor gets room for either. */
+static bool is_longer_plain(const writer_tensor *t, uint64_t stored)
+{
+    char text[24];
+    size_t plain = strlen(fpr_dtype_name(t->dtype)) + (t->source->rank ? t->source->rank - 1 : 0);
+    size_t packed = strlen(fpr_dtype_name(FPR_U8)) + (size_t)snprintf(text, sizeof text, "%" PRIu64, stored);
+    for (unsigned d = 0; d < t->source->rank; d++)
+        plain += (size_t)snprintf(text, sizeof text, "%" PRIu64, t->source->shape[d]);
+    return plain > packed;
+}
+
 /* The header of the packed file by what is decided so far, undecided tensors at their dense size; padded to 8. */
 static fpr_status packed_header(const job_writer *w, file_text *header, fpr_error *error)
 {
@@ -123,7 +135,7 @@ static fpr_status packed_header(const job_writer *w, file_text *header, fpr_erro
         const writer_tensor *t = &w->tensors[i];
         if (t->dropped) continue;
         uint64_t stored = begin[i + 1] - begin[i];
-        bool packed = !t->decided || strcmp(t->codec, "raw") != 0;
+        bool packed = t->decided ? strcmp(t->codec, "raw") != 0 : !is_longer_plain(t, stored);
         file_text_add(header, ",", 1);
         file_text_tensor(header, t->source->name, t->source->name_bytes, packed ? FPR_U8 : t->dtype,
                          packed ? 1 : t->source->rank, packed ? &stored : t->source->shape, begin[i], begin[i + 1]);
@@ -301,6 +313,9 @@ fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
         file_text header = {0};
         if (!w->fixed) status = fix_room(w, error);
         if (!status) status = packed_header(w, &header, error);
+        /* Beyond the room the data begins: rather no file than one written over. */
+        if (!status && header.count > w->room - 8)
+            status = base_fail(error, FPR_IO, "the header does not fit the room kept for it");
         while (!status && header.count < w->room - 8 && !header.failed) file_text_add(&header, " ", 1);
         if (header.failed) status = base_no_memory(error, w->room);
         if (!status) status = sign_header(w, &header, error);
@@ -312,6 +327,11 @@ fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
     }
     *total = w->room + w->data_bytes;
     return status;
+}
+
+fpr_status writer_hash(job_writer *w, file_hash *hash, fpr_error *error)
+{
+    return w->out ? file_out_hash(w->out, hash, error) : FPR_OK;
 }
 
 static void writer_free(job_writer *w)
