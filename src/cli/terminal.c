@@ -120,29 +120,38 @@ unsigned text_width(const char *text)
 const char *dots(const terminal *term) { return term->utf8 ? "\xe2\x80\xa6" : ".."; }
 const char *arrow(const terminal *term) { return term->utf8 ? "\xe2\x86\x92" : "->"; }
 
-static void cut(char *text, unsigned width, bool at_end)
+/* Finds the bytes between the first `head` and the last `tail` columns of a text of `all` columns. */
+static void find_middle(const char *text, unsigned all, unsigned head, unsigned tail, size_t *begin, size_t *end)
 {
-    unsigned all = text_width(text), seen = 0;
-    if (all <= width) return;
-    const char *mark = locale_is_utf8() ? "\xe2\x80\xa6" : "..";
-    unsigned dots_width = text_width(mark), keep = width > dots_width ? width - dots_width : 0;
-    /* The end of a name tells more than its beginning. */
-    unsigned head = at_end ? keep : keep / 3, tail = keep - head;
-    size_t bytes, begin = 0, end = 0;
+    unsigned seen = 0;
+    size_t bytes;
+    *begin = 0;
     for (const char *s = text; *s; s += bytes) {
         unsigned columns = next_width(s, &bytes);
-        if (seen + columns <= head) begin = (size_t)(s - text) + bytes;
+        if (seen + columns <= head) *begin = (size_t)(s - text) + bytes;
         seen += columns;
-        if (all - seen <= tail) {
-            end = (size_t)(s - text) + bytes;
-            break;
-        }
+        *end = (size_t)(s - text) + bytes;
+        if (all - seen <= tail) break;
     }
-    size_t dots_bytes = strlen(mark);
-    if (!tail) end = strlen(text);
-    if (begin + dots_bytes > end) return; /* cannot happen with at least two columns to lose; keep the text whole */
-    memcpy(text + begin, mark, dots_bytes);
-    memmove(text + begin + dots_bytes, text + end, strlen(text + end) + 1);
+}
+
+static void cut(char *text, unsigned width, bool at_end)
+{
+    unsigned all = text_width(text);
+    if (all <= width) return;
+    const char *mark = locale_is_utf8() ? "\xe2\x80\xa6" : "..";
+    size_t begin = 0, end = 0, mark_bytes = strlen(mark);
+    unsigned mark_width = text_width(mark), keep = width > mark_width ? width - mark_width : 0;
+    /* The mark may take more bytes than what it stands for: then one character more goes. */
+    for (;; keep--) {
+        /* The end of a name tells more than its beginning. */
+        unsigned head = at_end ? keep : keep / 3;
+        find_middle(text, all, head, keep - head, &begin, &end);
+        if (begin + mark_bytes <= end || keep == 0) break;
+    }
+    if (begin + mark_bytes > end) return; /* a text of one or two bytes */
+    memcpy(text + begin, mark, mark_bytes);
+    memmove(text + begin + mark_bytes, text + end, strlen(text + end) + 1);
 }
 
 void shorten(char *text, unsigned width) { cut(text, width, false); }
