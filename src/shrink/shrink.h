@@ -1,9 +1,13 @@
 /* Decides which kernels go and which become two-level, and changes the weights. Stores nothing: that is pack/'s.
  *
- * plan.c      scores, thresholds, masks: a pure function of weights and options
+ * plan.c      thresholds, masks: a pure function of weights and options
+ * score.c     how large kernels, filters and channels are
+ * ranking.c   the lowest units of a layer or of all layers
+ * binary.c    whether a layer is binary-like, by which scope, at which levels
  * quantize.c  the best two levels of a set of weights
  * apply.c     carries a plan out in place and measures what it cost
  * glob.c      --only, --skip, --drop
+ * cast.c      between float dtypes
  * Called by job/; sees conv/ and base/ only. */
 #ifndef FPR_SHRINK_H
 #define FPR_SHRINK_H
@@ -15,9 +19,9 @@ typedef struct shrink_plan {
     uint64_t zeroed;        /* kernels of fate ZERO */
     bool changes;           /* some fate is not KEPT */
     fpr_binary binary;      /* scope NONE: no quantization; max_relative_error over what is quantized */
-    /* levels in the tensor's own dtype, as doubles that convert back exactly; pairs (low, high) per layer, filter or
-     * kernel by binary.scope; NaN pairs for units that stay as they are */
-    double *levels;
+    /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope, meaningful
+     * for units with kernels of fate CHANGED; NULL when there are none (a layer that is exactly two-level already) */
+    uint8_t *levels;
 } shrink_plan;
 
 /* Score of every unit of one layer by structure and criterion (kernel: [kernels], filter: [filters], channel:
@@ -33,7 +37,8 @@ typedef struct shrink_ranking shrink_ranking;
 fpr_status shrink_ranking_new(shrink_ranking **ranking, fpr_error *error);
 fpr_status shrink_ranking_add(shrink_ranking *ranking, size_t layer, const double *scores, uint64_t count,
                               fpr_error *error);
-/* counts[layer]: units to prune when the lowest floor(amount * total + 0.5) of all go (torch's rounding). */
+/* counts[layer]: units to prune when the lowest round(amount * total) of all go, halves to even as in Python and torch.
+ * May be asked again with another amount. */
 fpr_status shrink_ranking_end(shrink_ranking *ranking, double amount, uint64_t *counts, size_t layers, fpr_error *error);
 void shrink_ranking_free(shrink_ranking *ranking);
 
@@ -58,6 +63,10 @@ typedef struct shrink_outcome {
 fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, double max_abs, double eps,
                         const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error);
 
+/* Only the dead filters and channels of weights as they are: fills those fields of *outcome, the errors are 0. */
+fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs, double eps,
+                       unsigned threads, shrink_outcome *outcome, fpr_error *error);
+
 /* The two levels a < b (a == b when all are equal) that minimise sum (w - q)^2 over n values: optimal one-dimensional
  * two-means, exact by sorting for any n. Returns the squared error; *split is the count of values at the lower level.
  * values is sorted in place. */
@@ -70,5 +79,9 @@ bool shrink_selected(const fpr_globs *only, const fpr_globs *skip, const char *n
 /* --cast: converts count elements between float dtypes, round to nearest even, NaN stays NaN, overflow becomes Inf.
  * Returns whether all values survived exactly. */
 bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint64_t count);
+
+/* Largest |a - b| and |a - b| / |b| (L2) of count elements of any float dtypes. false: NaN stands where a number is. */
+bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count, double *max_abs,
+                       double *relative_l2);
 
 #endif

@@ -1,0 +1,224 @@
+/* Carries a plan out in place, measures what it cost, and names the filters and channels that are dead then. */
+#include "shrink/inner.h"
+
+#include <math.h>
+#include <stdatomic.h>
+
+/* What one part contributes; the parts are added in index order. */
+typedef struct part_error {
+    double max_abs, error, norm; /* the sums of squares are of weights times scale */
+} part_error;
+
+/* Several parts may find the same channel alive: each only ever sets the flag. */
+typedef struct live_flag {
+    _Atomic uint8_t set;
+} live_flag;
+
+typedef struct apply_run {
+    const fpr_layer_shape *shape;
+    fpr_dtype dtype;
+    uint8_t *weights;
+    const shrink_plan *plan; /* NULL: only look */
+    double scale;            /* a power of two near 1 / max|w|, so that squares stay in range */
+    uint64_t limit;
+    part_error *errors;      /* [parts], NULL when nothing changes */
+    live_flag *live_filters, *live_channels;
+} apply_run;
+
+static uint64_t part_end(const fpr_layer_shape *s, size_t index)
+{
+    uint64_t part = shrink_part_kernels(s), first = index * part;
+    return s->kernels - first < part ? s->kernels : first + part;
+}
+
+/* ---------------------------------------------------------------- changing */
+
+static const uint8_t *levels_of(const apply_run *run, uint64_t kernel)
+{
+    size_t pair = 2 * shrink_element_bytes(run->dtype);
+    switch (run->plan->binary.scope) {
+    case FPR_SCOPE_KERNEL: return run->plan->levels + kernel * pair;
+    case FPR_SCOPE_FILTER: return run->plan->levels + kernel / run->shape->channels * pair;
+    default: return run->plan->levels;
+    }
+}
+
+static void add_error(const apply_run *run, part_error *part, double difference)
+{
+    double scaled = difference * run->scale;
+    part->error += scaled * scaled;
+    if (difference > part->max_abs) part->max_abs = difference;
+}
+
+/* Changes n weights of a kernel, given as doubles; `from` is the index of the first. */
+static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+{
+    size_t bytes = shrink_element_bytes(run->dtype);
+    bool zero = run->plan->fate[kernel] == CONV_FATE_ZERO;
+    static const uint8_t zeros[16];
+    const uint8_t *pair = zero ? zeros : levels_of(run, kernel);
+    double levels[2];
+    shrink_cast(run->dtype, pair, FPR_F64, levels, 2);
+    for (size_t i = 0; i < n; i++) {
+        double to_low = fabs(w[i] - levels[0]), to_high = fabs(w[i] - levels[1]);
+        bool high = to_low > to_high;
+        uint8_t *p = run->weights + shrink_place(run->shape, kernel, from + i) * bytes;
+        for (size_t j = 0; j < bytes; j++) p[j] = pair[high * bytes + j];
+        add_error(run, part, high ? to_high : to_low);
+    }
+}
+
+static double norm_of(const double *w, size_t n, double scale)
+{
+    double lanes[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t j = 0; j < 4; j++) lanes[j] += w[i + j] * scale * (w[i + j] * scale);
+    for (; i < n; i++) lanes[0] += w[i] * scale * (w[i] * scale);
+    return lanes[0] + lanes[1] + (lanes[2] + lanes[3]);
+}
+
+static void change_part(const apply_run *run, size_t index, uint64_t first, uint64_t end)
+{
+    double tile[TILE_WEIGHTS];
+    const fpr_layer_shape *s = run->shape;
+    shrink_view view = {s, run->dtype, run->weights};
+    uint64_t step = shrink_tile_kernels(s);
+    part_error part = {0};
+    for (uint64_t j = first; j < end; j += step ? step : 1) {
+        bool changes = false;
+        for (uint64_t i = 0; !step && i < s->k; i += TILE_WEIGHTS) {
+            size_t n = s->k - i < TILE_WEIGHTS ? (size_t)(s->k - i) : TILE_WEIGHTS;
+            shrink_piece(&view, j, i, n, tile);
+            part.norm += norm_of(tile, n, run->scale);
+            if (run->plan->fate[j] != CONV_FATE_KEPT) change_piece(run, j, i, tile, n, &part);
+        }
+        if (!step) continue;
+        uint64_t n = end - j < step ? end - j : step;
+        conv_kernels(s, run->dtype, run->weights, j, (size_t)n, tile);
+        part.norm += norm_of(tile, (size_t)(n * s->k), run->scale);
+        for (uint64_t i = 0; i < n; i++) changes |= run->plan->fate[j + i] != CONV_FATE_KEPT;
+        for (uint64_t i = 0; changes && i < n; i++)
+            if (run->plan->fate[j + i] != CONV_FATE_KEPT)
+                change_piece(run, j + i, 0, tile + i * s->k, (size_t)s->k, &part);
+    }
+    run->errors[index] = part;
+}
+
+/* ---------------------------------------------------------------- looking */
+
+static void set_live(live_flag *flag)
+{
+    if (!atomic_load_explicit(&flag->set, memory_order_relaxed))
+        atomic_store_explicit(&flag->set, 1, memory_order_relaxed);
+}
+
+static void find_live(const apply_run *run, uint64_t first, uint64_t end)
+{
+    uint64_t magnitudes[512], channels = run->shape->channels;
+    shrink_view view = {run->shape, run->dtype, run->weights};
+    uint64_t filter = first / channels, channel = first % channels;
+    for (uint64_t j = first; j < end; j += 512) {
+        size_t n = end - j < 512 ? (size_t)(end - j) : 512;
+        shrink_magnitudes(&view, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++) {
+            if (magnitudes[i] >= run->limit) {
+                set_live(&run->live_filters[filter]);
+                set_live(&run->live_channels[channel]);
+            }
+            if (++channel == channels) {
+                channel = 0;
+                filter++;
+            }
+        }
+    }
+}
+
+static void apply_part(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    const apply_run *run = context;
+    uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
+    if (run->errors) change_part(run, index, first, end);
+    find_live(run, first, end);
+}
+
+/* The indices whose flag is not set. */
+static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length,
+                            fpr_error *error)
+{
+    uint64_t dead = 0;
+    for (uint64_t i = 0; i < count; i++) dead += !live[i].set;
+    *length = 0;
+    *list = base_alloc(dead, sizeof **list);
+    if (!*list) return base_no_memory(error, dead * sizeof **list);
+    for (uint64_t i = 0; i < count; i++)
+        if (!live[i].set) (*list)[(*length)++] = i;
+    return FPR_OK;
+}
+
+/* ---------------------------------------------------------------- the whole */
+
+static fpr_status run_parts(apply_run *run, unsigned threads, shrink_outcome *outcome, fpr_error *error)
+{
+    const fpr_layer_shape *s = run->shape;
+    size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
+    run->live_filters = base_calloc(s->filters, sizeof *run->live_filters);
+    run->live_channels = base_calloc(s->channels, sizeof *run->live_channels);
+    if (run->plan && run->plan->changes) run->errors = base_calloc(parts, sizeof *run->errors);
+    bool enough = run->live_filters && run->live_channels && (run->errors || !run->plan || !run->plan->changes);
+    fpr_status status = enough ? FPR_OK : base_no_memory(error, s->filters + s->channels + parts * sizeof *run->errors);
+    if (!status) {
+        base_parallel(threads, parts, apply_part, run);
+        status = list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
+    }
+    if (!status)
+        status = list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
+    part_error sum = {0};
+    for (size_t i = 0; !status && run->errors && i < parts; i++) {
+        sum.error += run->errors[i].error;
+        sum.norm += run->errors[i].norm;
+        if (run->errors[i].max_abs > sum.max_abs) sum.max_abs = run->errors[i].max_abs;
+    }
+    outcome->error_max_abs = sum.max_abs;
+    outcome->error_relative_l2 = sum.error > 0 ? sqrt(sum.error / sum.norm) : 0;
+    return status;
+}
+
+static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, double max_abs, double eps,
+                       const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error)
+{
+    int exponent;
+    frexp(max_abs, &exponent);
+    apply_run run = {.shape = s,
+                     .dtype = dtype,
+                     .weights = weights,
+                     .plan = plan,
+                     .scale = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent),
+                     .limit = shrink_sparse_limit(dtype, max_abs, eps)};
+    *outcome = (shrink_outcome){0};
+    fpr_status status = run_parts(&run, threads, outcome, error);
+    base_free(run.live_filters);
+    base_free(run.live_channels);
+    base_free(run.errors);
+    if (status) {
+        base_free(outcome->dead_filters);
+        base_free(outcome->dead_channels);
+        *outcome = (shrink_outcome){0};
+    }
+    return status;
+}
+
+fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, double max_abs, double eps,
+                        const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error)
+{
+    return look(s, dtype, weights, max_abs, eps, plan, threads, outcome, error);
+}
+
+fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs, double eps,
+                       unsigned threads, shrink_outcome *outcome, fpr_error *error)
+{
+    /* Without a plan nothing is written. */
+    union { const void *read; void *write; } view = {weights};
+    return look(s, dtype, view.write, max_abs, eps, NULL, threads, outcome, error);
+}

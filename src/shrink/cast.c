@@ -1,0 +1,152 @@
+/* Between float dtypes: round to nearest, ties to even, by bits where C has no type for it. */
+#include "shrink/inner.h"
+
+#include <math.h>
+#include <string.h>
+
+static inline uint32_t bits_of_float(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, sizeof u);
+    return u;
+}
+
+static inline float float_of_bits(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
+
+static inline uint64_t bits_of_double(double d)
+{
+    uint64_t u;
+    memcpy(&u, &d, sizeof u);
+    return u;
+}
+
+static inline double double_of_bits(uint64_t u)
+{
+    double d;
+    memcpy(&d, &u, sizeof d);
+    return d;
+}
+
+/* Shifting the 15 bits below the sign to float's places leaves an exponent that is 112 too low; multiplying by 2^112
+ * mends it and normalises subnormals in one exact step. Inf and NaN need all exponent bits set instead. */
+static inline float float_of_half(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13;
+    if (rest >= 0x0f800000u) return float_of_bits(sign | 0x7f800000u | rest);
+    return float_of_bits(sign | bits_of_float(float_of_bits(rest) * 0x1p112f));
+}
+
+/* Below the smallest normal half, adding 0.5 leaves the result's mantissa in the lowest bits of the sum, rounded as the
+ * addition rounds; above it, the rounding is done by an integer addition that carries into the exponent. */
+static inline uint16_t half_of_float(float f)
+{
+    uint32_t u = bits_of_float(f), a = u & 0x7fffffffu;
+    uint16_t sign = (uint16_t)(u >> 16 & 0x8000u);
+    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7c00u | ((a >> 13 & 0x3ffu) ? a >> 13 & 0x3ffu : 1u));
+    if (a >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 65536 and above; below it the carry overflows to Inf */
+    if (a < 0x38800000u) return (uint16_t)(sign | (bits_of_float(float_of_bits(a) + 0.5f) - 0x3f000000u));
+    return (uint16_t)(sign | (a - 0x38000000u + 0xfffu + (a >> 13 & 1u)) >> 13);
+}
+
+static inline uint16_t bf16_of_float(float f)
+{
+    uint32_t u = bits_of_float(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | ((u >> 16 & 0x7fu) ? 0u : 1u));
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+static inline double double_of_float(float f)
+{
+    uint32_t u = bits_of_float(f);
+    if ((u & 0x7fffffffu) <= 0x7f800000u) return (double)f;
+    /* The conversion would make a signalling NaN quiet. */
+    return double_of_bits((uint64_t)(u & 0x80000000u) << 32 | UINT64_C(0x7ff) << 52 | (uint64_t)(u & 0x7fffffu) << 29);
+}
+
+static inline float float_of_double(double d)
+{
+    uint64_t u = bits_of_double(d);
+    if ((u & INT64_MAX) <= UINT64_C(0x7ff) << 52) return (float)d;
+    uint32_t payload = (uint32_t)(u >> 29) & 0x7fffffu;
+    return float_of_bits((uint32_t)(u >> 32 & 0x80000000u) | 0x7f800000u | (payload ? payload : 1u));
+}
+
+/* A float between d and a 16-bit result must not round twice: toward zero, with the last bit set when anything was lost
+ * (round to odd), the second rounding gives what one would (Boldo and Melquiond 2008: 24 >= 11 + 2 bits). */
+static inline float odd_float_of_double(double d)
+{
+    float f = float_of_double(d);
+    if (isnan(d) || (double)f == d) return f;
+    uint32_t u = bits_of_float(f);
+    if (fabs((double)f) > fabs(d)) u--;
+    return float_of_bits(u | 1u);
+}
+
+static inline double load(fpr_dtype dtype, const uint8_t *p)
+{
+    switch (dtype) {
+    case FPR_F64: return double_of_bits(base_load_le64(p));
+    case FPR_F32: return double_of_float(float_of_bits(base_load_le32(p)));
+    case FPR_F16: return double_of_float(float_of_half(base_load_le16(p)));
+    default: return double_of_float(float_of_bits((uint32_t)base_load_le16(p) << 16));
+    }
+}
+
+static inline void store(fpr_dtype dtype, uint8_t *p, double value)
+{
+    switch (dtype) {
+    case FPR_F64: base_store_le64(p, bits_of_double(value)); break;
+    case FPR_F32: base_store_le32(p, bits_of_float(float_of_double(value))); break;
+    case FPR_F16: base_store_le16(p, half_of_float(odd_float_of_double(value))); break;
+    default: base_store_le16(p, bf16_of_float(odd_float_of_double(value))); break;
+    }
+}
+
+/* Called with constant dtypes, so that each pair becomes its own loop. */
+static inline bool cast_loop(fpr_dtype from, const uint8_t *src, fpr_dtype to, uint8_t *dst, uint64_t count)
+{
+    size_t in = from == FPR_F64 ? 8 : from == FPR_F32 ? 4 : 2, out = to == FPR_F64 ? 8 : to == FPR_F32 ? 4 : 2;
+    bool exact = true;
+    for (uint64_t i = 0; i < count; i++) {
+        double value = load(from, src + i * in);
+        store(to, dst + i * out, value);
+        exact &= bits_of_double(load(to, dst + i * out)) == bits_of_double(value);
+    }
+    return exact;
+}
+
+static inline bool cast_from(fpr_dtype from, const uint8_t *src, fpr_dtype to, uint8_t *dst, uint64_t count)
+{
+    switch (to) {
+    case FPR_F64: return cast_loop(from, src, FPR_F64, dst, count);
+    case FPR_F32: return cast_loop(from, src, FPR_F32, dst, count);
+    case FPR_F16: return cast_loop(from, src, FPR_F16, dst, count);
+    default: return cast_loop(from, src, FPR_BF16, dst, count);
+    }
+}
+
+bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint64_t count)
+{
+    if (from == to) {
+        if (count) memmove(dst, src, count * shrink_element_bytes(from));
+        return true;
+    }
+    switch (from) {
+    case FPR_F64: return cast_from(FPR_F64, src, to, dst, count);
+    case FPR_F32: return cast_from(FPR_F32, src, to, dst, count);
+    case FPR_F16: return cast_from(FPR_F16, src, to, dst, count);
+    default: return cast_from(FPR_BF16, src, to, dst, count);
+    }
+}
+
+double shrink_round(fpr_dtype dtype, double value)
+{
+    uint8_t bytes[8];
+    store(dtype, bytes, value);
+    return load(dtype, bytes);
+}

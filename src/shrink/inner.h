@@ -1,0 +1,90 @@
+/* What the files of this room share, and nobody outside sees. */
+#ifndef FPR_SHRINK_INNER_H
+#define FPR_SHRINK_INNER_H
+
+#include "shrink/shrink.h"
+
+/* Work is cut into parts of about this many weights: 256 KiB of F32, so that a part stays in the second-level cache
+ * between the loops that read it. */
+#define PART_WEIGHTS 65536u
+/* Kernels are looked at as doubles in tiles of this many weights: 32 KiB of stack. */
+#define TILE_WEIGHTS 4096u
+
+typedef struct shrink_view {
+    const fpr_layer_shape *shape;
+    fpr_dtype dtype;
+    const uint8_t *weights;
+} shrink_view;
+
+static inline uint64_t shrink_at_least_one(uint64_t n) { return n ? n : 1; }
+/* Kernels of one part, and of one tile (0: a kernel is larger than a tile). */
+static inline uint64_t shrink_part_kernels(const fpr_layer_shape *s) { return shrink_at_least_one(PART_WEIGHTS / s->k); }
+static inline uint64_t shrink_tile_kernels(const fpr_layer_shape *s) { return TILE_WEIGHTS / s->k; }
+static inline size_t shrink_element_bytes(fpr_dtype dtype) { return fpr_dtype_bits(dtype) / 8; }
+/* Where in the tensor weight i of a kernel is. */
+static inline uint64_t shrink_place(const fpr_layer_shape *s, uint64_t kernel, uint64_t i)
+{
+    if (s->layout != FPR_LAYOUT_HWIO) return kernel * s->k + i;
+    return (i * s->channels + kernel % s->channels) * s->filters + kernel / s->channels;
+}
+
+/* ---- score.c. A magnitude is the bit pattern of |w|: its integer order is the order of |w|, and it needs no
+ * conversion, so the largest of a kernel is found at the speed of memory. */
+
+double shrink_magnitude_value(fpr_dtype dtype, uint64_t magnitude);
+/* The smallest magnitude whose value is >= threshold: value(m) < threshold exactly when m < limit. */
+uint64_t shrink_magnitude_limit(fpr_dtype dtype, double threshold);
+/* What sparse means: m < limit. In a layer of zeros every kernel is sparse. */
+uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps);
+/* The largest magnitude of each of count kernels. */
+void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes);
+/* Weights from .. from + n - 1 of one kernel. */
+void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n, double *out);
+/* Scores as shrink_scores gives them, on several threads. */
+void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_criterion criterion, unsigned threads,
+                            double *scores);
+
+/* ---- ranking.c: the lowest n of non-negative doubles, without sorting or copying */
+
+typedef struct shrink_span {
+    const double *scores;
+    const float *rounded; /* used when scores is NULL */
+    uint64_t count;
+} shrink_span;
+
+typedef struct shrink_cut {
+    uint64_t key;  /* scores whose bits are below go */
+    uint64_t ties; /* and so many of those that are equal, in index order */
+} shrink_cut;
+
+static inline uint64_t shrink_key(const shrink_span *span, uint64_t i)
+{
+    union { double d; uint64_t u; } bits = {span->scores ? span->scores[i] : (double)span->rounded[i]};
+    return bits.u;
+}
+shrink_cut shrink_select(const shrink_span *spans, size_t count, uint64_t n);
+/* round(amount * total) as Python and so torch rounds: halves to even. */
+uint64_t shrink_share_of(double amount, uint64_t total);
+
+/* ---- quantize.c */
+
+typedef struct shrink_pair {
+    double low, high;
+    uint64_t low_count, high_count;
+} shrink_pair;
+
+/* Optimal two-means of n values, each counts[i] times (NULL: once); both arrays are sorted in place. All equal: the low
+ * level takes all. */
+shrink_pair shrink_two_means(double *values, uint64_t *counts, size_t n);
+
+/* ---- binary.c: fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of
+ * kernels of fate KEPT; those that are zero already must have another fate. */
+
+fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
+                              shrink_plan *plan, fpr_error *error);
+
+/* ---- cast.c */
+
+double shrink_round(fpr_dtype dtype, double value); /* to the nearest number of dtype */
+
+#endif

@@ -1,0 +1,173 @@
+/* Decides the fate of every kernel: which units go by the options, then (binary.c) which of the rest become two-level.
+ * A pure function of weights and options. */
+#include "shrink/inner.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+/* While a plan is made: flags first, then fates, among them one that only binary.c needs to tell apart. */
+enum { FLAG_SPARSE = 1, FLAG_ZERO = 2 /* every weight is +0 or -0 */ };
+enum { FATE_KEPT_ZERO = CONV_FATE_CHANGED + 1 };
+
+typedef struct plan_run {
+    const shrink_view *view;
+    shrink_plan *plan;
+    uint64_t limit;      /* of sparse magnitudes */
+    fpr_structure structure;
+    bool prune;
+    const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
+    atomic_uint_fast64_t zeroed, live;
+} plan_run;
+
+/* Whether a kernel of zeros is +0 in every bit, so that there is nothing to do. */
+static bool is_plus_zero(const shrink_view *v, uint64_t kernel)
+{
+    size_t bytes = shrink_element_bytes(v->dtype);
+    for (uint64_t i = 0; i < v->shape->k; i++) {
+        const uint8_t *p = v->weights + shrink_place(v->shape, kernel, i) * bytes;
+        for (size_t j = 0; j < bytes; j++)
+            if (p[j]) return false;
+    }
+    return true;
+}
+
+static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint64_t *end)
+{
+    uint64_t part = shrink_part_kernels(run->view->shape);
+    *first = index * part;
+    *end = run->view->shape->kernels - *first < part ? run->view->shape->kernels : *first + part;
+}
+
+static void flag_part(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    const plan_run *run = context;
+    uint64_t first, end, magnitudes[512];
+    part_bounds(run, index, &first, &end);
+    for (uint64_t j = first; j < end; j += 512) {
+        size_t n = end - j < 512 ? (size_t)(end - j) : 512;
+        shrink_magnitudes(run->view, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++)
+            run->plan->fate[j + i] =
+                (uint8_t)((magnitudes[i] < run->limit ? FLAG_SPARSE : 0) | (magnitudes[i] == 0 ? FLAG_ZERO : 0));
+    }
+}
+
+static uint64_t unit_of(const fpr_layer_shape *s, fpr_structure structure, uint64_t kernel)
+{
+    return structure == FPR_STRUCTURE_KERNEL   ? kernel
+           : structure == FPR_STRUCTURE_FILTER ? kernel / s->channels
+                                               : kernel % s->channels;
+}
+
+static void decide_part(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    plan_run *run = context;
+    uint8_t *fate = run->plan->fate;
+    uint64_t first, end, zeroed = 0, live = 0;
+    part_bounds(run, index, &first, &end);
+    for (uint64_t j = first; j < end; j++) {
+        bool goes = fate[j] & FLAG_SPARSE, zero = fate[j] & FLAG_ZERO;
+        if (run->goes) goes = run->goes[unit_of(run->view->shape, run->structure, j)];
+        goes = goes && run->prune && !(zero && is_plus_zero(run->view, j));
+        fate[j] = goes ? CONV_FATE_ZERO : zero ? FATE_KEPT_ZERO : CONV_FATE_KEPT;
+        zeroed += goes;
+        live += !goes && !zero;
+    }
+    atomic_fetch_add(&run->zeroed, zeroed);
+    atomic_fetch_add(&run->live, live);
+}
+
+static void settle_part(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    const plan_run *run = context;
+    uint64_t first, end;
+    part_bounds(run, index, &first, &end);
+    for (uint64_t j = first; j < end; j++)
+        if (run->plan->fate[j] == FATE_KEPT_ZERO) run->plan->fate[j] = CONV_FATE_KEPT;
+}
+
+/* Filters or channels of which every kernel is sparse. */
+static void sparse_units(const plan_run *run, uint8_t *goes)
+{
+    const fpr_layer_shape *s = run->view->shape;
+    memset(goes, 1, shrink_unit_count(s, run->structure));
+    for (uint64_t j = 0; j < s->kernels; j++)
+        if (!(run->plan->fate[j] & FLAG_SPARSE)) goes[unit_of(s, run->structure, j)] = 0;
+}
+
+/* The lowest n units by score; among equal scores the lower index. */
+static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uint64_t n, unsigned threads, uint8_t *goes,
+                               fpr_error *error)
+{
+    uint64_t units = shrink_unit_count(run->view->shape, run->structure);
+    double *scores = base_alloc(units, sizeof *scores);
+    if (!scores) return base_no_memory(error, units * sizeof *scores);
+    shrink_scores_threaded(run->view, run->structure, criterion, threads, scores);
+    shrink_span span = {scores, NULL, units};
+    shrink_cut cut = shrink_select(&span, 1, n);
+    for (uint64_t i = 0; i < units; i++) {
+        uint64_t key = shrink_key(&span, i);
+        goes[i] = key < cut.key || (key == cut.key && cut.ties > 0);
+        cut.ties -= key == cut.key && cut.ties > 0;
+    }
+    base_free(scores);
+    return FPR_OK;
+}
+
+/* The units that go, where that is not simply the sparse kernels: *goes is NULL then. */
+static fpr_status choose_units(const plan_run *run, const fpr_options *options, uint64_t units, unsigned threads,
+                               uint8_t **goes, fpr_error *error)
+{
+    uint64_t count = shrink_unit_count(run->view->shape, run->structure);
+    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS;
+    if (!run->prune || (by_eps && run->structure == FPR_STRUCTURE_KERNEL)) return FPR_OK;
+    *goes = base_alloc(count, 1);
+    if (!*goes) return base_no_memory(error, count);
+    if (by_eps) {
+        sparse_units(run, *goes);
+        return FPR_OK;
+    }
+    if (units == SHRINK_BY_OPTIONS) units = shrink_share_of(options->amount, count);
+    return lowest_units(run, options->criterion, units, threads, *goes, error);
+}
+
+fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+                             const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
+                             shrink_plan *plan, fpr_error *error)
+{
+    shrink_view view = {s, dtype, weights};
+    plan_run run = {.view = &view,
+                    .plan = plan,
+                    .structure = options->structure,
+                    .prune = options->prune && prune_this && (s->k > 1 || options->pointwise)};
+    size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
+    uint8_t *goes = NULL;
+    atomic_init(&run.zeroed, 0);
+    atomic_init(&run.live, 0);
+    *plan = (shrink_plan){.fate = base_calloc(s->kernels, 1)};
+    if (!plan->fate) return base_no_memory(error, s->kernels);
+    if (!run.prune && !options->binary) return FPR_OK;
+    run.limit = shrink_sparse_limit(dtype, max_abs, options->eps);
+    base_parallel(threads, parts, flag_part, &run);
+    fpr_status status = choose_units(&run, options, units, threads, &goes, error);
+    run.goes = goes;
+    if (!status) base_parallel(threads, parts, decide_part, &run);
+    plan->zeroed = atomic_load(&run.zeroed);
+    plan->changes = plan->zeroed > 0;
+    if (!status && options->binary)
+        status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
+    if (!status) base_parallel(threads, parts, settle_part, &run);
+    base_free(goes);
+    if (status) shrink_plan_free(plan);
+    return status;
+}
+
+void shrink_plan_free(shrink_plan *plan)
+{
+    base_free(plan->fate);
+    base_free(plan->levels);
+    *plan = (shrink_plan){0};
+}

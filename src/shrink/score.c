@@ -1,0 +1,246 @@
+/* How large kernels, filters and channels are: peaks as bit patterns at the speed of memory, norms in double. */
+#include "shrink/inner.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Whether bytes in the file are numbers of this machine; otherwise the gathered doubles serve. */
+static const bool little_endian = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+
+double shrink_magnitude_value(fpr_dtype dtype, uint64_t magnitude)
+{
+    uint8_t bytes[8];
+    double value;
+    base_store_le64(bytes, magnitude);
+    shrink_cast(dtype, bytes, FPR_F64, &value, 1);
+    return value;
+}
+
+static uint64_t magnitude_of(fpr_dtype dtype, double value)
+{
+    uint8_t bytes[8] = {0};
+    shrink_cast(FPR_F64, &value, dtype, bytes, 1);
+    return base_load_le64(bytes) & (UINT64_MAX >> (65 - fpr_dtype_bits(dtype)));
+}
+
+uint64_t shrink_magnitude_limit(fpr_dtype dtype, double threshold)
+{
+    uint64_t low = 0, high = magnitude_of(dtype, INFINITY);
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (shrink_magnitude_value(dtype, middle) < threshold)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps)
+{
+    return max_abs > 0 ? shrink_magnitude_limit(dtype, eps * max_abs) : 1;
+}
+
+/* One function for each width: the largest of k bit patterns without their sign. Inlined below with constant k, so that
+ * the common kernel sizes are straight code. Magnitudes are below the sign bit, so signed comparison serves, which
+ * baseline x86-64 has as an instruction. */
+#define PEAK(name, type)                                                                                              \
+    static inline uint64_t name(const uint8_t *p, size_t k)                                                           \
+    {                                                                                                                 \
+        type peak = 0;                                                                                                \
+        for (size_t i = 0; i < k; i++) {                                                                              \
+            type v;                                                                                                   \
+            memcpy(&v, p + i * sizeof v, sizeof v);                                                                   \
+            v = (type)(v & (type)~((type)1 << (8 * sizeof v - 1)));                                                   \
+            peak = v > peak ? v : peak;                                                                               \
+        }                                                                                                             \
+        return (uint64_t)peak;                                                                                        \
+    }                                                                                                                 \
+    static void name##s(const uint8_t *p, size_t k, size_t count, uint64_t *out)                                      \
+    {                                                                                                                 \
+        switch (k) {                                                                                                  \
+        case 1:                                                                                                       \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * sizeof(type), 1);                                \
+            break;                                                                                                    \
+        case 9:                                                                                                       \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * 9 * sizeof(type), 9);                            \
+            break;                                                                                                    \
+        default:                                                                                                      \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * k * sizeof(type), k);                            \
+        }                                                                                                             \
+    }
+PEAK(peak16, uint16_t)
+PEAK(peak32, uint32_t)
+PEAK(peak64, uint64_t)
+
+void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n, double *out)
+{
+    /* The same tensor as kernels of one weight, in the order of memory. */
+    uint64_t elements = v->shape->kernels * v->shape->k;
+    fpr_layer_shape flat = {.filters = elements,
+                            .channels = 1,
+                            .kernel_rank = v->shape->kernel_rank,
+                            .kernel_shape = {1, 1, 1},
+                            .k = 1,
+                            .kernels = elements,
+                            .layout = FPR_LAYOUT_OIHW};
+    if (v->shape->layout != FPR_LAYOUT_HWIO) {
+        conv_kernels(&flat, v->dtype, v->weights, kernel * v->shape->k + from, n, out);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        conv_kernels(&flat, v->dtype, v->weights, shrink_place(v->shape, kernel, from + i), 1, out + i);
+}
+
+static double larger(double peak, const double *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++) peak = fabs(w[i]) > peak ? fabs(w[i]) : peak;
+    return peak;
+}
+
+static void gathered_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
+{
+    double tile[TILE_WEIGHTS];
+    size_t k = (size_t)v->shape->k, step = (size_t)shrink_tile_kernels(v->shape);
+    for (size_t j = 0; j < count; j += step ? step : 1) {
+        if (!step) {
+            double peak = 0;
+            for (size_t i = 0; i < k; i += TILE_WEIGHTS) {
+                size_t n = k - i < TILE_WEIGHTS ? k - i : TILE_WEIGHTS;
+                shrink_piece(v, first + j, i, n, tile);
+                peak = larger(peak, tile, n);
+            }
+            magnitudes[j] = magnitude_of(v->dtype, peak);
+            continue;
+        }
+        size_t n = count - j < step ? count - j : step;
+        conv_kernels(v->shape, v->dtype, v->weights, first + j, n, tile);
+        for (size_t i = 0; i < n; i++) magnitudes[j + i] = magnitude_of(v->dtype, larger(0, tile + i * k, k));
+    }
+}
+
+void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
+{
+    size_t k = (size_t)v->shape->k, bytes = shrink_element_bytes(v->dtype);
+    const uint8_t *p = v->weights + first * k * bytes;
+    if (v->shape->layout == FPR_LAYOUT_HWIO || !little_endian)
+        gathered_magnitudes(v, first, count, magnitudes);
+    else if (bytes == 2)
+        peak16s(p, k, count, magnitudes);
+    else if (bytes == 4)
+        peak32s(p, k, count, magnitudes);
+    else
+        peak64s(p, k, count, magnitudes);
+}
+
+/* ---------------------------------------------------------------- scores */
+
+uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
+{
+    return structure == FPR_STRUCTURE_KERNEL ? s->kernels : structure == FPR_STRUCTURE_FILTER ? s->filters : s->channels;
+}
+
+/* Adds n weights of one kernel to a score: the largest |w|, the sum of |w| or the sum of (w scale)^2. */
+static double gain(double score, fpr_criterion criterion, const double *w, size_t n, double scale)
+{
+    switch (criterion) {
+    case FPR_CRITERION_PEAK: return larger(score, w, n);
+    case FPR_CRITERION_L1:
+        for (size_t i = 0; i < n; i++) score += fabs(w[i]);
+        return score;
+    default:
+        for (size_t i = 0; i < n; i++) score += w[i] * scale * (w[i] * scale);
+        return score;
+    }
+}
+
+typedef struct score_run {
+    const shrink_view *view;
+    fpr_structure structure;
+    fpr_criterion criterion;
+    uint64_t part; /* kernels of one task */
+    double scale;
+    double *scores;
+} score_run;
+
+/* Adds count kernels from `first` to the scores of their units, in index order. */
+static void score_kernels(const score_run *run, uint64_t first, uint64_t count)
+{
+    double tile[TILE_WEIGHTS];
+    const fpr_layer_shape *s = run->view->shape;
+    size_t k = (size_t)s->k;
+    uint64_t step = shrink_tile_kernels(s), loaded = first;
+    for (uint64_t j = first; j < first + count; j++) {
+        uint64_t unit = run->structure == FPR_STRUCTURE_KERNEL   ? j
+                        : run->structure == FPR_STRUCTURE_FILTER ? j / s->channels
+                                                                 : j % s->channels;
+        double *score = &run->scores[unit];
+        for (size_t i = 0; !step && i < k; i += TILE_WEIGHTS) {
+            size_t n = k - i < TILE_WEIGHTS ? k - i : TILE_WEIGHTS;
+            shrink_piece(run->view, j, i, n, tile);
+            *score = gain(*score, run->criterion, tile, n, run->scale);
+        }
+        if (!step) continue;
+        if ((j - first) % step == 0) {
+            uint64_t left = first + count - j;
+            conv_kernels(s, run->view->dtype, run->view->weights, j, (size_t)(left < step ? left : step), tile);
+            loaded = j;
+        }
+        *score = gain(*score, run->criterion, tile + (j - loaded) * k, k, run->scale);
+    }
+}
+
+static void score_task(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    const score_run *run = context;
+    uint64_t first = index * run->part, left = run->view->shape->kernels - first;
+    score_kernels(run, first, left < run->part ? left : run->part);
+}
+
+static double layer_peak(const shrink_view *v)
+{
+    uint64_t magnitudes[512], peak = 0;
+    for (uint64_t j = 0; j < v->shape->kernels; j += 512) {
+        size_t n = v->shape->kernels - j < 512 ? (size_t)(v->shape->kernels - j) : 512;
+        shrink_magnitudes(v, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++) peak = magnitudes[i] > peak ? magnitudes[i] : peak;
+    }
+    return shrink_magnitude_value(v->dtype, peak);
+}
+
+/* A task owns whole units, so that each sum runs in index order whatever the number of threads; channels run across all
+ * kernels, one task does them. */
+void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_criterion criterion, unsigned threads,
+                            double *scores)
+{
+    const fpr_layer_shape *s = v->shape;
+    uint64_t units = shrink_unit_count(s, structure), part = shrink_part_kernels(s);
+    memset(scores, 0, units * sizeof *scores);
+    if (!s->kernels) return;
+    /* Squares of huge or tiny F64 weights leave the range: they are taken relative to a power of two near the largest. */
+    double max_abs = 0, scale = 1;
+    if (criterion == FPR_CRITERION_PEAK || v->dtype == FPR_F64) max_abs = layer_peak(v);
+    if (criterion == FPR_CRITERION_L2 && v->dtype == FPR_F64) {
+        int exponent;
+        frexp(max_abs, &exponent);
+        scale = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent);
+    }
+    if (structure == FPR_STRUCTURE_CHANNEL)
+        part = s->kernels;
+    else if (structure == FPR_STRUCTURE_FILTER)
+        part = shrink_at_least_one(part / s->channels) * s->channels;
+    score_run run = {v, structure, criterion, part, scale, scores};
+    base_parallel(threads, (size_t)((s->kernels + part - 1) / part), score_task, &run);
+    for (uint64_t i = 0; i < units; i++) {
+        if (criterion == FPR_CRITERION_PEAK) scores[i] = max_abs > 0 ? scores[i] / max_abs : 0;
+        if (criterion == FPR_CRITERION_L2) scores[i] = sqrt(scores[i]) / scale;
+    }
+}
+
+void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, fpr_structure structure,
+                   fpr_criterion criterion, double *scores)
+{
+    shrink_view view = {s, dtype, weights};
+    shrink_scores_threaded(&view, structure, criterion, 1, scores);
+}
