@@ -2,11 +2,15 @@
  *
  * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ only (and zstd, xxHash).
  *
- * encode.c    chooses a codec by a cheap estimate, cuts the work into chunks, frames the sections
- * decode.c    checks everything a hostile blob could lie about, then restores
- * planes.c palette.c kernels.c   the codecs
- * entropy.c   zstd frames and this project's own entropy coder
- * header.c    the original header of the checkpoint, so that unpack can restore it byte for byte */
+ * encode.c     chooses a codec by cheap estimates and puts the blob together
+ * decode.c     checks everything a hostile blob could lie about, then restores
+ * blob.c       the head: dtypes, layers, the section table
+ * values.c     the codec `planes`: keys, low bits and byte planes of a stream of elements, in chunks
+ *   estimate.c how that is done best, from a sample     scales.c  magnitudes by filter and channel
+ *   stream.c   which elements, in which order           split.c   elements to symbols and planes
+ * palette.c kernelmap.c   the other codecs
+ * frames.c     chunks: zstd frames or this project's entropy coder, rans.c and rans_x86.c
+ * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
 #ifndef FPR_PACK_H
 #define FPR_PACK_H
 

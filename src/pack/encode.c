@@ -1,0 +1,208 @@
+/* Chooses the codec of a tensor by estimates, has it encoded, and puts the blob together. */
+#include "pack/blob.h"
+
+#include <xxhash.h>
+
+#define WORTH_LEAST 64u /* no blob is smaller than this */
+
+void pack_blob_hash(pack_blob *blob)
+{
+    blob->head.info.hash = XXH3_64bits(blob->bytes, (size_t)blob->size);
+    blob->hashed = true;
+}
+
+void pack_blob_free(pack_blob *blob)
+{
+    if (!blob) return;
+    for (unsigned i = 0; i < blob->section_count; i++) {
+        pack_build_section *s = &blob->sections[i];
+        for (uint64_t p = 0; p < s->piece_count; p++) base_free(s->pieces[p].bytes);
+        base_free(s->pieces);
+    }
+    base_free(blob);
+}
+
+uint64_t pack_blob_size(const pack_blob *blob) { return blob->total; }
+
+const char *pack_blob_codec(const pack_blob *blob) { return blob->head.info.codec; }
+
+fpr_status pack_blob_write(const pack_blob *blob, fpr_write write, void *context, fpr_error *error)
+{
+    static const uint8_t zeros[8];
+    uint64_t written = blob->head.bytes;
+    bool failed = write(context, blob->head_bytes, blob->head.bytes) != 0;
+    for (unsigned i = 0; i < blob->section_count && !failed; i++) {
+        const pack_build_section *s = &blob->sections[i];
+        for (uint64_t p = 0; p < s->piece_count && !failed; p++) {
+            failed = s->pieces[p].count && write(context, s->pieces[p].bytes, (size_t)s->pieces[p].count) != 0;
+            written += s->pieces[p].count;
+        }
+    }
+    if (!failed && written < blob->total) failed = write(context, zeros, (size_t)(blob->total - written)) != 0;
+    return failed ? base_fail(error, FPR_IO, "a packed tensor could not be written") : FPR_OK;
+}
+
+/* ---- the section table */
+
+static bool section_check(const pack_build_section *s, uint32_t *check)
+{
+    if (s->piece_count == 1) {
+        *check = (uint32_t)XXH3_64bits(s->pieces[0].bytes, (size_t)s->pieces[0].count);
+        return true;
+    }
+    XXH3_state_t *state = XXH3_createState();
+    if (!state) return false;
+    XXH3_64bits_reset(state);
+    for (uint64_t p = 0; p < s->piece_count; p++) XXH3_64bits_update(state, s->pieces[p].bytes, (size_t)s->pieces[p].count);
+    *check = (uint32_t)XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return true;
+}
+
+static bool finish(pack_blob *blob)
+{
+    if (!blob->hashed) pack_blob_hash(blob);
+    blob->head.section_count = blob->section_count;
+    blob->total = 0;
+    for (unsigned i = 0; i < blob->section_count; i++) {
+        const pack_build_section *from = &blob->sections[i];
+        pack_section *to = &blob->head.sections[i];
+        *to = (pack_section){.kind = from->kind, .encoding = from->encoding, .raw = from->raw};
+        for (uint64_t p = 0; p < from->piece_count; p++) to->stored += from->pieces[p].count;
+        if (pack_has_check(to->kind, to->encoding) && !section_check(from, &to->check)) return false;
+        blob->total += to->stored;
+    }
+    pack_head_write(&blob->head, blob->head_bytes);
+    blob->total = (blob->total + blob->head.bytes + 7) & ~UINT64_C(7);
+    return true;
+}
+
+/* ---- the choice */
+
+typedef struct choice {
+    pack_values whole, dense;
+    pack_kernels kernels;
+    bool has_kernels;
+    /* the stream that is coded in the end: of the whole tensor, or of the dense kernels */
+    uint8_t *colours;
+    unsigned colour_count, index_encoding;
+    pack_plan plan;
+    bool palette;
+    double bits;
+} choice;
+
+static void choice_free(choice *c)
+{
+    pack_kernels_free(&c->kernels);
+    base_free(c->dense.index);
+    base_free(c->colours);
+    pack_plan_free(&c->plan);
+}
+
+/* A palette when it is estimated smaller than planes, for either stream. */
+static fpr_status choose_stream(choice *c, const pack_values *values, int level, fpr_error *error)
+{
+    double palette_bits = 0;
+    fpr_status status = pack_palette_find(values, &c->colours, &c->colour_count, error);
+    if (!status && c->colour_count)
+        status = pack_palette_plan(values, c->colours, c->colour_count, level, &c->index_encoding, &palette_bits, error);
+    if (!status) status = pack_values_plan(values, level, &c->plan, error);
+    if (status) return status;
+    c->palette = c->colour_count && palette_bits < c->plan.bits;
+    c->bits = c->palette ? palette_bits : c->plan.bits;
+    return FPR_OK;
+}
+
+static fpr_status choose(const pack_input *input, choice *c, fpr_error *error)
+{
+    pack_layer layer;
+    bool hwio = input->layer && input->layer->layout == FPR_LAYOUT_HWIO;
+    union { const uint8_t *in; uint8_t *out; } bytes = {.in = input->bytes};
+    c->whole = (pack_values){.bytes = bytes.out, .element = pack_element_of(input->dtype)};
+    c->whole.count = input->size / c->whole.element.width;
+    fpr_status status = FPR_OK;
+    if (input->layer && c->whole.element.exponent_bits && input->dtype != FPR_C64 &&
+        pack_layer_of(input->rank, input->shape, hwio, &layer)) {
+        c->whole.layer = layer;
+        status = pack_kernels_find(input->bytes, c->whole.element, &layer, &c->kernels, &c->has_kernels, error);
+    }
+    if (!status && !c->has_kernels) status = choose_stream(c, &c->whole, input->level, error);
+    if (status || !c->has_kernels) return status;
+    c->dense = c->whole;
+    c->dense.count = c->kernels.dense * layer.k;
+    c->dense.map = c->kernels.map;
+    if (!pack_values_index(&c->dense)) return base_no_memory(error, c->dense.count / VALUES_INDEX * 8);
+    return c->dense.count ? choose_stream(c, &c->dense, input->level, error) : FPR_OK;
+}
+
+/* Few kernels that are zero or two-level may cost more to tell apart than they save: then the whole tensor is coded as
+ * one stream after all. */
+static fpr_status choose_again(const pack_input *input, choice *c, fpr_error *error)
+{
+    if (!c->has_kernels) return FPR_OK;
+    double bits = c->bits + pack_kernels_bits(&c->kernels, c->whole.element);
+    choice other = {.whole = c->whole};
+    fpr_status status = choose_stream(&other, &other.whole, input->level, error);
+    if (status || other.bits >= bits) {
+        c->bits = bits;
+        choice_free(&other);
+        return status;
+    }
+    choice_free(c);
+    *c = other;
+    return FPR_OK;
+}
+
+static fpr_status encode(const pack_input *input, const choice *c, unsigned threads, pack_blob *blob, fpr_error *error)
+{
+    const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
+    fpr_status status = FPR_OK;
+    blob->head.codec = c->has_kernels ? PACK_KERNELS : c->palette ? PACK_PALETTE : PACK_PLANES;
+    blob->head.info.codec = c->has_kernels ? "kernels" : c->palette ? "palette" : "planes";
+    if (c->has_kernels)
+        status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
+    if (status || !values->count) return status;
+    if (c->palette)
+        return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob, error);
+    return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
+}
+
+fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
+{
+    *blob = NULL;
+    if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
+    choice c;
+    memset(&c, 0, sizeof c);
+    pack_blob *b = NULL;
+    fpr_status status = choose(input, &c, error);
+    if (!status) status = choose_again(input, &c, error);
+    /* An estimate can be off, but not by a tenth: what is clearly not worth it is not tried. */
+    if (status || c.bits / 8 * 0.9 > (double)input->must_beat) goto out;
+    b = base_calloc(1, sizeof *b);
+    if (!b) {
+        status = base_no_memory(error, sizeof *b);
+        goto out;
+    }
+    b->bytes = input->bytes;
+    b->size = input->size;
+    b->head.info.dtype = input->dtype;
+    b->head.info.rank = input->rank;
+    for (unsigned i = 0; i < input->rank; i++) b->head.info.shape[i] = input->shape[i];
+    b->head.info.bytes = input->size;
+    b->head.info.lossless = input->lossless;
+    status = encode(input, &c, threads, b, error);
+    if (status) goto out;
+    if (!finish(b)) {
+        status = base_no_memory(error, 1024);
+        goto out;
+    }
+    b->bytes = NULL;
+    if (b->total < input->must_beat && b->total < input->size) {
+        *blob = b;
+        b = NULL;
+    }
+out:
+    pack_blob_free(b);
+    choice_free(&c);
+    return status;
+}

@@ -1,0 +1,446 @@
+/* Kernels that are exactly zero, exactly two-level, or dense: 2 bits each, level pairs, a sign bit a weight.
+ *
+ * Works on bit patterns alone, so it is lossless by itself. */
+#include "pack/blob.h"
+
+#define UNIT_LEAST 4u       /* weights of a unit that may be two-level: fewer are two-level by accident */
+#define BLOCK_WEIGHTS 65536u /* weights restored by one task */
+
+static inline uint64_t pattern_at(const uint8_t *p, unsigned width)
+{
+    return width == 4 ? base_load_le32(p) : width == 2 ? base_load_le16(p) : base_load_le64(p);
+}
+
+static inline uint64_t weight_pattern(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t s)
+{
+    uint64_t at = l->hwio ? (s * l->channels + kernel % l->channels) * l->filters + kernel / l->channels : kernel * l->k + s;
+    return pattern_at(bytes + at * width, width);
+}
+
+/* ---- sets of at most two patterns */
+
+typedef struct pair { uint64_t pattern[2]; unsigned count; } pair;
+
+static inline bool pair_add(pair *p, uint64_t pattern)
+{
+    for (unsigned i = 0; i < p->count; i++)
+        if (p->pattern[i] == pattern) return true;
+    if (p->count == 2) return false;
+    p->pattern[p->count++] = pattern;
+    return true;
+}
+
+static bool pair_join(pair *p, const pair *other)
+{
+    pair joined = *p;
+    for (unsigned i = 0; i < other->count; i++)
+        if (!pair_add(&joined, other->pattern[i])) return false;
+    *p = joined;
+    return true;
+}
+
+/* The patterns of a kernel; false when there are more than two. */
+static inline bool kernel_pair(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, pair *p)
+{
+    p->count = 0;
+    if (l->hwio) {
+        for (uint64_t s = 0; s < l->k; s++)
+            if (!pair_add(p, weight_pattern(l, width, bytes, kernel, s))) return false;
+        return true;
+    }
+    const uint8_t *at = bytes + kernel * l->k * width;
+    for (uint64_t s = 0; s < l->k; s++, at += width)
+        if (!pair_add(p, pattern_at(at, width))) return false;
+    return true;
+}
+
+static bool is_dead(const pair *p) { return p->count == 1 && p->pattern[0] == 0; }
+
+/* Order of floats as numbers, and of all their bit patterns: negative ones reversed. */
+static uint64_t order(uint64_t pattern, unsigned width)
+{
+    uint64_t sign = UINT64_C(1) << (8 * width - 1), all = sign | (sign - 1);
+    return pattern & sign ? ~pattern & all : pattern | sign;
+}
+
+/* Lower and upper level; a set of one pattern is both. */
+static void levels_of(const pair *p, unsigned width, uint64_t level[2])
+{
+    level[0] = p->pattern[0];
+    level[1] = p->count == 2 ? p->pattern[1] : p->pattern[0];
+    if (order(level[0], width) > order(level[1], width)) {
+        uint64_t swap = level[0];
+        level[0] = level[1];
+        level[1] = swap;
+    }
+}
+
+static bool is_symmetric(const pair *p, unsigned width)
+{
+    uint64_t sign = UINT64_C(1) << (8 * width - 1);
+    return p->count == 1 || (p->pattern[0] ^ p->pattern[1]) == sign;
+}
+
+/* ---- finding: one pass counts what each scope would take, another writes it down */
+
+typedef struct scope_count { uint64_t kernels, pairs; bool symmetric; } scope_count;
+
+typedef struct finder {
+    const pack_layer *layer;
+    const uint8_t *bytes;
+    unsigned width;
+    pair layer_pair, *filter_pairs; /* [filters] */
+    scope_count scopes[4];          /* by fpr_scope */
+    uint64_t dead;
+} finder;
+
+static uint64_t unit_weights(const pack_layer *l, fpr_scope scope)
+{
+    return scope == FPR_SCOPE_KERNEL ? l->k : scope == FPR_SCOPE_FILTER ? l->channels * l->k : l->filters * l->channels * l->k;
+}
+
+/* The i-th kernel to look at: in the order in which the tensor lies in memory. */
+static inline uint64_t visit(const pack_layer *l, uint64_t i)
+{
+    return l->hwio ? i % l->filters * l->channels + i / l->filters : i;
+}
+
+static void count_scopes(finder *f)
+{
+    const pack_layer *l = f->layer;
+    const uint64_t kernels = l->filters * l->channels;
+    for (unsigned s = 1; s < 4; s++) f->scopes[s].symmetric = true;
+    for (uint64_t i = 0; i < kernels; i++) {
+        uint64_t kernel = visit(l, i), filter = kernel / l->channels;
+        pair p;
+        if (!kernel_pair(l, f->width, f->bytes, kernel, &p)) continue;
+        if (is_dead(&p)) {
+            f->dead++;
+            continue;
+        }
+        f->scopes[FPR_SCOPE_KERNEL].kernels++;
+        f->scopes[FPR_SCOPE_KERNEL].pairs++;
+        f->scopes[FPR_SCOPE_KERNEL].symmetric &= is_symmetric(&p, f->width);
+        f->scopes[FPR_SCOPE_FILTER].kernels += pair_join(&f->filter_pairs[filter], &p);
+        f->scopes[FPR_SCOPE_LAYER].kernels += pair_join(&f->layer_pair, &p);
+    }
+    f->scopes[FPR_SCOPE_LAYER].pairs = f->layer_pair.count != 0;
+    f->scopes[FPR_SCOPE_LAYER].symmetric = is_symmetric(&f->layer_pair, f->width);
+    for (uint64_t i = 0; i < l->filters; i++) {
+        f->scopes[FPR_SCOPE_FILTER].pairs += f->filter_pairs[i].count != 0;
+        if (f->filter_pairs[i].count) f->scopes[FPR_SCOPE_FILTER].symmetric &= is_symmetric(&f->filter_pairs[i], f->width);
+    }
+}
+
+static fpr_scope cheapest_scope(const finder *f)
+{
+    fpr_scope best = FPR_SCOPE_NONE;
+    double least = 0, dense_bits = 8.0 * f->width * 0.82;
+    for (fpr_scope s = FPR_SCOPE_LAYER; s <= FPR_SCOPE_KERNEL; s++) {
+        const scope_count *c = &f->scopes[s];
+        if (!c->kernels || unit_weights(f->layer, s) < UNIT_LEAST) continue;
+        double saved = (double)c->kernels * (double)f->layer->k * (dense_bits - 1);
+        saved -= (double)c->pairs * 8 * f->width * (c->symmetric ? 1 : 2);
+        if (saved > least) {
+            least = saved;
+            best = s;
+        }
+    }
+    return best;
+}
+
+static void map_set(uint8_t *map, uint64_t kernel, unsigned value) { map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2); }
+
+static void store_level(uint8_t *dst, unsigned width, uint64_t pattern)
+{
+    for (unsigned i = 0; i < width; i++) dst[i] = (uint8_t)(pattern >> 8 * i);
+}
+
+static void add_levels(pack_kernels *k, unsigned width, const pair *p)
+{
+    uint64_t level[2];
+    levels_of(p, width, level);
+    if (k->symmetric) level[1] &= ~(UINT64_C(1) << (8 * width - 1)); /* a constant unit: its magnitude is the upper level */
+    uint8_t *dst = k->levels + k->level_pairs++ * 2 * width;
+    store_level(dst, width, k->symmetric ? level[1] | UINT64_C(1) << (8 * width - 1) : level[0]);
+    store_level(dst + width, width, level[1]);
+}
+
+/* Writes the map, and the levels of kernel scope as they come. The joined pairs are final, so membership is the test. */
+static void write_map(finder *f, pack_kernels *k)
+{
+    const pack_layer *l = f->layer;
+    for (uint64_t kernel = 0; kernel < l->filters * l->channels; kernel++) {
+        unsigned value = PACK_DENSE;
+        pair p;
+        if (kernel_pair(l, f->width, f->bytes, kernel, &p)) {
+            pair unit = k->scope == FPR_SCOPE_LAYER ? f->layer_pair : f->filter_pairs[kernel / l->channels];
+            if (is_dead(&p)) value = PACK_DEAD;
+            else if (k->scope == FPR_SCOPE_KERNEL || (k->scope && pair_join(&unit, &p) && unit.count <= 2)) value = PACK_TWO_LEVEL;
+        }
+        map_set(k->map, kernel, value);
+        k->dense += value == PACK_DENSE;
+        k->two_level += value == PACK_TWO_LEVEL;
+        if (value == PACK_TWO_LEVEL && k->scope == FPR_SCOPE_KERNEL) add_levels(k, f->width, &p);
+    }
+    if (k->scope == FPR_SCOPE_LAYER) add_levels(k, f->width, &f->layer_pair);
+    if (k->scope == FPR_SCOPE_FILTER)
+        for (uint64_t i = 0; i < l->filters; i++)
+            if (f->filter_pairs[i].count) add_levels(k, f->width, &f->filter_pairs[i]);
+}
+
+fpr_status pack_kernels_find(const uint8_t *bytes, pack_element element, const pack_layer *layer, pack_kernels *k,
+                             bool *useful, fpr_error *error)
+{
+    memset(k, 0, sizeof *k);
+    *useful = false;
+    finder f = {.layer = layer, .bytes = bytes, .width = element.width};
+    f.filter_pairs = base_calloc(layer->filters, sizeof *f.filter_pairs);
+    if (!f.filter_pairs) return base_no_memory(error, layer->filters * sizeof *f.filter_pairs);
+    count_scopes(&f);
+    fpr_status status = FPR_OK;
+    k->layer = *layer;
+    k->scope = cheapest_scope(&f);
+    if (k->scope || f.dead) {
+        k->symmetric = k->scope && f.scopes[k->scope].symmetric;
+        k->map = base_calloc(layer->filters * layer->channels / 4 + 1, 1);
+        k->levels = base_alloc(k->scope ? f.scopes[k->scope].pairs : 0, 2 * (uint64_t)element.width);
+        if (!k->map || !k->levels) {
+            pack_kernels_free(k);
+            status = base_no_memory(error, layer->filters * layer->channels);
+        } else {
+            write_map(&f, k);
+            *useful = true;
+        }
+    }
+    base_free(f.filter_pairs);
+    return status;
+}
+
+void pack_kernels_free(pack_kernels *k)
+{
+    base_free(k->map);
+    base_free(k->levels);
+    k->map = k->levels = NULL;
+}
+
+double pack_kernels_bits(const pack_kernels *k, pack_element element)
+{
+    uint64_t kernels = k->layer.filters * k->layer.channels;
+    uint32_t scaled[3];
+    double divide = kernels > UINT32_MAX ? 1024 : 1;
+    scaled[0] = (uint32_t)((double)(kernels - k->dense - k->two_level) / divide);
+    scaled[1] = (uint32_t)((double)k->two_level / divide);
+    scaled[2] = (uint32_t)((double)k->dense / divide);
+    return pack_entropy_bits(scaled, 3) * divide + 500 + (double)k->two_level * (double)k->layer.k +
+           (double)k->level_pairs * 8 * element.width * (k->symmetric ? 1 : 2);
+}
+
+/* ---- encoding */
+
+/* Patterns that are not the upper level are the lower one, so one comparison makes a bit. */
+static void make_signs(const pack_kernels *k, const uint8_t *bytes, unsigned width, uint8_t *signs)
+{
+    const pack_layer *l = &k->layer;
+    uint64_t bit = 0, next = 0, upper = 0, last_filter = UINT64_MAX;
+    if (k->scope == FPR_SCOPE_LAYER) upper = pattern_at(k->levels + width, width);
+    for (uint64_t kernel = 0; kernel < l->filters * l->channels; kernel++) {
+        if (pack_map_get(k->map, kernel) != PACK_TWO_LEVEL) continue;
+        if (k->scope == FPR_SCOPE_KERNEL || (k->scope == FPR_SCOPE_FILTER && kernel / l->channels != last_filter)) {
+            last_filter = kernel / l->channels;
+            upper = pattern_at(k->levels + (2 * next++ + 1) * width, width);
+        }
+        for (uint64_t s = 0; s < l->k; s++, bit++)
+            signs[bit / 8] |= (uint8_t)((weight_pattern(l, width, bytes, kernel, s) == upper) << bit % 8);
+    }
+}
+
+fpr_status pack_kernels_encode(const pack_kernels *k, const uint8_t *bytes, pack_element element, int level,
+                               unsigned threads, pack_blob *blob, fpr_error *error)
+{
+    (void)threads;
+    const uint64_t kernels = k->layer.filters * k->layer.channels, width = element.width;
+    blob->head.hwio = k->layer.hwio;
+    blob->head.symmetric = k->symmetric;
+    blob->head.scope = (uint8_t)k->scope;
+    fpr_status status = pack_add_coded(blob, PACK_CLASSES, k->map, (kernels + 3) / 4, level, error);
+    if (status || !k->two_level) return status;
+    if (k->symmetric) { /* the upper levels alone */
+        uint8_t *upper = base_alloc(k->level_pairs, width);
+        if (!upper) return base_no_memory(error, k->level_pairs * width);
+        for (uint64_t i = 0; i < k->level_pairs; i++) memcpy(upper + i * width, k->levels + (2 * i + 1) * width, width);
+        status = pack_add_coded(blob, PACK_LEVELS, upper, k->level_pairs * width, level, error);
+        base_free(upper);
+    } else {
+        status = pack_add_coded(blob, PACK_LEVELS, k->levels, k->level_pairs * 2 * width, level, error);
+    }
+    if (status) return status;
+    uint64_t sign_bytes = (k->two_level * k->layer.k + 7) / 8;
+    uint8_t *signs = base_calloc(sign_bytes, 1);
+    if (!signs) return base_no_memory(error, sign_bytes);
+    make_signs(k, bytes, element.width, signs);
+    status = pack_add_coded(blob, PACK_SIGNS, signs, sign_bytes, level, error);
+    base_free(signs);
+    return status;
+}
+
+/* ---- decoding */
+
+typedef struct restorer {
+    pack_kernels kernels;
+    unsigned width;
+    uint8_t *signs, *dst;
+    uint64_t block;       /* kernels of one task */
+    uint64_t *ordinal;    /* [blocks] two-level kernels before the block */
+    uint64_t *filter_pair; /* [filters] of scope filter: which pair */
+} restorer;
+
+static uint64_t kernels_of(const pack_layer *l) { return l->filters * l->channels; }
+
+static void restore_block(void *context, size_t index, unsigned worker)
+{
+    restorer *r = context;
+    (void)worker;
+    const pack_layer *l = &r->kernels.layer;
+    const unsigned width = r->width;
+    uint64_t first = index * r->block, end = first + r->block;
+    if (end > kernels_of(l)) end = kernels_of(l);
+    uint64_t ordinal = r->ordinal[index];
+    for (uint64_t kernel = first; kernel < end; kernel++) {
+        if (pack_map_get(r->kernels.map, kernel) != PACK_TWO_LEVEL) continue;
+        uint64_t which = r->kernels.scope == FPR_SCOPE_KERNEL ? ordinal
+                         : r->kernels.scope == FPR_SCOPE_FILTER ? r->filter_pair[kernel / l->channels] : 0;
+        const uint8_t *levels = r->kernels.levels + which * 2 * width;
+        uint64_t bit = ordinal++ * l->k;
+        uint64_t at = l->hwio ? kernel % l->channels * l->filters + kernel / l->channels : kernel * l->k;
+        uint64_t step = l->hwio ? l->channels * l->filters : 1;
+        for (uint64_t s = 0; s < l->k; s++, bit++, at += step)
+            memcpy(r->dst + at * width, levels + (r->signs[bit / 8] >> bit % 8 & 1) * width, width);
+    }
+}
+
+/* Counts classes by block; the map holds nothing else than 0, 1 and 2. */
+static fpr_status count_classes(restorer *r, fpr_error *error)
+{
+    pack_kernels *k = &r->kernels;
+    const uint64_t kernels = kernels_of(&k->layer);
+    uint64_t seen_filter = UINT64_MAX;
+    for (uint64_t kernel = 0; kernel < kernels; kernel++) {
+        unsigned value = pack_map_get(k->map, kernel);
+        if (kernel % r->block == 0) r->ordinal[kernel / r->block] = k->two_level;
+        if (value == 3) return pack_bad(error, "a kernel of no known class");
+        k->dense += value == PACK_DENSE;
+        k->two_level += value == PACK_TWO_LEVEL;
+        if (value != PACK_TWO_LEVEL) continue;
+        uint64_t filter = kernel / k->layer.channels;
+        if (k->scope == FPR_SCOPE_FILTER && filter != seen_filter) {
+            seen_filter = filter;
+            r->filter_pair[filter] = k->level_pairs++;
+        }
+    }
+    if (k->scope == FPR_SCOPE_LAYER) k->level_pairs = k->two_level != 0;
+    if (k->scope == FPR_SCOPE_KERNEL) k->level_pairs = k->two_level;
+    if (kernels % 4 && k->map[kernels / 4] >> kernels % 4 * 2) return pack_bad(error, "the classes end in other bits than zero");
+    if (!k->two_level != !k->scope) return pack_bad(error, "two-level kernels and a scope do not agree");
+    if (k->scope && unit_weights(&k->layer, k->scope) < UNIT_LEAST) return pack_bad(error, "two levels for fewer than 4 weights");
+    return FPR_OK;
+}
+
+static fpr_status read_map(restorer *r, const uint8_t *blob, const pack_section *s, const pack_section *end, fpr_error *error)
+{
+    const uint64_t kernels = kernels_of(&r->kernels.layer);
+    if (s == end || s->kind != PACK_CLASSES || s->raw != (kernels + 3) / 4)
+        return pack_bad(error, "classes of another size than the layer");
+    fpr_status status = pack_section_restore(blob, s, s->raw, &r->kernels.map, error);
+    if (status) return status;
+    uint64_t blocks = (kernels + r->block - 1) / r->block;
+    r->ordinal = base_calloc(blocks, sizeof *r->ordinal);
+    r->filter_pair = base_calloc(r->kernels.scope == FPR_SCOPE_FILTER ? r->kernels.layer.filters : 0, sizeof *r->filter_pair);
+    if (!r->ordinal || !r->filter_pair) return base_no_memory(error, blocks * 8);
+    return count_classes(r, error);
+}
+
+static fpr_status read_levels(restorer *r, const uint8_t *blob, const pack_section *s, fpr_error *error)
+{
+    pack_kernels *k = &r->kernels;
+    const unsigned width = r->width;
+    const uint64_t one = k->symmetric ? width : 2 * (uint64_t)width;
+    if (s->kind != PACK_LEVELS || s->raw != k->level_pairs * one) return pack_bad(error, "levels of another number than units");
+    uint8_t *stored;
+    fpr_status status = pack_section_restore(blob, s, s->raw, &stored, error);
+    if (status || !k->symmetric) {
+        k->levels = stored;
+        return status;
+    }
+    k->levels = base_alloc(k->level_pairs, 2 * (uint64_t)width);
+    if (!k->levels) {
+        base_free(stored);
+        return base_no_memory(error, k->level_pairs * 2 * width);
+    }
+    for (uint64_t i = 0; i < k->level_pairs; i++) {
+        uint8_t *pairs = k->levels + 2 * i * width;
+        memcpy(pairs, stored + i * width, width);
+        memcpy(pairs + width, stored + i * width, width);
+        pairs[width - 1] ^= 0x80;
+    }
+    base_free(stored);
+    return FPR_OK;
+}
+
+static fpr_status read_signs(restorer *r, const uint8_t *blob, const pack_section *s, fpr_error *error)
+{
+    const uint64_t bits = r->kernels.two_level * r->kernels.layer.k;
+    if (s->kind != PACK_SIGNS || s->raw != (bits + 7) / 8) return pack_bad(error, "signs of another number than weights");
+    fpr_status status = pack_section_restore(blob, s, s->raw, &r->signs, error);
+    if (status) return status;
+    if (bits % 8 && r->signs[bits / 8] >> bits % 8) return pack_bad(error, "signs end in other bits than zero");
+    return FPR_OK;
+}
+
+static fpr_status restore_dense(const restorer *r, const uint8_t *blob, const pack_head *head, unsigned *section,
+                                pack_element element, unsigned threads, fpr_error *error)
+{
+    const pack_kernels *k = &r->kernels;
+    pack_values values = {.bytes = r->dst, .element = element, .count = k->dense * k->layer.k, .layer = k->layer, .map = k->map};
+    if (!values.count) return FPR_OK;
+    if (!pack_values_index(&values)) return base_no_memory(error, values.count / VALUES_INDEX * 8);
+    bool palette = *section < head->section_count && head->sections[*section].kind == PACK_COLOURS;
+    fpr_status status = palette ? pack_palette_decode(&values, blob, head, section, threads, error)
+                                : pack_values_decode(&values, blob, head, section, threads, error);
+    base_free(values.index);
+    return status;
+}
+
+fpr_status pack_kernels_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                               fpr_error *error)
+{
+    const pack_element element = pack_element_of(head->info.dtype);
+    const pack_section *s = head->sections + *section, *end = head->sections + head->section_count;
+    restorer r = {.width = element.width, .dst = dst};
+    r.kernels.scope = (fpr_scope)head->scope;
+    r.kernels.symmetric = head->symmetric;
+    if (!element.exponent_bits || head->info.dtype == FPR_C64 ||
+        !pack_layer_of(head->info.rank, head->info.shape, head->hwio, &r.kernels.layer))
+        return pack_bad(error, "kernels in a tensor that is no layer");
+    const pack_layer *l = &r.kernels.layer;
+    r.block = BLOCK_WEIGHTS / l->k + 1;
+    fpr_status status = read_map(&r, blob, s, end, error);
+    s++;
+    if (!status && r.kernels.two_level) {
+        if (end - s < 2) status = pack_bad(error, "levels or signs are missing");
+        if (!status) status = read_levels(&r, blob, s++, error);
+        if (!status) status = read_signs(&r, blob, s++, error);
+    }
+    if (!status) {
+        *section = (unsigned)(s - head->sections);
+        memset(dst, 0, (size_t)head->info.bytes);
+        if (r.kernels.two_level)
+            base_parallel(threads, (size_t)((kernels_of(l) + r.block - 1) / r.block), restore_block, &r);
+        status = restore_dense(&r, blob, head, section, element, threads, error);
+    }
+    pack_kernels_free(&r.kernels);
+    base_free(r.signs);
+    base_free(r.ordinal);
+    base_free(r.filter_pair);
+    return status;
+}

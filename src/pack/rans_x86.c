@@ -1,0 +1,112 @@
+/* The decoder's inner loop in vectors: one lane of the coder is one lane of a register.
+ *
+ * Each loop stops while a full read of words is still inside the chunk; the plain loop in rans.c does the rest and is
+ * the definition. Nothing here exists on other machines. */
+#include "pack/blob.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#define TARGET_AVX2 __attribute__((target("avx2,bmi2,popcnt")))
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,popcnt")))
+
+/* ---- AVX-512: 16 lanes a register */
+
+TARGET_AVX512 static inline __m512i step_avx512(__m512i x, const uint32_t *slots, const int8_t *classes, const uint8_t **words,
+                                                uint8_t *symbols)
+{
+    const __m512i low = _mm512_set1_epi32((1 << RANS_BITS) - 1);
+    __m512i slot = _mm512_and_si512(x, low);
+    if (classes) {
+        __m512i table = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)classes));
+        table = _mm512_slli_epi32(_mm512_and_si512(table, _mm512_set1_epi32(1)), RANS_BITS);
+        slot = _mm512_or_si512(slot, table);
+    }
+    __m512i entry = _mm512_i32gather_epi32(slot, slots, 4);
+    _mm_storeu_si128((__m128i *)symbols, _mm512_cvtepi32_epi8(entry));
+    __m512i frequency = _mm512_add_epi32(_mm512_and_si512(_mm512_srli_epi32(entry, 8), low), _mm512_set1_epi32(1));
+    x = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32(x, RANS_BITS)), _mm512_srli_epi32(entry, 20));
+    __mmask16 need = _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32(65536));
+    __m512i word = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)*words));
+    word = _mm512_maskz_expand_epi32(need, word);
+    *words += 2 * (unsigned)_mm_popcnt_u32(need);
+    return _mm512_mask_or_epi32(x, need, _mm512_slli_epi32(x, 16), word);
+}
+
+TARGET_AVX512 size_t rans_decode_avx512(rans_decode_job *job)
+{
+    const unsigned lanes = job->lanes;
+    const uint8_t *words = job->words;
+    size_t i = 0;
+    __m512i a = _mm512_loadu_si512(job->states);
+    if (lanes == 16) {
+        for (; i + 16 <= job->n && job->end - words >= 32; i += 16)
+            a = step_avx512(a, job->slots, job->classes ? job->classes + i : NULL, &words, job->symbols + i);
+    } else {
+        __m512i b = _mm512_loadu_si512(job->states + 16);
+        for (; i + 32 <= job->n && job->end - words >= 64; i += 32) {
+            a = step_avx512(a, job->slots, job->classes ? job->classes + i : NULL, &words, job->symbols + i);
+            b = step_avx512(b, job->slots, job->classes ? job->classes + i + 16 : NULL, &words, job->symbols + i + 16);
+        }
+        _mm512_storeu_si512(job->states + 16, b);
+    }
+    _mm512_storeu_si512(job->states, a);
+    job->words = words;
+    return i;
+}
+
+/* ---- AVX2: 8 lanes a register */
+
+TARGET_AVX2 static inline __m256i step_avx2(__m256i x, const uint32_t *slots, const int8_t *classes, const uint8_t **words,
+                                            uint8_t *symbols)
+{
+    const __m256i low = _mm256_set1_epi32((1 << RANS_BITS) - 1);
+    __m256i slot = _mm256_and_si256(x, low);
+    if (classes) {
+        __m256i table = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)classes));
+        table = _mm256_slli_epi32(_mm256_and_si256(table, _mm256_set1_epi32(1)), RANS_BITS);
+        slot = _mm256_or_si256(slot, table);
+    }
+    __m256i entry = _mm256_i32gather_epi32((const int *)slots, slot, 4);
+    /* the lowest byte of each entry */
+    const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1,
+                                          -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m256i bytes = _mm256_shuffle_epi8(entry, pick);
+    uint32_t half = (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(bytes));
+    memcpy(symbols, &half, 4);
+    half = (uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(bytes, 1));
+    memcpy(symbols + 4, &half, 4);
+    __m256i frequency = _mm256_add_epi32(_mm256_and_si256(_mm256_srli_epi32(entry, 8), low), _mm256_set1_epi32(1));
+    x = _mm256_add_epi32(_mm256_mullo_epi32(frequency, _mm256_srli_epi32(x, RANS_BITS)), _mm256_srli_epi32(entry, 20));
+    __m256i need = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
+    unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(need));
+    /* word number j goes to the j-th lane that needs one: deposit the bytes 0 1 2 ... into those lanes */
+    uint64_t lanes = _pdep_u64(mask, UINT64_C(0x0101010101010101)) * 255;
+    __m256i from = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)_pdep_u64(UINT64_C(0x0706050403020100), lanes)));
+    __m256i word = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)*words));
+    word = _mm256_permutevar8x32_epi32(word, from);
+    *words += 2 * (unsigned)_mm_popcnt_u32(mask);
+    return _mm256_blendv_epi8(x, _mm256_or_si256(_mm256_slli_epi32(x, 16), word), need);
+}
+
+TARGET_AVX2 size_t rans_decode_avx2(rans_decode_job *job)
+{
+    const unsigned lanes = job->lanes, registers = lanes / 8;
+    const uint8_t *words = job->words;
+    __m256i x[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256()};
+    size_t i = 0;
+    for (unsigned r = 0; r < registers; r++) x[r] = _mm256_loadu_si256((const __m256i *)(job->states + 8 * r));
+    for (; i + lanes <= job->n && job->end - words >= 2 * (ptrdiff_t)lanes; i += lanes)
+        for (unsigned r = 0; r < registers; r++)
+            x[r] = step_avx2(x[r], job->slots, job->classes ? job->classes + i + 8 * r : NULL, &words, job->symbols + i + 8 * r);
+    for (unsigned r = 0; r < registers; r++) _mm256_storeu_si256((__m256i *)(job->states + 8 * r), x[r]);
+    job->words = words;
+    return i;
+}
+
+#else
+
+typedef int rans_x86_is_elsewhere; /* a translation unit must not be empty */
+
+#endif

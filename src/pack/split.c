@@ -1,0 +1,283 @@
+/* Elements to symbols, low bits and byte planes, and back.
+ *
+ * One template for every width; the same C compiled for several instruction sets is the vector code, so the plain
+ * build is the definition and the others cannot differ from it but by a compiler's fault (tests compare them). */
+#include "pack/blob.h"
+
+#define BLOCK 1024u /* elements at a time: their low bits fill whole bytes */
+#define INLINE static inline __attribute__((always_inline))
+
+#if defined(__x86_64__)
+#define TARGETS 3
+#define AVX2 __attribute__((target("avx2,bmi,bmi2")))
+#define AVX512 __attribute__((target("avx2,bmi,bmi2,avx512f,avx512bw,avx512vl,avx512dq")))
+#else
+#define TARGETS 1
+#endif
+
+unsigned split_low_bits(unsigned width, unsigned exponent_bits, unsigned mantissa_bits)
+{
+    return (8 * width - exponent_bits - mantissa_bits) % 8;
+}
+
+unsigned split_planes(unsigned width, unsigned exponent_bits, unsigned mantissa_bits, bool keyed)
+{
+    return keyed ? (8 * width - exponent_bits - mantissa_bits) / 8 : width;
+}
+
+/* ---- one element: loads, stores and rotations by width */
+
+INLINE uint64_t load(const uint8_t *p, unsigned width)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint16_t v2;
+    uint32_t v4;
+    uint64_t v8;
+    switch (width) {
+    case 1: return *p;
+    case 2: memcpy(&v2, p, 2); return v2;
+    case 4: memcpy(&v4, p, 4); return v4;
+    default: memcpy(&v8, p, 8); return v8;
+    }
+#else
+    return width == 1 ? *p : width == 2 ? base_load_le16(p) : width == 4 ? base_load_le32(p) : base_load_le64(p);
+#endif
+}
+
+INLINE void store(uint8_t *p, unsigned width, uint64_t v)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint16_t v2 = (uint16_t)v;
+    uint32_t v4 = (uint32_t)v;
+    switch (width) {
+    case 1: *p = (uint8_t)v; break;
+    case 2: memcpy(p, &v2, 2); break;
+    case 4: memcpy(p, &v4, 4); break;
+    default: memcpy(p, &v, 8); break;
+    }
+#else
+    for (unsigned i = 0; i < width; i++) p[i] = (uint8_t)(v >> 8 * i);
+#endif
+}
+
+/* ---- low bits: `bits` of every value, least significant first */
+
+static void pack_bits(const uint8_t *values, size_t n, unsigned bits, uint8_t *dst)
+{
+    size_t i = 0;
+    if (bits == 6)
+        for (; i + 4 <= n; i += 4, dst += 3) {
+            uint32_t v = (uint32_t)values[i] | (uint32_t)values[i + 1] << 6 | (uint32_t)values[i + 2] << 12 |
+                         (uint32_t)values[i + 3] << 18;
+            dst[0] = (uint8_t)v;
+            dst[1] = (uint8_t)(v >> 8);
+            dst[2] = (uint8_t)(v >> 16);
+        }
+    unsigned held = 0, count = 0;
+    for (; i < n; i++) {
+        held |= (unsigned)values[i] << count;
+        for (count += bits; count >= 8; count -= 8, held >>= 8) *dst++ = (uint8_t)held;
+    }
+    if (count) *dst = (uint8_t)held;
+}
+
+static void unpack_bits(const uint8_t *src, size_t n, unsigned bits, uint8_t *values)
+{
+    size_t i = 0;
+    if (bits == 6)
+        for (; i + 4 <= n; i += 4, src += 3) {
+            uint32_t v = (uint32_t)src[0] | (uint32_t)src[1] << 8 | (uint32_t)src[2] << 16;
+            values[i] = v & 63;
+            values[i + 1] = v >> 6 & 63;
+            values[i + 2] = v >> 12 & 63;
+            values[i + 3] = (uint8_t)(v >> 18);
+        }
+    unsigned held = 0, count = 0;
+    for (; i < n; i++) {
+        if (count < bits) {
+            held |= (unsigned)*src++ << count;
+            count += 8;
+        }
+        values[i] = (uint8_t)(held & ((1u << bits) - 1));
+        held >>= bits;
+        count -= bits;
+    }
+}
+
+/* ---- the templates; width, exponent, mantissa and keyed are constants wherever it matters */
+
+INLINE uint64_t rotate_left(uint64_t v, unsigned width)
+{
+    if (width == 2) return (uint16_t)(v << 1 | v >> 15);
+    if (width == 4) return (uint32_t)v << 1 | (uint32_t)v >> 31;
+    return v << 1 | v >> 63;
+}
+
+INLINE uint64_t rotate_right(uint64_t v, unsigned width)
+{
+    if (width == 2) return (uint16_t)(v >> 1 | v << 15);
+    if (width == 4) return (uint32_t)v >> 1 | (uint32_t)v << 31;
+    return v >> 1 | v << 63;
+}
+
+/* One block: symbols and low values (a byte each), and the planes. */
+INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent, unsigned mantissa,
+                        bool keyed, bool classed, uint8_t *restrict low)
+{
+    const uint8_t *restrict elements = job->elements + first * width;
+    const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
+    const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;
+    if (keyed) {
+        uint8_t *restrict symbols = job->symbols + first;
+        const int8_t *restrict classes = classed ? job->classes + first : NULL;
+        const uint32_t mask = (1u << key_bits) - 1, window = job->window;
+        for (size_t i = 0; i < n; i++) {
+            uint64_t r = rotate_left(load(elements + i * width, width), width);
+            uint32_t key = (uint32_t)(r >> rest);
+            uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
+            uint32_t symbol = (key - window - shift) & mask;
+            symbol = symbol < RANS_ZERO ? symbol : RANS_ESCAPE;
+            symbols[i] = (uint8_t)(key ? symbol : RANS_ZERO);
+        }
+        if (low_bits)
+            for (size_t i = 0; i < n; i++)
+                low[i] = (uint8_t)((rotate_left(load(elements + i * width, width), width) >> 8 * planes) & ((1u << low_bits) - 1));
+    }
+    for (unsigned p = 0; p < planes; p++) {
+        uint8_t *restrict plane = job->planes[p] + first;
+        const unsigned shift = 8 * (planes - 1 - p);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t v = load(elements + i * width, width);
+            plane[i] = (uint8_t)((exponent ? rotate_left(v, width) : v) >> shift);
+        }
+    }
+}
+
+INLINE void split_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed, bool classed)
+{
+    uint8_t low[BLOCK];
+    const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
+    for (size_t first = 0; first < job->n; first += BLOCK) {
+        size_t n = job->n - first < BLOCK ? job->n - first : BLOCK;
+        split_block(job, first, n, width, exponent, mantissa, keyed, classed, low);
+        if (keyed && low_bits) pack_bits(low, n, low_bits, job->low + first / 8 * low_bits);
+    }
+}
+
+INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,
+                        unsigned mantissa, bool keyed, bool classed, const uint8_t *restrict low)
+{
+    uint8_t *restrict elements = job->elements + first * width;
+    const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
+    const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;
+    const uint32_t mask = (1u << key_bits) - 1, window = job->window;
+    const uint8_t *restrict symbols = keyed ? job->symbols + first : NULL;
+    const int8_t *restrict classes = classed ? job->classes + first : NULL;
+    const uint8_t *restrict plane[8];
+    for (unsigned p = 0; p < planes; p++) plane[p] = job->planes[p] + first;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t r = 0;
+        if (keyed) {
+            uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
+            uint32_t key = (symbols[i] + window + shift) & mask;
+            r = symbols[i] < RANS_ZERO ? key : 0;
+            if (low_bits) r = r << low_bits | low[i];
+        }
+        for (unsigned p = 0; p < planes; p++) r = r << 8 | plane[p][i];
+        store(elements + i * width, width, exponent ? rotate_right(r, width) : r);
+    }
+}
+
+INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed, bool classed)
+{
+    uint8_t low[BLOCK];
+    const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
+    for (size_t first = 0; first < job->n; first += BLOCK) {
+        size_t n = job->n - first < BLOCK ? job->n - first : BLOCK;
+        if (keyed && low_bits) unpack_bits(job->low + first / 8 * low_bits, n, low_bits, low);
+        merge_block(job, first, n, width, exponent, mantissa, keyed, classed, low);
+    }
+}
+
+/* The combinations that the encoder writes are compiled as constants; any other takes the general line at the end. */
+#define EACH_SHAPE(job, all)                                                                                           \
+    do {                                                                                                               \
+        const bool classed = (job)->classes != NULL;                                                                   \
+        const unsigned w = (job)->width, e = (job)->exponent_bits, m = (job)->mantissa_bits;                           \
+        if (!(job)->keyed && w == 4 && e) all(job, 4, 8, 0, false, false);                                             \
+        else if (!(job)->keyed && w == 4) all(job, 4, 0, 0, false, false);                                             \
+        else if (!(job)->keyed && w == 2 && e) all(job, 2, 8, 0, false, false);                                        \
+        else if (!(job)->keyed && w == 8 && !e) all(job, 8, 0, 0, false, false);                                       \
+        else if ((job)->keyed && w == 4 && m == 2 && classed) all(job, 4, 8, 2, true, true);                           \
+        else if ((job)->keyed && w == 4 && m == 2) all(job, 4, 8, 2, true, false);                                     \
+        else if ((job)->keyed && w == 4 && m == 0 && classed) all(job, 4, 8, 0, true, true);                           \
+        else if ((job)->keyed && w == 4 && m == 0) all(job, 4, 8, 0, true, false);                                     \
+        else if ((job)->keyed && w == 2 && e == 5 && m == 3 && classed) all(job, 2, 5, 3, true, true);                 \
+        else if ((job)->keyed && w == 2 && e == 5 && m == 3) all(job, 2, 5, 3, true, false);                           \
+        else if ((job)->keyed && w == 2 && e == 8 && m == 2 && classed) all(job, 2, 8, 2, true, true);                 \
+        else all(job, w, e, m, (job)->keyed, classed);                                                                 \
+    } while (0)
+
+static void split_plain(const split_job *job) { EACH_SHAPE(job, split_all); }
+static void merge_plain(const split_job *job) { EACH_SHAPE(job, merge_all); }
+#if TARGETS > 1
+AVX2 static void split_avx2(const split_job *job) { EACH_SHAPE(job, split_all); }
+AVX2 static void merge_avx2(const split_job *job) { EACH_SHAPE(job, merge_all); }
+AVX512 static void split_avx512(const split_job *job) { EACH_SHAPE(job, split_all); }
+AVX512 static void merge_avx512(const split_job *job) { EACH_SHAPE(job, merge_all); }
+#endif
+
+void split_elements(const split_job *job)
+{
+    if (job->width == 1) { /* a byte is its own plane */
+        memcpy(job->planes[0], job->elements, job->n);
+        return;
+    }
+#if TARGETS > 1
+    if (pack_simd() == PACK_SIMD_AVX512) split_avx512(job);
+    else if (pack_simd() == PACK_SIMD_AVX2) split_avx2(job);
+    else
+#endif
+        split_plain(job);
+}
+
+uint32_t split_key(const split_job *job, size_t i)
+{
+    unsigned width = job->width, rest = 8 * width - job->exponent_bits - job->mantissa_bits;
+    return (uint32_t)(rotate_left(load(job->elements + i * width, width), width) >> rest);
+}
+
+/* Keys that were listed apart: their symbols were merged as key 0. */
+static const char *merge_escapes(const split_job *job, const uint8_t *escapes, size_t count)
+{
+    const unsigned width = job->width, key_bits = job->exponent_bits + job->mantissa_bits, rest = 8 * width - key_bits;
+    const uint8_t *at = job->symbols, *end = at + job->n;
+    for (size_t used = 0; at < end && (at = memchr(at, RANS_ESCAPE, (size_t)(end - at))) != NULL; used++, at++) {
+        if (used == count) return "fewer escapes than symbols that need one";
+        uint64_t key = base_load_le16(escapes + 2 * used);
+        if (key >> key_bits) return "an escaped key out of range";
+        uint8_t *element = job->elements + (size_t)(at - job->symbols) * width;
+        uint64_t r = rotate_left(load(element, width), width);
+        store(element, width, rotate_right(r | key << rest, width));
+        if (used + 1 == count) {
+            at++;
+            return memchr(at, RANS_ESCAPE, (size_t)(end - at)) ? "fewer escapes than symbols that need one" : NULL;
+        }
+    }
+    return count ? "more escapes than symbols that need one" : NULL;
+}
+
+const char *split_merge(const split_job *job, const uint8_t *escapes, size_t escape_count)
+{
+    if (job->width == 1) {
+        memcpy(job->elements, job->planes[0], job->n);
+        return NULL;
+    }
+#if TARGETS > 1
+    if (pack_simd() == PACK_SIMD_AVX512) merge_avx512(job);
+    else if (pack_simd() == PACK_SIMD_AVX2) merge_avx2(job);
+    else
+#endif
+        merge_plain(job);
+    return job->keyed ? merge_escapes(job, escapes, escape_count) : NULL;
+}

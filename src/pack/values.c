@@ -1,0 +1,379 @@
+/* Codes and restores a stream of values chunk by chunk: scales, keys, low bits, byte planes. */
+#include "pack/blob.h"
+
+#include <stdatomic.h>
+#include <xxhash.h>
+
+#define KEYS_PREFIX 3u /* mantissa bits, window */
+
+typedef struct worker {
+    rans_scratch *rans;
+    pack_zstd zstd;
+    uint8_t *memory; /* owns what follows */
+    uint8_t *elements, *symbols, *planes, *out;
+    int8_t *classes;
+    size_t capacity; /* of out */
+} worker;
+
+static void workers_free(worker *workers, unsigned count)
+{
+    for (unsigned i = 0; workers && i < count; i++) {
+        base_free(workers[i].rans);
+        base_free(workers[i].memory);
+        pack_zstd_free(&workers[i].zstd);
+    }
+    base_free(workers);
+}
+
+/* Everything a worker needs is allocated before the loop, so that the loop itself fails for few reasons. */
+static worker *workers_new(unsigned count, uint64_t values, unsigned width, bool gather, unsigned planes, bool encoding)
+{
+    worker *workers = base_calloc(count, sizeof *workers);
+    if (!workers) return NULL;
+    uint64_t n = values < PACK_CHUNK ? values : PACK_CHUNK;
+    n = (n + 63) & ~UINT64_C(63);
+    for (unsigned i = 0; i < count; i++) {
+        worker *w = &workers[i];
+        w->capacity = encoding ? RANS_CHUNK_BOUND(n) : 0;
+        if (encoding && pack_zstd_bound((size_t)n) > w->capacity) w->capacity = pack_zstd_bound((size_t)n);
+        uint64_t bytes = n * ((gather ? width : 0) + 2 + planes) + w->capacity;
+        w->rans = rans_scratch_new();
+        w->memory = base_alloc_aligned(bytes, 1);
+        if (!w->rans || !w->memory) {
+            workers_free(workers, count);
+            return NULL;
+        }
+        w->symbols = w->memory;
+        w->classes = (int8_t *)(w->memory + n);
+        w->planes = w->memory + 2 * n;
+        w->elements = w->planes + planes * n;
+        w->out = w->elements + (gather ? width * n : 0);
+    }
+    return workers;
+}
+
+static size_t chunk_values(const pack_values *v, uint64_t chunk)
+{
+    uint64_t left = v->count - chunk * PACK_CHUNK;
+    return left < PACK_CHUNK ? (size_t)left : PACK_CHUNK;
+}
+
+/* ---- encoding */
+
+typedef struct encode_job {
+    const pack_values *values;
+    const pack_plan *plan;
+    int level;
+    pack_blob *blob;
+    bool hash_too; /* task 0 hashes the tensor, the others are chunks */
+    worker *workers;
+    unsigned low_bits;
+    pack_build_section *keys, *low, *planes; /* planes: the first of plan->planes consecutive ones */
+    atomic_bool no_memory;
+} encode_job;
+
+static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t n, uint32_t counts[2][256])
+{
+    uint32_t part[4][2][256];
+    memset(part, 0, sizeof part);
+    size_t i = 0;
+    if (classes) {
+        for (; i + 4 <= n; i += 4)
+            for (unsigned l = 0; l < 4; l++) part[l][classes[i + l] & 1][symbols[i + l]]++;
+        for (; i < n; i++) part[0][classes[i] & 1][symbols[i]]++;
+    } else {
+        for (; i + 4 <= n; i += 4)
+            for (unsigned l = 0; l < 4; l++) part[l][0][symbols[i + l]]++;
+        for (; i < n; i++) part[0][0][symbols[i]]++;
+    }
+    for (unsigned t = 0; t < 2; t++)
+        for (unsigned s = 0; s < 256; s++)
+            counts[t][s] = part[0][t][s] + part[1][t][s] + part[2][t][s] + part[3][t][s];
+}
+
+/* A symbol seen less often than this wastes more by holding 1/4096 of the range than its keys cost when listed apart:
+ * n log2(4096/4095) bits against 16 bits each. */
+static bool drop_rare(uint32_t counts[256], size_t n, bool dropped[256])
+{
+    bool any = false;
+    for (unsigned s = 0; s < RANS_ZERO; s++) {
+        dropped[s] = counts[s] && (uint64_t)counts[s] * 45000 < n;
+        if (!dropped[s]) continue;
+        counts[RANS_ESCAPE] += counts[s];
+        counts[s] = 0;
+        any = true;
+    }
+    return any;
+}
+
+static bool encode_keys(const encode_job *job, worker *w, const split_job *split, pack_piece *piece)
+{
+    uint32_t counts[2][256];
+    const int8_t *classes = job->plan->two_tables ? split->classes : NULL;
+    count_symbols(split->symbols, classes, split->n, counts);
+    for (unsigned t = 0; t < (classes ? 2u : 1u); t++) {
+        bool dropped[256];
+        if (!drop_rare(counts[t], split->n, dropped)) continue;
+        for (size_t i = 0; i < split->n; i++)
+            if ((!classes || (unsigned)(classes[i] & 1) == t) && split->symbols[i] < RANS_ZERO && dropped[split->symbols[i]])
+                split->symbols[i] = RANS_ESCAPE;
+    }
+    size_t escapes = counts[0][RANS_ESCAPE] + (classes ? counts[1][RANS_ESCAPE] : 0), found = 0;
+    uint16_t *keys = base_alloc(escapes, sizeof *keys);
+    uint8_t *out = w->out;
+    if (!keys) return false;
+    if (escapes)
+        for (size_t i = 0; i < split->n; i++)
+            if (split->symbols[i] == RANS_ESCAPE) keys[found++] = (uint16_t)split_key(split, i);
+    uint64_t most = RANS_CHUNK_BOUND(split->n) + 2 * (uint64_t)escapes;
+    uint8_t *larger = most > w->capacity ? base_alloc(most, 1) : NULL;
+    if (larger) out = larger;
+    bool done = most <= w->capacity || larger;
+    if (done) {
+        size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts, true, keys,
+                                   escapes, out);
+        done = pack_copy_piece(piece, out, bytes);
+    }
+    base_free(larger);
+    base_free(keys);
+    return done;
+}
+
+static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
+{
+    const pack_values *v = job->values;
+    const pack_plan *plan = job->plan;
+    const uint64_t first = chunk * PACK_CHUNK;
+    const size_t n = chunk_values(v, chunk);
+    union { const uint8_t *in; uint8_t *out; } elements = {.in = pack_values_fetch(v, first, n, w->elements)};
+    split_job split = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
+                       .mantissa_bits = plan->mantissa_bits, .keyed = plan->keyed, .window = plan->window, .n = n,
+                       .elements = elements.out, .symbols = w->symbols};
+    if (plan->scaled) {
+        pack_values_classes(v, &plan->scales, first, n, w->classes);
+        split.classes = w->classes;
+    }
+    if (job->low) {
+        pack_piece *piece = &job->low->pieces[chunk];
+        piece->count = (n * (uint64_t)job->low_bits + 7) / 8;
+        piece->bytes = base_calloc(piece->count, 1);
+        if (!piece->bytes) return false;
+        split.low = piece->bytes;
+    }
+    for (unsigned p = 0; p < plan->planes; p++) {
+        split.planes[p] = w->planes + p * (size_t)PACK_CHUNK;
+        if (n < PACK_CHUNK) split.planes[p] = w->planes + p * ((n + 63) & ~(size_t)63);
+        if (plan->encoding[p] != PACK_RAW) continue;
+        pack_piece *piece = &job->planes[p].pieces[chunk];
+        piece->bytes = base_alloc(n, 1);
+        if (!piece->bytes) return false;
+        piece->count = n;
+        split.planes[p] = piece->bytes;
+    }
+    split_elements(&split);
+    if (plan->keyed && !encode_keys(job, w, &split, &job->keys->pieces[chunk + 1])) return false;
+    for (unsigned p = 0; p < plan->planes; p++)
+        if (plan->encoding[p] != PACK_RAW &&
+            !pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, w->out, w->capacity,
+                              &job->planes[p].pieces[chunk]))
+            return false;
+    return true;
+}
+
+static void encode_task(void *context, size_t index, unsigned worker_index)
+{
+    encode_job *job = context;
+    if (job->hash_too && index == 0) {
+        pack_blob_hash(job->blob);
+        return;
+    }
+    if (atomic_load(&job->no_memory)) return;
+    if (!encode_chunk(job, index - job->hash_too, &job->workers[worker_index])) atomic_store(&job->no_memory, true);
+}
+
+static bool add_sections(encode_job *job, uint64_t chunks)
+{
+    const pack_values *v = job->values;
+    const pack_plan *plan = job->plan;
+    if (plan->scaled) {
+        uint64_t bytes = pack_scales_bytes(&plan->scales);
+        pack_build_section *s = pack_add_section(job->blob, PACK_SCALES, PACK_RAW, bytes, 1);
+        if (!s) return false;
+        s->pieces[0] = (pack_piece){base_alloc(bytes, 1), bytes};
+        if (!s->pieces[0].bytes) return false;
+        pack_scales_write(&plan->scales, s->pieces[0].bytes);
+    }
+    if (plan->keyed) {
+        uint8_t prefix[KEYS_PREFIX] = {(uint8_t)plan->mantissa_bits};
+        base_store_le16(prefix + 1, plan->window);
+        job->keys = pack_add_section(job->blob, PACK_KEYS, PACK_RANS, v->count, chunks + 1);
+        if (!job->keys || !pack_copy_piece(&job->keys->pieces[0], prefix, sizeof prefix)) return false;
+        job->low_bits = split_low_bits(v->element.width, v->element.exponent_bits, plan->mantissa_bits);
+        if (job->low_bits) {
+            uint64_t bytes = (v->count * job->low_bits + 7) / 8;
+            job->low = pack_add_section(job->blob, PACK_LOW, PACK_RAW, bytes, chunks);
+            if (!job->low) return false;
+        }
+    }
+    for (unsigned p = 0; p < plan->planes; p++) {
+        pack_build_section *s = pack_add_section(job->blob, PACK_PLANE, plan->encoding[p], v->count, chunks);
+        if (!s) return false;
+        if (p == 0) job->planes = s;
+    }
+    return true;
+}
+
+fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, int level, unsigned threads,
+                              pack_blob *blob, fpr_error *error)
+{
+    uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
+    if (!chunks) return FPR_OK;
+    encode_job job = {.values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed};
+    if (!add_sections(&job, chunks)) return base_no_memory(error, 4096);
+    if (threads < 1) threads = 1;
+    if (threads > chunks + job.hash_too) threads = (unsigned)chunks + job.hash_too;
+    job.workers = workers_new(threads, values->count, values->element.width, values->map != NULL, plan->planes, true);
+    if (!job.workers) return base_no_memory(error, PACK_CHUNK * 8);
+    base_parallel(threads, (size_t)chunks + job.hash_too, encode_task, &job);
+    workers_free(job.workers, threads);
+    return atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK * 8) : FPR_OK;
+}
+
+/* ---- decoding */
+
+typedef struct decode_job {
+    const pack_values *values;
+    pack_scales scales;
+    bool scaled, keyed;
+    unsigned mantissa_bits, low_bits, plane_count;
+    uint16_t window;
+    pack_chunks keys, planes[8];
+    const uint8_t *low;
+    worker *workers;
+    const char **wrong; /* [chunks] */
+    atomic_bool no_memory;
+} decode_job;
+
+static const char *decode_keys(const decode_job *job, uint64_t chunk, worker *w, const int8_t *classes, size_t n,
+                               const uint8_t **escapes, size_t *count)
+{
+    const uint64_t begin = job->keys.begin[chunk], end = job->keys.begin[chunk + 1];
+    return rans_decode(w->rans, job->keys.bytes + begin, (size_t)(end - begin), w->symbols, classes, n, true, escapes, count);
+}
+
+static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool *no_memory)
+{
+    const pack_values *v = job->values;
+    const uint64_t first = chunk * PACK_CHUNK;
+    const size_t n = chunk_values(v, chunk);
+    const char *wrong = NULL;
+    const uint8_t *escapes = NULL;
+    size_t escape_count = 0;
+    split_job merge = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
+                       .mantissa_bits = job->mantissa_bits, .keyed = job->keyed, .window = job->window, .n = n,
+                       .symbols = w->symbols};
+    merge.elements = v->map ? w->elements : v->bytes + first * v->element.width;
+    if (job->scaled) {
+        pack_values_classes(v, &job->scales, first, n, w->classes);
+        merge.classes = w->classes;
+    }
+    if (job->keyed) wrong = decode_keys(job, chunk, w, merge.classes, n, &escapes, &escape_count);
+    for (unsigned p = 0; p < job->plane_count && !wrong; p++) {
+        union { const uint8_t *in; uint8_t *out; } plane;
+        uint8_t *scratch = w->planes + p * ((n + 63) & ~(size_t)63);
+        wrong = pack_chunk_read(&job->planes[p], chunk, w->rans, &w->zstd, scratch, &plane.in, no_memory);
+        merge.planes[p] = plane.out; /* merging only reads them */
+    }
+    if (wrong) return wrong;
+    union { const uint8_t *in; uint8_t *out; } low = {.in = job->low ? job->low + first / 8 * job->low_bits : NULL};
+    merge.low = low.out;
+    wrong = split_merge(&merge, escapes, escape_count);
+    if (!wrong && v->map) pack_values_put(v, first, n, merge.elements);
+    return wrong;
+}
+
+static void decode_task(void *context, size_t index, unsigned worker_index)
+{
+    decode_job *job = context;
+    bool no_memory = false;
+    job->wrong[index] = decode_chunk(job, index, &job->workers[worker_index], &no_memory);
+    if (no_memory) atomic_store(&job->no_memory, true);
+}
+
+/* Takes the sections of the stream, in their order, and checks their sizes. */
+static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack_head *head, unsigned *at, fpr_error *error)
+{
+    const pack_values *v = job->values;
+    const pack_section *s = &head->sections[*at], *end = head->sections + head->section_count;
+    fpr_status status;
+    if (s < end && s->kind == PACK_SCALES) {
+        uint64_t span = v->map ? v->layer.filters * v->layer.channels * v->layer.k : v->count;
+        if (s->encoding != PACK_RAW) return pack_bad(error, "scales in an encoding that is not theirs");
+        if ((status = pack_scales_read(blob + s->at, s->stored, span, &job->scales, error)) != FPR_OK) return status;
+        job->scaled = true;
+        s++;
+    }
+    if (s < end && s->kind == PACK_KEYS) {
+        if (!v->element.exponent_bits) return pack_bad(error, "keys for a dtype without exponent");
+        if (s->encoding != PACK_RANS || s->raw != v->count || s->stored < KEYS_PREFIX)
+            return pack_bad(error, "keys of another size than the tensor");
+        job->keyed = true;
+        job->mantissa_bits = blob[s->at];
+        job->window = base_load_le16(blob + s->at + 1);
+        if (v->element.exponent_bits + job->mantissa_bits > 16 ||
+            v->element.exponent_bits + job->mantissa_bits >= 8 * v->element.width)
+            return pack_bad(error, "keys of more bits than the format has");
+        if ((status = pack_chunks_open(blob, s++, KEYS_PREFIX, &job->keys, error)) != FPR_OK) return status;
+        job->low_bits = split_low_bits(v->element.width, v->element.exponent_bits, job->mantissa_bits);
+        if (job->low_bits) {
+            uint64_t bits = v->count * job->low_bits; /* below the bits of the tensor */
+            if (s == end || s->kind != PACK_LOW || s->encoding != PACK_RAW || s->raw != (bits + 7) / 8)
+                return pack_bad(error, "low bits of another size than the tensor");
+            job->low = blob + s->at;
+            if (bits % 8 && job->low[s->raw - 1] >> bits % 8) return pack_bad(error, "low bits end in other bits than zero");
+            s++;
+        }
+    } else if (job->scaled) {
+        return pack_bad(error, "scales without keys");
+    }
+    unsigned planes = split_planes(v->element.width, v->element.exponent_bits, job->mantissa_bits, job->keyed);
+    for (; job->plane_count < planes; job->plane_count++, s++) {
+        if (s == end || s->kind != PACK_PLANE || s->raw != v->count) return pack_bad(error, "a plane is missing");
+        if ((status = pack_chunks_open(blob, s, 0, &job->planes[job->plane_count], error)) != FPR_OK) return status;
+    }
+    *at = (unsigned)(s - head->sections);
+    return FPR_OK;
+}
+
+static void close_sections(decode_job *job)
+{
+    pack_scales_free(&job->scales);
+    pack_chunks_close(&job->keys);
+    for (unsigned p = 0; p < job->plane_count; p++) pack_chunks_close(&job->planes[p]);
+}
+
+fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, const pack_head *head, unsigned *section,
+                              unsigned threads, fpr_error *error)
+{
+    uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
+    if (!chunks) return FPR_OK;
+    decode_job job = {.values = values};
+    fpr_status status = open_sections(&job, blob, head, section, error);
+    if (status) goto out;
+    if (threads < 1) threads = 1;
+    if (threads > chunks) threads = (unsigned)chunks;
+    job.workers = workers_new(threads, values->count, values->element.width, values->map != NULL, job.plane_count, false);
+    job.wrong = base_calloc(chunks, sizeof *job.wrong);
+    if (!job.workers || !job.wrong) {
+        status = base_no_memory(error, PACK_CHUNK * 8);
+    } else {
+        base_parallel(threads, (size_t)chunks, decode_task, &job);
+        for (uint64_t i = 0; i < chunks && !status; i++)
+            if (job.wrong[i]) status = atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK) : pack_bad(error, job.wrong[i]);
+    }
+    workers_free(job.workers, threads);
+    base_free(job.wrong);
+out:
+    close_sections(&job);
+    return status;
+}
