@@ -316,6 +316,33 @@ static void links_lead_to_the_file(void **state)
     file_source_close(s);
 }
 
+static uint64_t stamp(const char *path)
+{
+    file_source *s;
+    assert_int_equal(file_source_open(path, &s, NULL), FPR_OK);
+    uint64_t value = file_source_stamp(s);
+    file_source_close(s);
+    return value;
+}
+
+static void a_stamp_tells_files_and_versions_apart(void **state)
+{
+    (void)state;
+    put("f", "abc", 3);
+    put("g", "abc", 3);
+    struct timespec times[2] = {{1, 1}, {1, 1}}, later[2] = {{1, 1}, {1, 2}};
+    assert_int_equal(utimensat(AT_FDCWD, "f", times, 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, "g", times, 0), 0);
+    uint64_t first = stamp("f");
+    assert_true(stamp("./f") == first);
+    assert_true(stamp("g") != first);
+    assert_int_equal(utimensat(AT_FDCWD, "f", later, 0), 0);
+    assert_true(stamp("f") != first);
+    assert_int_equal(truncate("f", 2), 0);
+    assert_int_equal(utimensat(AT_FDCWD, "f", times, 0), 0);
+    assert_true(stamp("f") != first);
+}
+
 static void interruptions_and_short_reads_do_not_show(void **state)
 {
     (void)state;
@@ -498,6 +525,40 @@ static void writes_and_patches_in_any_mixture(void **state)
     }
     free(expected);
     free(source);
+}
+
+static void output_is_hashed_as_it_will_be_read(void **state)
+{
+    (void)state;
+    uint8_t *big = pattern(BIG, 12);
+    file_out *o;
+    fpr_error e;
+    assert_int_equal(file_out_create("out", false, &o, &e), FPR_OK);
+    assert_int_equal(file_out_write(o, big, BIG - 100, &e), FPR_OK);
+    assert_int_equal(file_out_write(o, big + BIG - 100, 100, &e), FPR_OK);
+    big[5] ^= 1;
+    big[BIG - 5] ^= 1;
+    assert_int_equal(file_out_patch(o, 5, big + 5, 1, &e), FPR_OK);
+    assert_int_equal(file_out_patch(o, BIG - 5, big + BIG - 5, 1, &e), FPR_OK);
+    fault.at_most = 100000; /* short reads, interrupted once */
+    fail_call("pread", 2, 1, EINTR);
+    file_hash *of_file = file_hash_new(), *of_bytes = file_hash_new();
+    assert_int_equal(file_out_hash(o, of_file, &e), FPR_OK);
+    file_hash_add(of_bytes, big, BIG);
+    assert_true(file_hash_end(of_file) == file_hash_end(of_bytes));
+    fail_call("pread", 1, 1, EIO);
+    of_file = file_hash_new();
+    assert_int_equal(file_out_hash(o, of_file, &e), FPR_IO);
+    assert_string_equal(e.file, "out");
+    file_hash_end(of_file);
+    assert_int_equal(file_out_write(o, "more", 4, &e), FPR_OK); /* reading back disturbs nothing */
+    assert_int_equal(file_out_commit(o, &e), FPR_OK);
+    uint8_t *all = malloc(BIG + 4);
+    memcpy(all, big, BIG);
+    memcpy(all + BIG, "more", 4);
+    assert_true(holds("out", all, BIG + 4));
+    free(all);
+    free(big);
 }
 
 static void small_writes_are_gathered_and_large_ones_are_not_copied(void **state)
@@ -941,12 +1002,14 @@ int main(void)
         IN_FOLDER(a_file_is_read_at_any_place),
         IN_FOLDER(what_is_no_file_is_refused_without_waiting),
         IN_FOLDER(links_lead_to_the_file),
+        IN_FOLDER(a_stamp_tells_files_and_versions_apart),
         IN_FOLDER(interruptions_and_short_reads_do_not_show),
         IN_FOLDER(a_failing_disk_is_reported),
         IN_FOLDER(change_while_reading_is_noticed),
         IN_FOLDER(opening_may_run_out_of_memory),
         IN_FOLDER(nothing_shows_before_it_is_committed),
         IN_FOLDER(writes_and_patches_in_any_mixture),
+        IN_FOLDER(output_is_hashed_as_it_will_be_read),
         IN_FOLDER(small_writes_are_gathered_and_large_ones_are_not_copied),
         IN_FOLDER(permissions_are_the_users_or_the_old_files),
         IN_FOLDER(a_group_that_cannot_be_kept_loses_its_rights),

@@ -1,5 +1,5 @@
 /* The verdict on the safetensors files whose paths stand on standard input, one a line: "ok TENSORS METADATA" or
- * "STATUS OFFSET MESSAGE [TENSOR]". With --rewrite, also whether the writer reproduces the header. For
+ * "STATUS OFFSET MESSAGE TENSOR", the tensor as a JSON string. With --rewrite, also whether the writer reproduces the header. For
  * tests/header_differential.py. */
 #include "file/file.h"
 
@@ -23,7 +23,10 @@ static void judge(const char *path, bool rewrite)
     fpr_status status = file_source_open(path, &source, &error);
     if (!status) status = file_header_read(source, &header, &raw, &error);
     if (status) {
-        printf("%d %lld %s [%s]\n", (int)status, (long long)error.offset, error.message, error.where);
+        file_text name = {0};
+        file_text_string(&name, error.where, strlen(error.where)); /* it may hold a new line */
+        printf("%d %lld %s %.*s\n", (int)status, (long long)error.offset, error.message, (int)name.count, name.bytes);
+        file_text_free(&name);
     } else {
         printf("ok %zu %zu%s\n", header.tensor_count, header.metadata_count, rewrite ? rewritten(&header, raw) : "");
         base_free(raw);

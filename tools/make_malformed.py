@@ -205,6 +205,8 @@ refuse("dtype_lower", header(tensor(dtype='@"u8"')), 'unknown dtype "u8"', tenso
 refuse("dtype_longer", header(tensor(dtype='@"U8 "')), "unknown dtype", tensor_name="a")
 refuse("dtype_with_nul", header(tensor(dtype=r'@"U8\u0000"')), "unknown dtype", tensor_name="a")
 refuse("dtype_empty", header(tensor(dtype='@""')), "unknown dtype", tensor_name="a")
+refuse("dtype_terminal", header(tensor(dtype='@"\\n\\u001b[31m\u00e9"')), 'unknown dtype "??[31m??"', tensor_name="a",
+       why="what a message quotes stays on its line")
 refuse("dtype_number", header(tensor(dtype="@8")), "dtype must be a string", tensor_name="a")
 refuse("dtype_object", header(tensor(dtype='@{"U8":null}')), "dtype must be a string", tensor_name="a",
        why="the reference lets this pass by a quirk of its JSON library")

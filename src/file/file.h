@@ -11,7 +11,7 @@
 /* The dtype of that name, exactly as the reference spells it; false when there is none. */
 bool file_dtype_find(const char *name, size_t bytes, fpr_dtype *dtype);
 
-/* ---- source.c: a regular file, read-only, by positioned reads (a mapping would turn truncation into SIGBUS) */
+/* ---- source.c: a regular file, read-only, by positioned reads (truncation of a mapping would raise SIGBUS) */
 
 typedef struct file_source file_source;
 
@@ -30,7 +30,7 @@ uint64_t file_source_stamp(const file_source *source);
 bool file_source_is(const file_source *source, const char *path);
 
 /* ---- safetensors_read.c: the header, strictly by the format
- * u64 length N (LE, at most 100,000,000), N bytes of JSON that begin with '{', then the data, to the end of the file. */
+ * u64 length N (at most 100,000,000), N bytes of JSON that begin with '{', then the data, to the end of the file. */
 
 #define FILE_HEADER_MAX 100000000u
 
@@ -65,7 +65,8 @@ typedef struct file_header {
 /* Validates everything once, so that later code needs no check of its own: JSON strictly (RFC 8259, depth bounded,
  * trailing white space only), no duplicate keys after unescaping, integers as integers, sizes without overflow, known
  * dtypes, sub-byte tensors that fill whole bytes, offsets without hole or overlap, exact end of file. Memory is bounded
- * by a small multiple of n, time is linear. Errors carry the byte offset and the tensor's name. */
+ * by a small multiple of n, time is linear. data_bytes < 2^63, as of any file. The dimensions are multiplied in order:
+ * after one of 0 the others may have any value. Errors carry the byte offset and the tensor's name. */
 fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error);
 /* The same from a file; *text (may be NULL) receives the raw header, n bytes, owned by the caller (base_free). */
 fpr_status file_header_read(const file_source *source, file_header *header, char **text, fpr_error *error);
@@ -73,9 +74,15 @@ void file_header_free(file_header *header);
 
 /* ---- safetensors_write.c: growing text, JSON strings, headers */
 
-typedef struct file_text { char *bytes; size_t count, capacity; bool failed; } file_text; /* zero-initialise; sticky failure */
+/* Zero-initialise. A failure (out of memory) sticks. bytes is not NUL-terminated. */
+typedef struct file_text {
+    char *bytes;
+    size_t count, capacity;
+    bool failed;
+} file_text;
 void file_text_add(file_text *text, const void *bytes, size_t count);
-void file_text_string(file_text *text, const char *bytes, size_t count); /* quoted and escaped JSON string, UTF-8 kept */
+/* A JSON string, quoted and escaped as serde_json does it; UTF-8 is kept as it is. */
+void file_text_string(file_text *text, const char *bytes, size_t count);
 void file_text_format(file_text *text, const char *format, ...) BASE_PRINTF(2, 3);
 void file_text_free(file_text *text);
 
@@ -102,9 +109,11 @@ typedef struct file_out file_out;
  * O_TMPFILE where the file system has it, else a name nobody can guess, made with O_EXCL. */
 fpr_status file_out_create(const char *path, bool force, file_out **out, fpr_error *error);
 fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_error *error); /* appends, buffered */
-fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error); /* overwrites what was appended */
+/* Overwrites what was appended. */
+fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error);
 uint64_t file_out_size(const file_out *out);
-fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error); /* adds all bytes written so far */
+/* Adds all bytes written so far to a hash, as they are in the file. */
+fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error);
 fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
 void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
 

@@ -16,6 +16,9 @@ static bool fail(file_json *j, uint64_t at, const char *found, const char *forma
 {
     char text[sizeof j->error->message];
     vsnprintf(text, sizeof text, format, list);
+    /* What is quoted from the file must neither break the line nor reach a terminal as a command. */
+    for (char *p = text; *p; p++)
+        if (*p < 0x20 || *p > 0x7e) *p = '?';
     j->status = base_fail(j->error, FPR_BAD_HEADER, "%s%s", text, found);
     base_error_at(j->error, 8 + at);
     if (j->tensor) base_error_in_tensor(j->error, j->tensor);
