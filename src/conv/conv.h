@@ -40,7 +40,9 @@ typedef struct conv_settings {
     fpr_bandwidth bandwidth;
     double bandwidth_value;
     bool half;
+    bool moments_only; /* sweep one: skip entropy and orthogonality (their results are NaN), as compare does */
     unsigned threads;
+    const struct num_kernels *kernels; /* NULL: the best inner loops for this processor; tests choose others */
 } conv_settings;
 
 /* What happens to a kernel in the output; written by shrink/, read by the third sweep. */

@@ -1,0 +1,378 @@
+/* Third sweep, over the blocks of one kernel group: how the coefficients are distributed.
+ *
+ * A chunk of kernels is projected by all threads, tile by tile, into a buffer of coefficients, sorted by kind of kernel;
+ * then each component's coefficients are counted by one task, into tables that only this task touches. The chunk after
+ * is projected while this one is counted. So there is one set of tables whatever the number of threads, and counting in
+ * integers makes the result independent of order.
+ *
+ * A table holds cells, a whole number of them to each histogram bin (num_cells_view). A cell is one 64-bit number: how
+ * many coefficients it holds in the high bits, and in the low bits the sum of their positions within the cell, in units
+ * of 2^-NUM_FRACTION_BITS of it. From these come the histogram, exactly, and percentiles and density estimates, which
+ * see a cell as a point at its mean. Tables look at as narrow a window as the coefficients seen so far allow: a component
+ * of small variance gets finer cells. When a coefficient falls outside, the window is moved or its cells are merged in
+ * pairs. */
+#include "conv/counter.h"
+
+#include <math.h>
+
+#define CHUNK_TILES 64        /* tiles in a chunk: 64 * 256 * 9 coefficients are 1.2 MB */
+#define CELLS_MIN 65536u      /* percentiles from at least so many cells */
+#define CELLS_TOTAL 655360u   /* cells of all components of a kind, where k is large */
+#define COUNT_MAX (UINT64_C(1) << (64 - COUNT_SHIFT)) /* kernels that tables take before they are emptied */
+#define ZOOM_MAX 34           /* cells of a bin, log2: what doubles can tell apart */
+
+/* ---------------------------------------------------------------- first half: a tile's coefficients, by kind */
+
+static uint64_t tile_count(const conv_block *block)
+{
+    const size_t width = conv_tile_width(block->shape->k);
+    return (block->shape->kernels + width - 1) / width;
+}
+
+/* The kind of a kernel, KINDS for one that is not counted in this call; *zero_after: it becomes a zero kernel. */
+static unsigned kind_of(bool changed, unsigned fate, bool live)
+{
+    if (changed) return fate != CONV_FATE_CHANGED ? KINDS : live ? NEW_LIVE : NEW_SPARSE;
+    if (fate == CONV_FATE_KEPT) return live ? KEPT_LIVE : KEPT_SPARSE;
+    return live ? GONE_LIVE : GONE_SPARSE;
+}
+
+/* Counts n zero kernels of the kind; in the distributions of that kind they are one point. */
+static void count_zero(tile *t, unsigned kind)
+{
+    for (unsigned w = 0; w < 4; w++) t->zeros[w] += conv_kinds_of[w] >> kind & 1;
+}
+
+static void fill_task(conv_counter *c, size_t index, unsigned worker)
+{
+    const unsigned k = c->k;
+    const size_t stride = conv_tile_stride(k), width = conv_tile_width(k);
+    const uint64_t number = c->filling->first_tile + index;
+    const size_t b = conv_part_block(c->parts, c->count, number);
+    const conv_block *block = &c->blocks[b];
+    const uint64_t first = (number - c->parts[b]) * width;
+    const size_t n = block->shape->kernels - first < width ? (size_t)(block->shape->kernels - first) : width;
+    double *x = c->scratch + worker * conv_projection_scratch(k), *sorted = x + k * stride, *peak = sorted + k * stride;
+    double *to = c->filling->coefficients + index * k * stride;
+    tile *t = &c->filling->tiles[index];
+    const double limit = c->settings.eps * block->max_abs;
+    uint16_t order[KINDS + 1][256];
+    uint32_t count[KINDS + 1] = {0};
+
+    memset(t, 0, sizeof *t);
+    conv_scaled_tile(c->kernels, block, c->settings.half, first, n, x, peak, stride);
+    for (size_t i = 0; i < n; i++) {
+        const bool live = !(peak[i] < limit || block->max_abs == 0);
+        const unsigned fate = block->fate ? block->fate[conv_kernel_at(block->shape, first + i)] : CONV_FATE_KEPT;
+        const unsigned kind = kind_of(c->changed, fate, live);
+        if (!c->changed && fate == CONV_FATE_ZERO) {
+            t->zeros[CONV_AFTER]++;
+            t->zeros[CONV_LIVE_AFTER] += c->settings.eps == 0 && block->max_abs > 0;
+        }
+        if (kind == KINDS) continue;
+        if (peak[i] == 0)
+            count_zero(t, kind);
+        else
+            order[kind][count[kind]++] = (uint16_t)i;
+    }
+    size_t m = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        t->count[kind] = count[kind];
+        if (count[kind] == n) {
+            c->kernels->tile_project(to, x, stride, n, k, c->mean, c->components);
+            return;
+        }
+        for (unsigned d = 0; d < k; d++)
+            for (size_t i = 0; i < count[kind]; i++) sorted[d * stride + m + i] = x[d * stride + order[kind][i]];
+        m += count[kind];
+    }
+    if (m) c->kernels->tile_project(to, sorted, stride, m, k, c->mean, c->components);
+}
+
+/* ---------------------------------------------------------------- second half: one component's tables */
+
+static void wide_add(table *t, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        t->wide[i].count += t->cells[i] >> COUNT_SHIFT;
+        t->wide[i].positions += t->cells[i] & COUNT_MASK;
+        t->cells[i] = 0;
+    }
+    t->kernels = 0;
+}
+
+/* Cells merged in groups of 2^shift and moved to where a later view has them. */
+static void regroup(const num_cells_view *old, const num_cells_view *now, const table *t, uint64_t *cells,
+                    wide_cell *wide)
+{
+    const unsigned shift = old->zoom - now->zoom;
+    for (uint32_t i = 0; i < old->count; i++) {
+        const int64_t cell = old->first + i;
+        const uint64_t within = (uint64_t)cell & ((UINT64_C(1) << shift) - 1);
+        int64_t to = (cell >> shift) - now->first;
+        to = to < 0 ? 0 : to >= now->count ? now->count - 1 : to;
+        const uint64_t n = t->cells[i] >> COUNT_SHIFT, p = t->cells[i] & COUNT_MASK;
+        if (n) cells[to] += n << COUNT_SHIFT | (p + n * (within << NUM_FRACTION_BITS)) >> shift;
+        if (!wide || !t->wide[i].count) continue;
+        wide[to].count += t->wide[i].count;
+        wide[to].positions += (t->wide[i].positions + t->wide[i].count * (within << NUM_FRACTION_BITS)) >> shift;
+    }
+}
+
+/* Position in cells of the given zoom, from lo. */
+static double cell_position(const num_cells_view *view, unsigned zoom, double x)
+{
+    return floor((x - view->lo) / (view->hi - view->lo) * view->bins * ldexp(1, (int)zoom));
+}
+
+/* Chooses a window for range, never a finer one than before; true when it differs. */
+static bool choose_view(column *col, const double range[2], unsigned coarsest)
+{
+    num_cells_view *view = &col->view, old = *view;
+    unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
+    /* A cell at each end is spare, because positions are rounded here. Room to grow while nothing is known. */
+    const double room = (col->seen ? 0.75 : 0.375) * view->count - 2;
+    if (col->seen) {
+        const double low = cell_position(view, zoom, range[0]) - (double)old.first;
+        const double high = cell_position(view, zoom, range[1]) - (double)old.first;
+        const bool whole = zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi && old.first == 0;
+        if (whole || (low >= 1 && high <= old.count - 2.0)) return false;
+    }
+    while (zoom > coarsest && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
+    if (zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi) {
+        view->first = 0;
+    } else {
+        while (zoom > 0 && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
+        const double low = cell_position(view, zoom, range[0]), high = cell_position(view, zoom, range[1]);
+        view->first = (int64_t)(low - floor((view->count - (high - low)) / 2));
+    }
+    view->zoom = zoom;
+    return col->seen && (old.zoom != zoom || old.first != view->first);
+}
+
+static unsigned coarsest_zoom(const num_cells_view *view)
+{
+    unsigned zoom = 0;
+    while ((uint64_t)view->bins << (zoom + 1) <= view->count) zoom++;
+    return zoom;
+}
+
+static bool move_view(column *col, const num_cells_view *old)
+{
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        table *t = &col->tables[kind];
+        if (!t->cells) continue;
+        uint64_t *cells = base_calloc(col->view.count, sizeof *cells);
+        wide_cell *wide = t->wide ? base_calloc(col->view.count, sizeof *wide) : NULL;
+        if (!cells || (t->wide && !wide)) {
+            base_free(cells);
+            base_free(wide);
+            return false;
+        }
+        regroup(old, &col->view, t, cells, wide);
+        base_free(t->cells);
+        base_free(t->wide);
+        t->cells = cells;
+        t->wide = wide;
+    }
+    return true;
+}
+
+static bool table_ready(table *t, uint32_t count, uint64_t more)
+{
+    if (!t->cells) t->cells = base_calloc(count, sizeof *t->cells);
+    if (!t->cells) return false;
+    if (t->kernels + more < COUNT_MAX) return true;
+    if (!t->wide) t->wide = base_calloc(count, sizeof *t->wide);
+    if (!t->wide) return false;
+    wide_add(t, count);
+    return true;
+}
+
+static void count_run(const conv_counter *c, column *col, table *t, const double *x, size_t n)
+{
+    uint32_t cell[256], fraction[256];
+    c->kernels->cells(cell, fraction, x, n, &col->view);
+    for (size_t i = 0; i < n; i++) t->cells[cell[i]] += (UINT64_C(1) << COUNT_SHIFT) + fraction[i];
+    t->kernels += n;
+    t->total += n;
+}
+
+static void count_task(conv_counter *c, size_t component)
+{
+    const size_t stride = conv_tile_stride(c->k);
+    column *col = &c->columns[component];
+    uint64_t count[KINDS] = {0};
+    for (size_t i = 0; i < c->counting->tile_count; i++) {
+        const tile *t = &c->counting->tiles[i];
+        const double *x = c->counting->coefficients + (i * c->k + component) * stride;
+        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++]) {
+            c->kernels->range(col->tables[kind].range, x, t->count[kind]);
+            count[kind] += t->count[kind];
+        }
+    }
+    bool any = false;
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        col->range[0] = fmin(col->range[0], col->tables[kind].range[0]);
+        col->range[1] = fmax(col->range[1], col->tables[kind].range[1]);
+        any = any || count[kind];
+    }
+    if (!any) return;
+    const num_cells_view old = col->view;
+    bool ready = true;
+    if (choose_view(col, col->range, coarsest_zoom(&old))) ready = move_view(col, &old);
+    col->seen = true;
+    for (unsigned kind = 0; kind < KINDS && ready; kind++)
+        if (count[kind]) ready = table_ready(&col->tables[kind], col->view.count, count[kind]);
+    if (!ready) {
+        __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
+        return;
+    }
+    for (size_t i = 0; i < c->counting->tile_count; i++) {
+        const tile *t = &c->counting->tiles[i];
+        const double *x = c->counting->coefficients + (i * c->k + component) * stride;
+        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++])
+            if (t->count[kind]) count_run(c, col, &col->tables[kind], x, t->count[kind]);
+    }
+}
+
+/* ---------------------------------------------------------------- the third sweep */
+
+static void chunk_task(void *context, size_t index, unsigned worker)
+{
+    conv_counter *c = context;
+    const size_t columns = c->counting ? c->k : 0;
+    if (index < columns)
+        count_task(c, index);
+    else
+        fill_task(c, index - columns, worker);
+}
+
+static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t count, bool changed,
+                               fpr_error *error)
+{
+    if (count == 0) return FPR_OK;
+    for (unsigned i = 0; i < 4; i++) {
+        base_free(c->estimates[i].kde);
+        c->estimates[i].kde = NULL;
+    }
+    c->parts = conv_parts(blocks, count, tile_count);
+    if (!c->parts) return base_no_memory(error, count * sizeof *c->parts);
+    c->blocks = blocks;
+    c->count = count;
+    c->changed = changed;
+    const uint64_t tiles = c->parts[count];
+    c->filling = c->counting = NULL;
+    for (uint64_t next = 0; next < tiles || c->filling;) {
+        c->counting = c->filling;
+        c->filling = NULL;
+        if (next < tiles) {
+            c->filling = c->counting == &c->chunks[0] ? &c->chunks[1] : &c->chunks[0];
+            c->filling->first_tile = next;
+            c->filling->tile_count = tiles - next < CHUNK_TILES ? (size_t)(tiles - next) : CHUNK_TILES;
+            next += c->filling->tile_count;
+        }
+        const size_t fills = c->filling ? c->filling->tile_count : 0;
+        base_parallel(c->settings.threads, (c->counting ? c->k : 0) + fills, chunk_task, c);
+        for (size_t i = 0; i < fills; i++)
+            for (unsigned w = 0; w < 4; w++) c->zeros[w] += c->filling->tiles[i].zeros[w];
+    }
+    base_free(c->parts);
+    c->parts = NULL;
+    return c->no_memory ? base_no_memory(error, c->columns[0].view.count * sizeof(uint64_t)) : FPR_OK;
+}
+
+fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error)
+{
+    return count_blocks(counter, blocks, count, false, error);
+}
+
+fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error)
+{
+    return count_blocks(counter, blocks, count, true, error);
+}
+
+/* Cells that a column may have: enough for percentiles, fewer where there are many columns. */
+static uint32_t cells_for(unsigned bins, unsigned k)
+{
+    uint64_t cells = bins;
+    while (cells < CELLS_MIN && cells * 2 * k <= CELLS_TOTAL) cells *= 2;
+    return (uint32_t)cells;
+}
+
+static bool counter_memory(conv_counter *c)
+{
+    const unsigned k = c->k, threads = c->settings.threads ? c->settings.threads : 1;
+    const size_t stride = conv_tile_stride(k);
+    c->memory = base_calloc(2 * (size_t)k + (size_t)k * k, sizeof *c->memory);
+    c->columns = base_calloc(k, sizeof *c->columns);
+    c->scratch = base_alloc_aligned((uint64_t)threads * conv_projection_scratch(k), sizeof *c->scratch);
+    for (unsigned i = 0; i < 2; i++) {
+        c->chunks[i].tiles = base_alloc(CHUNK_TILES, sizeof *c->chunks[i].tiles);
+        c->chunks[i].coefficients = base_alloc_aligned(CHUNK_TILES * stride * k, sizeof(double));
+        if (!c->chunks[i].tiles || !c->chunks[i].coefficients) return false;
+    }
+    return c->memory && c->columns && c->scratch;
+}
+
+fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], const conv_settings *settings,
+                            conv_counter **counter, fpr_error *error)
+{
+    *counter = NULL;
+    conv_counter *c = base_calloc(1, sizeof *c);
+    if (!c) return base_no_memory(error, sizeof *c);
+    c->k = k;
+    c->settings = *settings;
+    c->kernels = conv_kernels_of(settings);
+    if (!counter_memory(c)) {
+        conv_counter_free(c);
+        return base_no_memory(error, 2 * CHUNK_TILES * conv_tile_stride(k) * k * sizeof(double));
+    }
+    c->mean = c->memory;
+    c->origin = c->mean + k;
+    c->components = c->origin + k;
+    memcpy(c->mean, basis->mean, k * sizeof *c->mean);
+    memcpy(c->components, basis->components, (size_t)k * k * sizeof *c->components);
+    const bool any = range[0] <= range[1]; /* else no kernel was seen */
+    c->range[0] = any ? range[0] : 0;
+    c->range[1] = any ? range[1] : 0;
+    num_widen(c->range);
+
+    const size_t stride = conv_tile_stride(k);
+    memset(c->scratch, 0, k * stride * sizeof *c->scratch);
+    c->kernels->tile_project(c->scratch + k * stride, c->scratch, stride, 1, k, c->mean, c->components);
+    for (unsigned j = 0; j < k; j++) {
+        c->origin[j] = c->scratch[(k + j) * stride];
+        column *col = &c->columns[j];
+        col->view = (num_cells_view){.lo = c->range[0], .hi = c->range[1], .bins = settings->bins,
+                                     .count = cells_for(settings->bins, k)};
+        col->range[0] = INFINITY;
+        col->range[1] = -INFINITY;
+        for (unsigned kind = 0; kind < KINDS; kind++) {
+            col->tables[kind].range[0] = INFINITY;
+            col->tables[kind].range[1] = -INFINITY;
+        }
+    }
+    *counter = c;
+    return FPR_OK;
+}
+
+void conv_counter_free(conv_counter *counter)
+{
+    if (!counter) return;
+    for (unsigned j = 0; j < counter->k && counter->columns; j++) {
+        for (unsigned kind = 0; kind < KINDS; kind++) {
+            base_free(counter->columns[j].tables[kind].cells);
+            base_free(counter->columns[j].tables[kind].wide);
+        }
+    }
+    base_free(counter->memory);
+    base_free(counter->columns);
+    base_free(counter->scratch);
+    for (unsigned i = 0; i < 4; i++) base_free(counter->estimates[i].kde);
+    for (unsigned i = 0; i < 2; i++) {
+        base_free(counter->chunks[i].tiles);
+        base_free(counter->chunks[i].coefficients);
+    }
+    base_free(counter);
+}

@@ -1,0 +1,202 @@
+/* What the third sweep has counted, as histograms and density estimates; and how far two of them are apart. */
+#include "conv/counter.h"
+
+#include <math.h>
+
+#define ZERO_SPREAD 1e-12 /* of the range: what rounding makes of coefficients that are equal */
+
+typedef struct finishing {
+    conv_counter *counter;
+    conv_which which;
+    bool with_kde;
+    fpr_distribution *out;
+    num_mass **masses; /* per worker: [cells + 1] */
+    double *scratch;   /* per worker */
+} finishing;
+
+/* Coefficients of one cell in all kinds of a distribution. */
+static wide_cell cell_of(const column *col, unsigned kinds, uint32_t i)
+{
+    wide_cell sum = {0, 0};
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        const table *t = &col->tables[kind];
+        if (!(kinds >> kind & 1)) continue;
+        if (t->cells) {
+            sum.count += t->cells[i] >> COUNT_SHIFT;
+            sum.positions += t->cells[i] & COUNT_MASK;
+        }
+        if (t->wide) {
+            sum.count += t->wide[i].count;
+            sum.positions += t->wide[i].positions;
+        }
+    }
+    return sum;
+}
+
+/* What is in a cell as a mass at its mean. Where all positions agree, it is a point. */
+static num_mass mass_of(const num_cells_view *view, int64_t cell, const wide_cell *w)
+{
+    const double n = (double)w->count, mean = ((double)w->positions / n + 0.5) / (1 << NUM_FRACTION_BITS);
+    num_mass mass = {.x = num_cell_position(view, cell, mean), .count = w->count};
+    if (w->positions % w->count)
+        mass.spread = fmin(mean, 1 - mean) * (num_cell_position(view, cell + 1, 0) - num_cell_position(view, cell, 0));
+    return mass;
+}
+
+/* Fills counts of one component and the list of masses, by rising x; returns the length of the list. */
+static size_t read_cells(const conv_counter *c, const column *col, unsigned kinds, uint64_t zeros, double origin,
+                         uint64_t *counts, num_mass *masses)
+{
+    const num_cells_view *view = &col->view;
+    size_t n = 0;
+    if (zeros) {
+        uint32_t cell, fraction;
+        num_cells_view bins = {.lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
+        c->kernels->cells(&cell, &fraction, &origin, 1, &bins);
+        if (cell >= 1 && cell <= view->bins) counts[cell - 1] += zeros;
+    }
+    for (uint32_t i = 0; i < view->count; i++) {
+        const wide_cell w = cell_of(col, kinds, i);
+        if (!w.count) continue;
+        const int64_t cell = view->first + i, bin = cell >> view->zoom;
+        if (bin >= 0 && bin < view->bins) counts[bin] += w.count;
+        const num_mass mass = mass_of(view, cell, &w);
+        if (zeros && origin <= mass.x) {
+            masses[n++] = (num_mass){.x = origin, .count = zeros};
+            zeros = 0;
+        }
+        masses[n++] = mass;
+    }
+    if (zeros) masses[n++] = (num_mass){.x = origin, .count = zeros};
+    return n;
+}
+
+static void estimate_density(const conv_counter *c, const num_mass *masses, size_t count, const double range[2],
+                             double *scratch, fpr_kde *kde)
+{
+    num_spread spread;
+    bool degenerate = false;
+    num_spread_of(masses, count, &spread);
+    const bool flat = !(range[1] - range[0] > ZERO_SPREAD * (c->range[1] - c->range[0]));
+    if (flat) spread.sd = spread.p1 = spread.p25 = spread.p75 = spread.p99 = 0;
+    double h = c->settings.bandwidth == FPR_BANDWIDTH_SCOTT ? num_scott(&spread, &degenerate)
+                                                            : num_silverman(&spread, &degenerate);
+    if (c->settings.bandwidth == FPR_BANDWIDTH_FIXED) {
+        h = c->settings.bandwidth_value;
+        degenerate = flat;
+    }
+    const double low = count ? range[0] : 0, high = count ? range[1] : 0;
+    kde->bandwidth = h;
+    kde->start = low - 3 * h;
+    kde->step = (high - low + 6 * h) / (FPR_KDE_POINTS - 1);
+    kde->degenerate = degenerate;
+    num_kde(c->kernels, masses, count, h, kde->start, kde->step, kde->density, scratch);
+}
+
+static void finish_task(void *context, size_t component, unsigned worker)
+{
+    finishing *f = context;
+    const conv_counter *c = f->counter;
+    const column *col = &c->columns[component];
+    const unsigned kinds = conv_kinds_of[f->which];
+    const uint64_t zeros = c->zeros[f->which];
+    const double origin = c->origin[component];
+    uint64_t *counts = f->out->counts + component * c->settings.bins;
+    num_mass *masses = f->masses[worker];
+    const size_t n = read_cells(c, col, kinds, zeros, origin, counts, masses);
+    if (!f->out->kde || !f->with_kde) return;
+    double range[2] = {zeros ? origin : INFINITY, zeros ? origin : -INFINITY};
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        if (!(kinds >> kind & 1)) continue;
+        range[0] = fmin(range[0], col->tables[kind].range[0]);
+        range[1] = fmax(range[1], col->tables[kind].range[1]);
+    }
+    estimate_density(c, masses, n, range, f->scratch + worker * NUM_KDE_SCRATCH, &f->out->kde[component]);
+}
+
+/* The kinds of a distribution that occur. */
+static unsigned kinds_seen(const conv_counter *c, conv_which which)
+{
+    unsigned kinds = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (c->columns[0].tables[kind].total) kinds |= 1u << kind;
+    return kinds & conv_kinds_of[which];
+}
+
+static const estimate *find_estimate(const conv_counter *c, conv_which which)
+{
+    const unsigned kinds = kinds_seen(c, which);
+    for (unsigned i = 0; i < 4; i++) {
+        const estimate *e = &c->estimates[i];
+        if (e->kde && e->kinds == kinds && e->zeros == c->zeros[which]) return e;
+    }
+    return NULL;
+}
+
+static fpr_status finish_memory(finishing *f, unsigned threads, fpr_error *error)
+{
+    const conv_counter *c = f->counter;
+    const uint64_t masses = (uint64_t)c->columns[0].view.count + 1;
+    f->masses = base_calloc(threads, sizeof *f->masses);
+    f->scratch = base_alloc_aligned((uint64_t)threads * NUM_KDE_SCRATCH, sizeof *f->scratch);
+    bool ready = f->masses && f->scratch;
+    for (unsigned i = 0; i < threads && ready; i++) {
+        f->masses[i] = base_alloc(masses, sizeof **f->masses);
+        ready = f->masses[i];
+    }
+    return ready ? FPR_OK : base_no_memory(error, threads * masses * sizeof(num_mass));
+}
+
+fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool with_kde, fpr_distribution *out,
+                               fpr_error *error)
+{
+    const unsigned k = counter->k, bins = counter->settings.bins;
+    unsigned threads = counter->settings.threads ? counter->settings.threads : 1;
+    if (threads > k) threads = k;
+    const estimate *known = with_kde ? find_estimate(counter, which) : NULL;
+    finishing f = {.counter = counter, .which = which, .with_kde = with_kde && !known, .out = out};
+    *out = (fpr_distribution){.kernels = counter->zeros[which]};
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (conv_kinds_of[which] >> kind & 1) out->kernels += counter->columns[0].tables[kind].total;
+    out->counts = base_calloc((uint64_t)k * bins, sizeof *out->counts);
+    out->kde = with_kde ? base_calloc(k, sizeof *out->kde) : NULL;
+    fpr_status status = FPR_OK;
+    if (!out->counts || (with_kde && !out->kde)) status = base_no_memory(error, k * (sizeof *out->kde + 8 * bins));
+    if (status == FPR_OK) status = finish_memory(&f, threads, error);
+    if (status == FPR_OK) {
+        base_parallel(threads, k, finish_task, &f);
+        if (known) {
+            memcpy(out->kde, known->kde, k * sizeof *out->kde);
+        } else if (with_kde) {
+            estimate *keep = &counter->estimates[which];
+            if (!keep->kde) keep->kde = base_alloc(k, sizeof *keep->kde); /* without memory it is made again */
+            keep->kinds = kinds_seen(counter, which);
+            keep->zeros = counter->zeros[which];
+            if (keep->kde) memcpy(keep->kde, out->kde, k * sizeof *out->kde);
+        }
+    } else {
+        base_free(out->counts);
+        base_free(out->kde);
+        *out = (fpr_distribution){0};
+    }
+    for (unsigned i = 0; f.masses && i < threads; i++) base_free(f.masses[i]);
+    base_free(f.masses);
+    base_free(f.scratch);
+    return status;
+}
+
+fpr_status conv_divergence(const fpr_distribution *p, const fpr_distribution *q, unsigned k, unsigned bins,
+                           const double range[2], const double *ratio, fpr_divergence *out, fpr_error *error)
+{
+    double edges[2] = {range[0], range[1]};
+    num_widen(edges);
+    out->weighted = 0;
+    out->per_component = base_alloc(k, sizeof *out->per_component);
+    if (!out->per_component) return base_no_memory(error, k * sizeof *out->per_component);
+    for (unsigned j = 0; j < k; j++) {
+        out->per_component[j] = num_divergence(p->counts + (size_t)j * bins, q->counts + (size_t)j * bins, bins,
+                                               (edges[1] - edges[0]) / bins);
+        out->weighted += ratio[j] * out->per_component[j];
+    }
+    return FPR_OK;
+}

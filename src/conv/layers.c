@@ -1,0 +1,99 @@
+/* Which tensors are convolution layers, by dtype, rank and shape alone.
+ *
+ * A layer is F64, F32, F16 or BF16 of rank 3, 4 or 5 without an empty dimension. Read as OIHW its shape is
+ * [out, in/groups, k...], as HWIO [k..., in/groups, out]. Transposed convolutions ([in, out/groups, k...]) are read the
+ * same way. What a convolution has to look like:
+ *
+ *  - in/groups = 1 with a kernel of one weight is a scale vector, [out, 1, 1, 1]: no layer.
+ *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only where
+ *    few channels meet many filters, at most 4 and at least 8: patch embeddings ([768, 3, 16, 16], [768, 3, 2, 16, 16])
+ *    and large depthwise kernels ([96, 1, 31, 31]); and up to 31 for kernels of one row (1 x 15). Attention matrices
+ *    [b, h, n, n], images and masks fall outside.
+ *  - With a single filter at most 7 along a side: the last layer of a denoiser, [1, 64, 3, 3], but not a table of
+ *    positions, [1, 768, 14, 14].
+ *  - Rank 3 is where matrices live: position tables [1, 197, 768], [tokens, 1, dim], stacks [3, d, d], [heads, n, n],
+ *    experts. Up to 16 along the kernel (32 where in/groups = 1), no kernel of one weight for a single filter or a single
+ *    channel, no square above 7 in the last two dimensions, and not [heads, dim, dim/heads] or [heads, dim/heads, dim]. As
+ *    HWIO the kernel is 2 to 11 long, since [1, n, dim] is a table rather than a layer there.
+ *
+ * What is wrongly left out is stored like any tensor; what is wrongly taken in would be pruned. So doubt means no. */
+#include "conv/conv.h"
+
+#define SIDE_ANY 11    /* along a side, any layer */
+#define SIDE_STRIP 31  /* kernels of one row */
+#define SIDE_PATCH 64  /* few channels, many filters */
+#define SIDE_SINGLE 7  /* single filter */
+
+static bool plausible_line(fpr_layout layout, const fpr_layer_shape *s)
+{
+    const uint64_t k = s->k, in = s->channels, out = s->filters;
+    if (layout == FPR_LAYOUT_HWIO) return k >= 2 && k <= SIDE_ANY && k * in != out && (in > 1 || out > 1);
+    if (k == 1) return in > 1 && out > 1;
+    if (in == 1) return out > 1 && k <= 32;
+    if (k > 16 || (out == 1 && k > 15)) return false;
+    if (in == k && k > SIDE_SINGLE) return false;
+    return out * k != in && !(out * in == k);
+}
+
+static bool plausible_area(const fpr_layer_shape *s)
+{
+    uint64_t side = 1;
+    unsigned long_sides = 0;
+    for (unsigned i = 0; i < s->kernel_rank; i++) {
+        if (s->kernel_shape[i] > side) side = s->kernel_shape[i];
+        if (s->kernel_shape[i] > 1) long_sides++;
+    }
+    if (s->channels == 1 && s->k == 1) return false;
+    if (s->filters == 1 && side > SIDE_SINGLE) return false;
+    if (side <= SIDE_ANY) return true;
+    if (long_sides == 1 && side <= SIDE_STRIP) return true;
+    return side <= SIDE_PATCH && s->channels <= 4 && s->filters >= 8;
+}
+
+bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out)
+{
+    if (dtype != FPR_F64 && dtype != FPR_F32 && dtype != FPR_F16 && dtype != FPR_BF16) return false;
+    if (rank < 3 || rank > 5 || (layout != FPR_LAYOUT_OIHW && layout != FPR_LAYOUT_HWIO)) return false;
+    const unsigned sides = rank - 2;
+    const bool hwio = layout == FPR_LAYOUT_HWIO;
+    fpr_layer_shape s = {.kernel_rank = sides, .k = 1, .layout = layout};
+    s.filters = hwio ? shape[rank - 1] : shape[0];
+    s.channels = hwio ? shape[rank - 2] : shape[1];
+    for (unsigned i = 0; i < sides; i++) {
+        s.kernel_shape[i] = hwio ? shape[i] : shape[i + 2];
+        if (s.kernel_shape[i] == 0 || s.kernel_shape[i] > SIDE_PATCH) return false;
+        s.k *= s.kernel_shape[i];
+    }
+    if (!base_multiply(s.filters, s.channels, &s.kernels) || s.kernels == 0) return false;
+    if (!(sides == 1 ? plausible_line(layout, &s) : plausible_area(&s))) return false;
+    if (out) *out = s;
+    return true;
+}
+
+/* How unusual a kernel shape is: log2 of its volume in thirds, and its longest side over its shortest; 3x3 is most usual. */
+static int oddity(const fpr_layer_shape *s)
+{
+    uint64_t shortest = UINT64_MAX, longest = 0;
+    bool threes = true;
+    for (unsigned i = 0; i < s->kernel_rank; i++) {
+        uint64_t side = s->kernel_shape[i];
+        if (side < shortest) shortest = side;
+        if (side > longest) longest = side;
+        threes = threes && side == 3;
+    }
+    if (threes) return 0;
+    return 4 + (int)(s->k > 9 ? s->k / 3 : 9 / s->k) + 4 * (int)(longest / shortest);
+}
+
+int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
+{
+    enum { CERTAIN = 1000, LIKELY = 10, HINT = 1 };
+    fpr_layer_shape oihw = {0}, hwio = {0};
+    const bool is_oihw = conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OIHW, &oihw);
+    const bool is_hwio = conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_HWIO, &hwio);
+    if (rank == 3) return is_oihw && !is_hwio ? -HINT : 0; /* stacks of matrices look like HWIO */
+    if (is_oihw != is_hwio) return is_hwio ? CERTAIN : -CERTAIN;
+    if (!is_oihw || oihw.k == 1 || hwio.k == 1) return 0;
+    const int difference = oddity(&oihw) - oddity(&hwio);
+    return difference > 0 ? LIKELY : difference < 0 ? -LIKELY : 0;
+}

@@ -1,0 +1,236 @@
+/* Orthogonality of the filters of a layer, as the library torchconvquality 0.4 defines it.
+ *
+ * Rows are scaled to unit length in double (weight decay drives filters to 1e-30, whose squares a float cannot hold)
+ * and multiplied as floats: an entry of W W' then errs by some 1e-7, against the 1e-5 that the mean of them is asked
+ * for, at twice the speed of doubles. Layers of many filters are cut into pairs of row groups, so that memory stays
+ * small and threads share one large layer; the sum over pairs is taken in their order. */
+#include "conv/orthogonality.h"
+#include "conv/tile.h"
+
+#include <math.h>
+
+#define GROUP 256u  /* filters in a group */
+#define DEPTH 1024u /* weights of a filter that are multiplied at a time: two groups take 2 MiB as floats */
+#define RUN 512u    /* weights converted at a time */
+
+/* What a worker needs: two packed groups, their product, a run of doubles. */
+typedef struct bench { float *a, *b, *product; double *run; } bench;
+
+typedef struct turning {
+    const conv_block *blocks;
+    size_t count;
+    const conv_settings *settings;
+    const num_kernels *kernels;
+    conv_measure *results;
+    uint64_t *rows_first;            /* per block: index of its first filter in the arrays below */
+    uint64_t *norm_parts, *pair_parts;
+    double *unit, *scale;            /* per filter: a weight times unit times scale is that of a row of unit length */
+    double *sums;                    /* per pair */
+    fpr_status *statuses;            /* per pair */
+    bench *benches;
+    uint8_t *memory;
+} turning;
+
+static uint64_t group_count(const fpr_layer_shape *s) { return (s->filters + GROUP - 1) / GROUP; }
+
+static bool is_wanted(const conv_block *block) { return conv_has_basis(block->shape) && block->shape->filters > 1; }
+
+static uint64_t norm_part_count(const conv_block *block) { return is_wanted(block) ? group_count(block->shape) : 0; }
+
+static uint64_t pair_part_count(const conv_block *block)
+{
+    const uint64_t g = group_count(block->shape);
+    return is_wanted(block) ? g * (g + 1) / 2 : 0;
+}
+
+static double power_of_two_near(double x)
+{
+    int exponent;
+    frexp(x, &exponent);
+    return ldexp(1, exponent < -1000 ? 1000 : -exponent);
+}
+
+/* Length of each filter of a group; weights of a filter lie together in OIHW, one in each row of an HWIO tensor. */
+static void norm_task(void *context, size_t index, unsigned worker)
+{
+    turning *t = context;
+    const size_t b = conv_part_block(t->norm_parts, t->count, index);
+    const conv_block *block = &t->blocks[b];
+    const fpr_layer_shape *s = block->shape;
+    if (!t->results[b].finite) return;
+    const bool half = t->settings->half, hwio = s->layout == FPR_LAYOUT_HWIO;
+    const uint64_t first = (index - t->norm_parts[b]) * GROUP, width = s->channels * s->k;
+    const size_t n = s->filters - first < GROUP ? (size_t)(s->filters - first) : GROUP;
+    double *run = t->benches[worker].run, *unit = t->unit + t->rows_first[b] + first,
+           *scale = t->scale + t->rows_first[b] + first;
+    double peak[GROUP] = {0}, squares[GROUP] = {0};
+    if (hwio) {
+        for (int pass = 0; pass < 2; pass++) {
+            for (uint64_t d = 0; d < width; d++) {
+                conv_load(t->kernels, block->dtype, block->weights, d * s->filters + first, n, half, 1, run);
+                for (size_t f = 0; f < n; f++) {
+                    const double w = pass ? run[f] * unit[f] : fabs(run[f]);
+                    if (pass)
+                        squares[f] += w * w;
+                    else
+                        peak[f] = w > peak[f] ? w : peak[f];
+                }
+            }
+            for (size_t f = 0; f < n && !pass; f++) unit[f] = power_of_two_near(peak[f]);
+        }
+    } else {
+        for (size_t f = 0; f < n; f++) {
+            double range[2] = {0, 0};
+            for (int pass = 0; pass < 2; pass++) {
+                for (uint64_t d = 0; d < width; d += RUN) {
+                    const size_t m = width - d < RUN ? (size_t)(width - d) : RUN;
+                    conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + d, m, half,
+                              pass && !half ? unit[f] : 1, run);
+                    if (pass)
+                        squares[f] += t->kernels->sum_squares(run, m);
+                    else
+                        t->kernels->range(range, run, m);
+                }
+                if (!pass) unit[f] = half ? 1 : power_of_two_near(fmax(-range[0], range[1]));
+            }
+        }
+    }
+    for (size_t f = 0; f < n; f++) scale[f] = squares[f] > 0 ? 1 / sqrt(squares[f]) : 0;
+}
+
+/* Filters first .. first + n - 1, weights from .. from + depth - 1 of each, as rows of floats. */
+static void pack_rows(const turning *t, size_t b, uint64_t first, size_t n, uint64_t from, size_t depth, float *rows,
+                      double *run)
+{
+    const conv_block *block = &t->blocks[b];
+    const fpr_layer_shape *s = block->shape;
+    const bool half = t->settings->half;
+    const double *unit = t->unit + t->rows_first[b] + first, *scale = t->scale + t->rows_first[b] + first;
+    if (s->layout == FPR_LAYOUT_HWIO) {
+        for (size_t d = 0; d < depth; d++) {
+            conv_load(t->kernels, block->dtype, block->weights, (from + d) * s->filters + first, n, half, 1, run);
+            for (size_t f = 0; f < n; f++) rows[f * depth + d] = (float)(run[f] * unit[f] * scale[f]);
+        }
+        return;
+    }
+    const uint64_t width = s->channels * s->k;
+    for (size_t f = 0; f < n; f++) {
+        for (size_t d = 0; d < depth; d += RUN) {
+            const size_t m = depth - d < RUN ? depth - d : RUN;
+            conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + from + d, m, half, 1, run);
+            t->kernels->pack(rows + f * depth + d, run, m, unit[f], scale[f]);
+        }
+    }
+}
+
+/* sum |G| of one pair of groups, without the diagonal, which is exactly what rows of unit length have there. */
+static double product_sum(const num_kernels *kernels, const float *g, size_t rows, size_t columns, bool same)
+{
+    double sum = 0;
+    for (size_t i = 0; i < rows; i++) {
+        const size_t skip = same ? i + 1 : 0;
+        sum += kernels->sum_abs(g + i * columns + skip, columns - skip);
+    }
+    return 2 * sum;
+}
+
+static void pair_task(void *context, size_t index, unsigned worker)
+{
+    turning *t = context;
+    const size_t b = conv_part_block(t->pair_parts, t->count, index);
+    const fpr_layer_shape *s = t->blocks[b].shape;
+    t->sums[index] = 0;
+    t->statuses[index] = FPR_OK;
+    if (!t->results[b].finite) return;
+    uint64_t i = 0, j = index - t->pair_parts[b]; /* pairs (0,0) (0,1) .. (0,g-1) (1,1) .. */
+    for (uint64_t row = group_count(s); j >= row; row--) {
+        j -= row;
+        i++;
+    }
+    j += i;
+    const bench *w = &t->benches[worker];
+    const size_t ni = (size_t)(s->filters - i * GROUP < GROUP ? s->filters - i * GROUP : GROUP);
+    const size_t nj = (size_t)(s->filters - j * GROUP < GROUP ? s->filters - j * GROUP : GROUP);
+    const uint64_t width = s->channels * s->k;
+    for (uint64_t from = 0; from < width; from += DEPTH) {
+        const size_t depth = width - from < DEPTH ? (size_t)(width - from) : DEPTH;
+        pack_rows(t, b, i * GROUP, ni, from, depth, w->a, w->run);
+        if (i != j) pack_rows(t, b, j * GROUP, nj, from, depth, w->b, w->run);
+        t->statuses[index] = num_gram_add(w->product, w->a, i == j ? w->a : w->b, (unsigned)ni, (unsigned)nj,
+                                          (unsigned)depth, from == 0, NULL);
+        if (t->statuses[index]) return;
+    }
+    t->sums[index] = product_sum(t->kernels, w->product, ni, nj, i == j);
+}
+
+static fpr_status prepare(turning *t, fpr_error *error)
+{
+    const unsigned threads = t->settings->threads ? t->settings->threads : 1;
+    uint64_t rows = 0;
+    t->rows_first = base_alloc((uint64_t)t->count + 1, sizeof *t->rows_first);
+    t->norm_parts = conv_parts(t->blocks, t->count, norm_part_count);
+    t->pair_parts = conv_parts(t->blocks, t->count, pair_part_count);
+    t->benches = base_alloc(threads, sizeof *t->benches);
+    if (!t->rows_first || !t->norm_parts || !t->pair_parts || !t->benches)
+        return base_no_memory(error, 3 * t->count * sizeof *t->rows_first);
+    for (size_t b = 0; b < t->count; b++) {
+        t->rows_first[b] = rows;
+        if (is_wanted(&t->blocks[b])) rows += t->blocks[b].shape->filters;
+    }
+    const uint64_t pairs = t->pair_parts[t->count];
+    const size_t packed = GROUP * DEPTH * sizeof(float), product = GROUP * GROUP * sizeof(float);
+    const size_t run = (RUN + 8) * sizeof(double), one = 2 * packed + product + run;
+    t->unit = base_alloc(rows, sizeof *t->unit);
+    t->scale = base_alloc(rows, sizeof *t->scale);
+    t->sums = base_alloc(pairs, sizeof *t->sums);
+    t->statuses = base_alloc(pairs, sizeof *t->statuses);
+    t->memory = pairs ? base_alloc_aligned(threads, one) : NULL;
+    if (!t->unit || !t->scale || !t->sums || !t->statuses || (pairs && !t->memory))
+        return base_no_memory(error, threads * one + 2 * rows * sizeof(double) + pairs * sizeof(double));
+    for (unsigned w = 0; w < threads && pairs; w++) {
+        uint8_t *p = t->memory + w * one;
+        t->benches[w] = (bench){.a = (float *)p, .b = (float *)(p + packed), .product = (float *)(p + 2 * packed),
+                                .run = (double *)(p + 2 * packed + product)};
+    }
+    return FPR_OK;
+}
+
+static fpr_status sum_up(const turning *t, fpr_error *error)
+{
+    for (size_t b = 0; b < t->count; b++) {
+        if (!is_wanted(&t->blocks[b]) || !t->results[b].finite) continue;
+        const double o = (double)t->blocks[b].shape->filters;
+        double sum = 0;
+        for (uint64_t p = t->pair_parts[b]; p < t->pair_parts[b + 1]; p++) {
+            if (t->statuses[p]) return base_fail(error, t->statuses[p], "a product of filters failed");
+            sum += t->sums[p];
+        }
+        for (uint64_t f = 0; f < t->blocks[b].shape->filters; f++)
+            if (t->scale[t->rows_first[b] + f] == 0) sum += 1; /* |0 - 1| on the diagonal */
+        t->results[b].orthogonality = 1 - sum / (o * (o - 1));
+    }
+    return FPR_OK;
+}
+
+fpr_status conv_orthogonality(const conv_block *blocks, size_t count, const conv_settings *settings,
+                              conv_measure *results, fpr_error *error)
+{
+    turning t = {.blocks = blocks, .count = count, .settings = settings, .kernels = conv_kernels_of(settings),
+                 .results = results};
+    fpr_status status = prepare(&t, error);
+    if (status == FPR_OK) {
+        base_parallel(settings->threads, (size_t)t.norm_parts[count], norm_task, &t);
+        base_parallel(settings->threads, (size_t)t.pair_parts[count], pair_task, &t);
+        status = sum_up(&t, error);
+    }
+    base_free(t.rows_first);
+    base_free(t.norm_parts);
+    base_free(t.pair_parts);
+    base_free(t.unit);
+    base_free(t.scale);
+    base_free(t.sums);
+    base_free(t.statuses);
+    base_free(t.benches);
+    base_free(t.memory);
+    return status;
+}

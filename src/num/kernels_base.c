@@ -1,0 +1,6 @@
+/* The inner loops for any processor: the definition of the other variants. */
+#include "num/kernels.h"
+#define NAME(f) f##_base
+#define TABLE num_kernels_base
+#define VARIANT "baseline"
+#include "num/kernels_body.h"

@@ -1,0 +1,372 @@
+/* The inner loops, compiled once per instruction set by the kernels_*.c that include this text. NAME(f) gives each copy
+ * its own names, TABLE and VARIANT those of the table at the end.
+ *
+ * Equal bits on every path, by construction: sums run in NUM_LANES lanes that are written out as one vector type, which
+ * the compiler lowers to whatever registers there are; everything else is elementwise or does not depend on order. No
+ * fused multiply-add (-ffp-contract=off). */
+#include "num/num.h"
+
+typedef double lanes __attribute__((vector_size(64), aligned(8), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ---------------------------------------------------------------- bit patterns */
+
+static uint64_t NAME(peak16)(const uint16_t *w, size_t n)
+{
+    uint16_t peak = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t v = w[i] & 0x7fff;
+        peak = v > peak ? v : peak;
+    }
+    return peak;
+}
+
+static uint64_t NAME(peak32)(const uint32_t *w, size_t n)
+{
+    uint32_t peak = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t v = w[i] & 0x7fffffff;
+        peak = v > peak ? v : peak;
+    }
+    return peak;
+}
+
+static uint64_t NAME(peak64)(const uint64_t *w, size_t n)
+{
+    uint64_t peak = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = w[i] & INT64_MAX;
+        peak = v > peak ? v : peak;
+    }
+    return peak;
+}
+
+#define BELOW(bits, word, mask)                                                                             \
+    static uint64_t NAME(below##bits)(const word *w, size_t n, uint64_t limit64, uint8_t *live)              \
+    {                                                                                                        \
+        if (limit64 > (mask)) return n;                                                                      \
+        const word limit = (word)limit64;                                                                    \
+        word below = 0;                                                                                      \
+        uint64_t total = 0;                                                                                  \
+        for (size_t i = 0; i < n;) {                                                                         \
+            size_t end = n - i > 32768 ? i + 32768 : n;                                                      \
+            for (below = 0; i < end; i++) {                                                                  \
+                word is_below = (word)(w[i] & (mask)) < limit;                                               \
+                below = (word)(below + is_below);                                                            \
+                live[i] = (uint8_t)(live[i] | (is_below ^ 1));                                               \
+            }                                                                                                \
+            total += below;                                                                                  \
+        }                                                                                                    \
+        return total;                                                                                        \
+    }
+BELOW(16, uint16_t, 0x7fffu)
+BELOW(32, uint32_t, 0x7fffffffu)
+BELOW(64, uint64_t, (uint64_t)INT64_MAX)
+
+/* ---------------------------------------------------------------- to doubles */
+
+/* Shifting a half's exponent and fraction into a float's place makes it 2^112 times too small, denormals included. */
+INLINE double half_value(uint16_t h)
+{
+    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    f *= 0x1p112f;
+    memcpy(&bits, &f, sizeof f);
+    bits |= sign;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+INLINE double bfloat_value(uint16_t h)
+{
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+INLINE double same_value(double x) { return x; }
+
+#define LOADS(name, type, value)                                                                             \
+    static void NAME(load_##name)(double *restrict y, const type *restrict x, size_t n, double scale)        \
+    {                                                                                                        \
+        for (size_t i = 0; i < n; i++) y[i] = value(x[i]) * scale;                                           \
+    }                                                                                                        \
+    INLINE void NAME(turn_##name)(double *restrict x, size_t stride, const type *restrict rows, size_t n,    \
+                                  unsigned k, double scale)                                                  \
+    {                                                                                                        \
+        for (size_t i = 0; i < n; i++)                                                                       \
+            for (unsigned d = 0; d < k; d++) x[d * stride + i] = value(rows[i * k + d]) * scale;             \
+    }                                                                                                        \
+    static void NAME(tile_##name)(double *x, size_t stride, const type *rows, size_t n, unsigned k,          \
+                                  double scale)                                                              \
+    {                                                                                                        \
+        if (k == 9)                                                                                          \
+            NAME(turn_##name)(x, stride, rows, n, 9, scale);                                                 \
+        else                                                                                                 \
+            NAME(turn_##name)(x, stride, rows, n, k, scale);                                                 \
+    }
+LOADS(f16, uint16_t, half_value)
+LOADS(bf16, uint16_t, bfloat_value)
+LOADS(f32, float, same_value)
+LOADS(f64, double, same_value)
+
+/* Adding and subtracting 1.5 * 2^52 units of the last place that a half has at this exponent rounds to that place. */
+static void NAME(half)(double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        int64_t exponent = (int64_t)(bits >> 52 & 0x7ff) - 1023;
+        exponent = exponent < -14 ? -14 : exponent > 16 ? 16 : exponent;
+        uint64_t magic_bits = (uint64_t)(exponent - 10 + 52 + 1023) << 52 | UINT64_C(1) << 51;
+        double magic;
+        memcpy(&magic, &magic_bits, sizeof magic);
+        double size = x[i] < 0 ? -x[i] : x[i], rounded = size + magic - magic;
+        rounded = size >= 65520.0 ? __builtin_inf() : rounded;
+        x[i] = x[i] < 0 ? -rounded : rounded;
+    }
+}
+
+/* ---------------------------------------------------------------- tiles */
+
+static void NAME(tile_peak)(double *restrict peak, const double *restrict x, size_t stride, size_t n, unsigned k)
+{
+    for (size_t i = 0; i < n; i++) peak[i] = __builtin_fabs(x[i]);
+    for (unsigned d = 1; d < k; d++) {
+        const double *restrict row = x + d * stride;
+        for (size_t i = 0; i < n; i++) {
+            double v = __builtin_fabs(row[i]);
+            peak[i] = v > peak[i] ? v : peak[i];
+        }
+    }
+}
+
+static void NAME(tile_divide)(double *y, const double *x, const double *restrict peak, size_t stride, size_t n,
+                              unsigned k)
+{
+    for (unsigned d = 0; d < k; d++) {
+        const double *from = x + d * stride;
+        double *to = y + d * stride;
+        for (size_t i = 0; i < n; i++) to[i] = from[i] / (peak[i] > 0 ? peak[i] : 1);
+    }
+}
+
+INLINE double NAME(fold)(const lanes *sum)
+{
+    const lanes a = *sum;
+    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+}
+
+static double NAME(sum)(const double *x, size_t n) /* n: multiple of NUM_LANES */
+{
+    lanes sum = {0};
+    for (size_t i = 0; i < n; i += NUM_LANES) sum += *(const lanes *)(x + i);
+    return NAME(fold)(&sum);
+}
+
+/* Sums of products of ni rows with nj rows. */
+INLINE void NAME(products)(double *scatter, const double *a, const double *b, size_t stride, size_t n, unsigned k,
+                           unsigned ni, unsigned nj)
+{
+    lanes sum[3][3] = {{{0}}};
+    for (size_t i = 0; i < n; i += NUM_LANES) {
+        lanes u[3], v[3];
+        for (unsigned p = 0; p < ni; p++) u[p] = *(const lanes *)(a + p * stride + i);
+        for (unsigned q = 0; q < nj; q++) v[q] = *(const lanes *)(b + q * stride + i);
+        for (unsigned p = 0; p < ni; p++)
+            for (unsigned q = 0; q < nj; q++) sum[p][q] += u[p] * v[q];
+    }
+    for (unsigned p = 0; p < ni; p++)
+        for (unsigned q = 0; q < nj; q++) scatter[p * k + q] = NAME(fold)(&sum[p][q]);
+}
+
+/* The mean is taken about the first vector, so that equal vectors have a scatter of exactly zero. */
+static void NAME(tile_moments)(double *mean, double *scatter, double *x, size_t stride, size_t n, unsigned k)
+{
+    size_t padded = (n + NUM_LANES - 1) / NUM_LANES * NUM_LANES;
+    for (unsigned d = 0; d < k; d++) {
+        double *row = x + d * stride, pivot = row[0];
+        for (size_t i = 0; i < n; i++) row[i] -= pivot;
+        for (size_t i = n; i < padded; i++) row[i] = 0;
+        double shift = NAME(sum)(row, padded) / (double)n;
+        for (size_t i = 0; i < n; i++) row[i] -= shift;
+        mean[d] = pivot + shift;
+    }
+    for (unsigned i = 0; i < k; i += 3) {
+        for (unsigned j = i; j < k; j += 3) {
+            double *s = scatter + (size_t)i * k + j;
+            const double *a = x + i * stride, *b = x + j * stride;
+            unsigned ni = k - i < 3 ? k - i : 3, nj = k - j < 3 ? k - j : 3;
+            switch (ni * 4 + nj) {
+            case 15: NAME(products)(s, a, b, stride, padded, k, 3, 3); break;
+            case 14: NAME(products)(s, a, b, stride, padded, k, 3, 2); break;
+            case 13: NAME(products)(s, a, b, stride, padded, k, 3, 1); break;
+            case 10: NAME(products)(s, a, b, stride, padded, k, 2, 2); break;
+            default: NAME(products)(s, a, b, stride, padded, k, 1, 1); break;
+            }
+        }
+    }
+}
+
+/* nj components of 2 * NUM_LANES vectors at a time. */
+INLINE void NAME(project)(double *c, const double *x, size_t stride, size_t n, unsigned k, const double *v, unsigned nj)
+{
+    for (size_t i = 0; i < n; i += 2 * NUM_LANES) {
+        lanes sum[3][2] = {{{0}}};
+        for (unsigned d = 0; d < k; d++) {
+            lanes a = *(const lanes *)(x + d * stride + i), b = *(const lanes *)(x + d * stride + i + NUM_LANES);
+            for (unsigned j = 0; j < nj; j++) {
+                sum[j][0] += a * v[j * k + d];
+                sum[j][1] += b * v[j * k + d];
+            }
+        }
+        for (unsigned j = 0; j < nj; j++) {
+            *(lanes *)(c + j * stride + i) = sum[j][0];
+            *(lanes *)(c + j * stride + i + NUM_LANES) = sum[j][1];
+        }
+    }
+}
+
+static void NAME(tile_project)(double *restrict c, double *restrict x, size_t stride, size_t n, unsigned k,
+                               const double *restrict mean, const double *restrict components)
+{
+    size_t padded = (n + 2 * NUM_LANES - 1) / (2 * NUM_LANES) * (2 * NUM_LANES);
+    for (unsigned d = 0; d < k; d++) {
+        double *row = x + d * stride;
+        for (size_t i = 0; i < n; i++) row[i] -= mean[d];
+        for (size_t i = n; i < padded; i++) row[i] = 0;
+    }
+    for (unsigned j = 0; j < k; j += 3) {
+        const double *v = components + (size_t)j * k;
+        double *to = c + j * stride;
+        if (k == 9)
+            NAME(project)(to, x, stride, padded, 9, v, 3);
+        else if (k - j >= 3)
+            NAME(project)(to, x, stride, padded, k, v, 3);
+        else if (k - j == 2)
+            NAME(project)(to, x, stride, padded, k, v, 2);
+        else
+            NAME(project)(to, x, stride, padded, k, v, 1);
+    }
+}
+
+static void NAME(range)(double range[2], const double *x, size_t n)
+{
+    double low[NUM_LANES], high[NUM_LANES];
+    for (unsigned l = 0; l < NUM_LANES; l++) {
+        low[l] = range[0];
+        high[l] = range[1];
+    }
+    size_t i = 0;
+    for (; i + NUM_LANES <= n; i += NUM_LANES) {
+        for (unsigned l = 0; l < NUM_LANES; l++) {
+            double v = x[i + l];
+            low[l] = v < low[l] ? v : low[l];
+            high[l] = v > high[l] ? v : high[l];
+        }
+    }
+    for (; i < n; i++) {
+        low[0] = x[i] < low[0] ? x[i] : low[0];
+        high[0] = x[i] > high[0] ? x[i] : high[0];
+    }
+    for (unsigned l = 0; l < NUM_LANES; l++) {
+        range[0] = low[l] < range[0] ? low[l] : range[0];
+        range[1] = high[l] > range[1] ? high[l] : range[1];
+    }
+}
+
+/* Largest integer not above v, for |v| < 2^51. */
+INLINE double floor_small(double v)
+{
+    double r = v + 0x1.8p52 - 0x1.8p52;
+    return r > v ? r - 1 : r;
+}
+
+/* A number above an edge by no more than rounding counts as below it. This matters: the zero kernel lies exactly between
+ * a kernel and its negative, so that where these two span the range, its coefficient is that of the middle edge, and the
+ * last bit would decide where all dead kernels of a model go. */
+static void NAME(cells)(uint32_t *restrict cell, uint32_t *restrict fraction, const double *restrict x, size_t n,
+                        const num_cells_view *view)
+{
+    const double lo = view->lo, hi = view->hi, bins = view->bins, width = hi - lo, step = width / bins;
+    const double fine = (double)(UINT64_C(1) << view->zoom), first = (double)view->first;
+    const double last = view->count - 1.0, far = 0x1p40 / fine, last_cell = fine - 1, rounding = width * 0x1p-48;
+    for (size_t i = 0; i < n; i++) {
+        double q = (x[i] - lo) * bins / width;
+        q = q > far ? far : q < -far ? -far : q;
+        double b = floor_small(q);
+        double lower = lo + b * step, upper = lo + (b + 1) * step;
+        lower = b == bins ? hi : lower;
+        upper = b + 1 == bins ? hi : upper;
+        b = x[i] < lower ? b - 1 : x[i] >= upper ? b + 1 : b;
+        b = x[i] == hi ? bins - 1 : b;
+        lower = lo + b * step;
+        b = (x[i] > lower) & (x[i] - lower <= rounding) & (b > 0) & (b < bins) ? b - 1 : b;
+        double t = (x[i] - (lo + b * step)) / step * fine;
+        t = t < 0 ? 0 : t;
+        double sub = floor_small(t);
+        sub = sub > last_cell ? last_cell : sub;
+        double f = floor_small((t - sub) * (1 << NUM_FRACTION_BITS));
+        f = f > (1 << NUM_FRACTION_BITS) - 1 ? (1 << NUM_FRACTION_BITS) - 1 : f;
+        double at = b * fine + sub - first;
+        cell[i] = (uint32_t)(int32_t)(at < 0 ? 0 : at > last ? last : at);
+        fraction[i] = (uint32_t)(int32_t)f;
+    }
+}
+
+static double NAME(sum_squares)(const double *x, size_t n)
+{
+    lanes sum = {0};
+    size_t i = 0;
+    for (; i + NUM_LANES <= n; i += NUM_LANES) {
+        lanes v = *(const lanes *)(x + i);
+        sum += v * v;
+    }
+    for (unsigned l = 0; i < n; i++, l++) sum[l] += x[i] * x[i];
+    return NAME(fold)(&sum);
+}
+
+static double NAME(sum_abs)(const float *x, size_t n)
+{
+    double lane[NUM_LANES] = {0};
+    size_t i = 0;
+    for (; i + NUM_LANES <= n; i += NUM_LANES)
+        for (unsigned l = 0; l < NUM_LANES; l++) lane[l] += (double)__builtin_fabsf(x[i + l]);
+    for (unsigned l = 0; i < n; i++, l++) lane[l] += (double)__builtin_fabsf(x[i]);
+    lanes sum;
+    memcpy(&sum, lane, sizeof sum);
+    return NAME(fold)(&sum);
+}
+
+static double NAME(dot)(const double *x, const double *y, size_t n)
+{
+    lanes sum = {0};
+    size_t i = 0;
+    for (; i + NUM_LANES <= n; i += NUM_LANES) sum += *(const lanes *)(x + i) * *(const lanes *)(y + i);
+    for (unsigned l = 0; i < n; i++, l++) sum[l] += x[i] * y[i];
+    return NAME(fold)(&sum);
+}
+
+static void NAME(pack)(float *restrict y, const double *restrict x, size_t n, double unit, double scale)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] * unit * scale);
+}
+
+const num_kernels TABLE = {
+    .name = VARIANT,
+    .peak16 = NAME(peak16), .peak32 = NAME(peak32), .peak64 = NAME(peak64),
+    .below16 = NAME(below16), .below32 = NAME(below32), .below64 = NAME(below64),
+    .load_f16 = NAME(load_f16), .load_bf16 = NAME(load_bf16),
+    .load_f32 = NAME(load_f32), .load_f64 = NAME(load_f64),
+    .tile_f16 = NAME(tile_f16), .tile_bf16 = NAME(tile_bf16),
+    .tile_f32 = NAME(tile_f32), .tile_f64 = NAME(tile_f64),
+    .half = NAME(half),
+    .tile_peak = NAME(tile_peak), .tile_divide = NAME(tile_divide),
+    .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
+    .range = NAME(range), .cells = NAME(cells),
+    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .pack = NAME(pack),
+};
