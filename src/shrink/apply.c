@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <string.h>
 
 /* What one part contributes; the parts are added in index order. */
 typedef struct part_error {
@@ -23,6 +24,7 @@ typedef struct apply_run {
     uint64_t limit;
     part_error *errors;      /* [parts], NULL when nothing changes */
     live_flag *live_filters, *live_channels;
+    atomic_bool all_channels; /* every channel has been found live: only filters are looked for */
 } apply_run;
 
 static uint64_t part_end(const fpr_layer_shape *s, size_t index)
@@ -50,22 +52,38 @@ static void add_error(const apply_run *run, part_error *part, double difference)
     if (difference > part->max_abs) part->max_abs = difference;
 }
 
-/* Changes n weights of a kernel, given as doubles; `from` is the index of the first. */
-static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+/* Sets n weights of a kernel, given as doubles, to +0; `from` is the index of the first. */
+static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
-    bool zero = run->plan->fate[kernel] == CONV_FATE_ZERO;
-    static const uint8_t zeros[16];
-    const uint8_t *pair = zero ? zeros : levels_of(run, kernel);
+    if (run->shape->layout == FPR_LAYOUT_HWIO)
+        for (size_t i = 0; i < n; i++)
+            memset(run->weights + shrink_place(run->shape, kernel, from + i) * bytes, 0, bytes);
+    else
+        memset(run->weights + shrink_place(run->shape, kernel, from) * bytes, 0, n * bytes);
+    for (size_t i = 0; i < n; i++) add_error(run, part, fabs(w[i]));
+}
+
+/* The same, to the nearer of the levels. */
+static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+{
+    size_t bytes = shrink_element_bytes(run->dtype);
+    const uint8_t *pair = levels_of(run, kernel);
     double levels[2];
     shrink_cast(run->dtype, pair, FPR_F64, levels, 2);
     for (size_t i = 0; i < n; i++) {
         double to_low = fabs(w[i] - levels[0]), to_high = fabs(w[i] - levels[1]);
         bool high = to_low > to_high;
         uint8_t *p = run->weights + shrink_place(run->shape, kernel, from + i) * bytes;
-        for (size_t j = 0; j < bytes; j++) p[j] = pair[high * bytes + j];
+        memcpy(p, pair + high * bytes, bytes);
         add_error(run, part, high ? to_high : to_low);
     }
+}
+
+static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+{
+    if (run->plan->fate[kernel] == CONV_FATE_ZERO) zero_piece(run, kernel, from, w, n, part);
+    if (run->plan->fate[kernel] == CONV_FATE_CHANGED) quantize_piece(run, kernel, from, w, n, part);
 }
 
 static double norm_of(const double *w, size_t n, double scale)
@@ -86,21 +104,17 @@ static void change_part(const apply_run *run, size_t index, uint64_t first, uint
     uint64_t step = shrink_tile_kernels(s);
     part_error part = {0};
     for (uint64_t j = first; j < end; j += step ? step : 1) {
-        bool changes = false;
         for (uint64_t i = 0; !step && i < s->k; i += TILE_WEIGHTS) {
             size_t n = s->k - i < TILE_WEIGHTS ? (size_t)(s->k - i) : TILE_WEIGHTS;
             shrink_piece(&view, j, i, n, tile);
             part.norm += norm_of(tile, n, run->scale);
-            if (run->plan->fate[j] != CONV_FATE_KEPT) change_piece(run, j, i, tile, n, &part);
+            change_piece(run, j, i, tile, n, &part);
         }
         if (!step) continue;
         uint64_t n = end - j < step ? end - j : step;
         conv_kernels(s, run->dtype, run->weights, j, (size_t)n, tile);
         part.norm += norm_of(tile, (size_t)(n * s->k), run->scale);
-        for (uint64_t i = 0; i < n; i++) changes |= run->plan->fate[j + i] != CONV_FATE_KEPT;
-        for (uint64_t i = 0; changes && i < n; i++)
-            if (run->plan->fate[j + i] != CONV_FATE_KEPT)
-                change_piece(run, j + i, 0, tile + i * s->k, (size_t)s->k, &part);
+        for (uint64_t i = 0; i < n; i++) change_piece(run, j + i, 0, tile + i * s->k, (size_t)s->k, &part);
     }
     run->errors[index] = part;
 }
@@ -113,31 +127,41 @@ static void set_live(live_flag *flag)
         atomic_store_explicit(&flag->set, 1, memory_order_relaxed);
 }
 
-static void find_live(const apply_run *run, uint64_t first, uint64_t end)
+/* Looks at kernels of one filter from `kernel` on; stops at the first live one when no channel needs to be found. */
+static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
 {
-    uint64_t magnitudes[512], channels = run->shape->channels;
+    uint64_t magnitudes[256], channels = run->shape->channels, filter = kernel / channels;
     shrink_view view = {run->shape, run->dtype, run->weights};
-    uint64_t filter = first / channels, channel = first % channels;
-    for (uint64_t j = first; j < end; j += 512) {
-        size_t n = end - j < 512 ? (size_t)(end - j) : 512;
+    bool all_channels = atomic_load_explicit(&run->all_channels, memory_order_relaxed);
+    size_t step = all_channels ? 8 : 256;
+    for (uint64_t j = kernel; j < end; j += step) {
+        size_t n = end - j < step ? (size_t)(end - j) : step;
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
-            if (magnitudes[i] >= run->limit) {
-                set_live(&run->live_filters[filter]);
-                set_live(&run->live_channels[channel]);
-            }
-            if (++channel == channels) {
-                channel = 0;
-                filter++;
-            }
+            if (magnitudes[i] < run->limit) continue;
+            set_live(&run->live_filters[filter]);
+            if (all_channels) return;
+            set_live(&run->live_channels[j + i - filter * channels]);
         }
     }
+}
+
+static void find_live(apply_run *run, uint64_t first, uint64_t end)
+{
+    uint64_t channels = run->shape->channels, live = 0;
+    for (uint64_t j = first, next; j < end; j = next) {
+        next = (j / channels + 1) * channels < end ? (j / channels + 1) * channels : end;
+        find_live_in(run, j, next);
+    }
+    if (atomic_load_explicit(&run->all_channels, memory_order_relaxed)) return;
+    while (live < channels && atomic_load_explicit(&run->live_channels[live].set, memory_order_relaxed)) live++;
+    if (live == channels) atomic_store_explicit(&run->all_channels, true, memory_order_relaxed);
 }
 
 static void apply_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
-    const apply_run *run = context;
+    apply_run *run = context;
     uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
     if (run->errors) change_part(run, index, first, end);
     find_live(run, first, end);
@@ -196,6 +220,7 @@ static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weigh
                      .plan = plan,
                      .scale = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent),
                      .limit = shrink_sparse_limit(dtype, max_abs, eps)};
+    atomic_init(&run.all_channels, false);
     *outcome = (shrink_outcome){0};
     fpr_status status = run_parts(&run, threads, outcome, error);
     base_free(run.live_filters);

@@ -73,8 +73,7 @@ typedef struct binary_run {
 
 typedef enum kernel_kind { KIND_DENSE, KIND_NEARLY, KIND_EXACT } kernel_kind;
 
-/* The quick test. */
-static kernel_kind kind_of(const double *w, size_t k, double reach, double *low, double *high)
+static inline kernel_kind kind_of_k(const double *w, size_t k, double reach, double *low, double *high)
 {
     double lo = w[0], hi = w[0], apart = 0;
     for (size_t i = 1; i < k; i++) {
@@ -90,6 +89,12 @@ static kernel_kind kind_of(const double *w, size_t k, double reach, double *low,
         apart = nearer > apart ? nearer : apart;
     }
     return apart == 0 ? KIND_EXACT : KIND_NEARLY;
+}
+
+/* The quick test; straight code for the commonest size. */
+static kernel_kind kind_of(const double *w, size_t k, double reach, double *low, double *high)
+{
+    return k == 9 ? kind_of_k(w, 9, reach, low, high) : kind_of_k(w, k, reach, low, high);
 }
 
 typedef struct verdict {
@@ -317,7 +322,7 @@ static void test_filter(void *context, size_t index, unsigned worker)
             apart = d > apart ? d : apart;
             peak = fabs(tile[i]) > peak ? fabs(tile[i]) : peak;
         }
-        failed += apart > 2 * run->reach * peak && apart > 1e-9 * peak;
+        failed += apart > (2 * run->reach + 1e-9) * peak && peak > 0;
     }
     fail_kernels(run, failed);
 }
@@ -663,22 +668,31 @@ static fpr_status compare_scopes(binary_run *run, unsigned threads, fpr_error *e
     return run->scope < SCOPES ? accept(run, &sums[run->scope], tasks, threads, error) : FPR_OK;
 }
 
+static binary_run new_run(const shrink_view *v, const fpr_options *options, uint64_t live, shrink_plan *plan)
+{
+    return (binary_run){.view = v,
+                        .plan = plan,
+                        .tolerance = options->binary_tol * options->binary_tol,
+                        .share = options->binary_share,
+                        .reach = 2 * options->binary_tol * sqrt((double)v->shape->k),
+                        .live = live,
+                        .failed_max = (uint64_t)((1 - options->binary_share) * (double)live) + 1};
+}
+
+bool shrink_may_be_binary(const shrink_view *v, const fpr_options *options, shrink_plan *plan, unsigned threads)
+{
+    binary_run run = new_run(v, options, v->shape->kernels, plan);
+    if (v->shape->k < UNIT_WEIGHTS_MIN) base_parallel(threads, (size_t)v->shape->filters, test_filter, &run);
+    return !has_failed(&run);
+}
+
 fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
                               shrink_plan *plan, fpr_error *error)
 {
     const fpr_layer_shape *s = v->shape;
     if (!live || s->k > TILE_WEIGHTS || s->kernels * s->k < UNIT_WEIGHTS_MIN) return FPR_OK;
-    binary_run run = {.view = v,
-                      .plan = plan,
-                      .tolerance = options->binary_tol * options->binary_tol,
-                      .share = options->binary_share,
-                      .reach = 2 * options->binary_tol * sqrt((double)s->k),
-                      .live = live,
-                      .failed_max = (uint64_t)((1 - options->binary_share) * (double)live) + 1};
-    atomic_init(&run.failed, 0);
-    fpr_status status = FPR_OK;
-    if (s->k < UNIT_WEIGHTS_MIN) base_parallel(threads, (size_t)s->filters, test_filter, &run);
-    if (!has_failed(&run)) status = compare_scopes(&run, threads ? threads : 1, error);
+    binary_run run = new_run(v, options, live, plan);
+    fpr_status status = compare_scopes(&run, threads ? threads : 1, error);
     base_free(run.filters);
     base_free(run.points);
     base_free(run.point_counts);

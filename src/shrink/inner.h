@@ -77,9 +77,12 @@ typedef struct shrink_pair {
  * level takes all. */
 shrink_pair shrink_two_means(double *values, uint64_t *counts, size_t n);
 
-/* ---- binary.c: fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of
- * kernels of fate KEPT; those that are zero already must have another fate. */
+/* ---- binary.c */
 
+/* A quick no for kernels of one to three weights. Kernels of fate ZERO do not count. */
+bool shrink_may_be_binary(const shrink_view *v, const fpr_options *options, shrink_plan *plan, unsigned threads);
+/* Fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of kernels of fate
+ * KEPT; those that are zero already must have another fate. */
 fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
                               shrink_plan *plan, fpr_error *error);
 

@@ -22,13 +22,13 @@ typedef struct plan_run {
 /* Whether a kernel of zeros is +0 in every bit, so that there is nothing to do. */
 static bool is_plus_zero(const shrink_view *v, uint64_t kernel)
 {
-    size_t bytes = shrink_element_bytes(v->dtype);
-    for (uint64_t i = 0; i < v->shape->k; i++) {
+    size_t bytes = shrink_element_bytes(v->dtype), run = v->shape->layout == FPR_LAYOUT_HWIO ? 1 : (size_t)v->shape->k;
+    uint8_t bits = 0;
+    for (uint64_t i = 0; i < v->shape->k; i += run) {
         const uint8_t *p = v->weights + shrink_place(v->shape, kernel, i) * bytes;
-        for (size_t j = 0; j < bytes; j++)
-            if (p[j]) return false;
+        for (size_t j = 0; j < run * bytes; j++) bits |= p[j];
     }
-    return true;
+    return !bits;
 }
 
 static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint64_t *end)
@@ -79,6 +79,13 @@ static void decide_part(void *context, size_t index, unsigned worker)
     atomic_fetch_add(&run->live, live);
 }
 
+/* Both at once where no unit has to be chosen in between: a part is still in the cache when it is looked at again. */
+static void flag_and_decide_part(void *context, size_t index, unsigned worker)
+{
+    flag_part(context, index, worker);
+    decide_part(context, index, worker);
+}
+
 static void settle_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
@@ -117,13 +124,11 @@ static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uin
     return FPR_OK;
 }
 
-/* The units that go, where that is not simply the sparse kernels: *goes is NULL then. */
-static fpr_status choose_units(const plan_run *run, const fpr_options *options, uint64_t units, unsigned threads,
-                               uint8_t **goes, fpr_error *error)
+/* The units that go, where these are not simply the sparse kernels. */
+static fpr_status choose_units(const plan_run *run, const fpr_options *options, bool by_eps, uint64_t units,
+                               unsigned threads, uint8_t **goes, fpr_error *error)
 {
     uint64_t count = shrink_unit_count(run->view->shape, run->structure);
-    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS;
-    if (!run->prune || (by_eps && run->structure == FPR_STRUCTURE_KERNEL)) return FPR_OK;
     *goes = base_alloc(count, 1);
     if (!*goes) return base_no_memory(error, count);
     if (by_eps) {
@@ -149,15 +154,22 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     atomic_init(&run.live, 0);
     *plan = (shrink_plan){.fate = base_calloc(s->kernels, 1)};
     if (!plan->fate) return base_no_memory(error, s->kernels);
-    if (!run.prune && !options->binary) return FPR_OK;
+    bool binary = options->binary && (run.prune || shrink_may_be_binary(&view, options, plan, threads));
+    if (!run.prune && !binary) return FPR_OK;
     run.limit = shrink_sparse_limit(dtype, max_abs, options->eps);
-    base_parallel(threads, parts, flag_part, &run);
-    fpr_status status = choose_units(&run, options, units, threads, &goes, error);
-    run.goes = goes;
-    if (!status) base_parallel(threads, parts, decide_part, &run);
+    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS;
+    fpr_status status = FPR_OK;
+    if (!run.prune || (by_eps && run.structure == FPR_STRUCTURE_KERNEL)) {
+        base_parallel(threads, parts, flag_and_decide_part, &run);
+    } else {
+        base_parallel(threads, parts, flag_part, &run);
+        status = choose_units(&run, options, by_eps, units, threads, &goes, error);
+        run.goes = goes;
+        if (!status) base_parallel(threads, parts, decide_part, &run);
+    }
     plan->zeroed = atomic_load(&run.zeroed);
     plan->changes = plan->zeroed > 0;
-    if (!status && options->binary)
+    if (!status && binary && (!run.prune || shrink_may_be_binary(&view, options, plan, threads)))
         status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
     if (!status) base_parallel(threads, parts, settle_part, &run);
     base_free(goes);
