@@ -9,14 +9,15 @@ enum { MATRIX_MOST = 20, FEW_PAIRS = 10 };
 static void print_models(const fpr_comparison *c, const terminal *term)
 {
     static const column columns[] = {
-        { "model", false, 0 }, { "layers", true, 3 }, { "kernels", true, 2 }, { "live", true, 1 },
+        { "model", false, 0 }, { "no.", true, 0 }, { "layers", true, 3 }, { "kernels", true, 2 }, { "live", true, 1 },
         { "binary layers", true, 4 }, { "mean shift", true, 0 },
     };
     table *t = table_new(columns, sizeof columns / sizeof columns[0]);
     for (size_t i = 0; i < c->model_count; i++) {
         const fpr_compared *m = &c->models[i];
         char name[SAFE_NAME], a[NUMBER_TEXT];
-        table_cell(t, "%2zu %s", i + 1, safe_name(name, m->path));
+        table_cell(t, "%s", safe_name(name, m->path));
+        table_cell(t, "%zu", i + 1);
         table_cell(t, "%s", number_count(a, m->layers));
         table_cell(t, "%s", number_count(a, m->kernels));
         table_cell(t, "%s", number_share(a, m->kernels ? (double)m->live / (double)m->kernels : 0));
@@ -85,7 +86,7 @@ out:
 static void print_comparison(const fpr_comparison *c, const settings *set, const terminal *term)
 {
     char shape[SHAPE_TEXT], name[SAFE_NAME];
-    fprintf(term->out, "%s%s kernels of %zu models%s; basis: %s; %u bins over %.4g to %.4g\n\n",
+    fprintf(term->out, "%s%s kernels of %zu models%s\nbasis: %s; %u bins over %.4g to %.4g\n\n",
             style_on(term, STYLE_BOLD), shape_text(shape, c->kernel_shape, c->kernel_rank), c->model_count,
             style_off(term), safe_name(name, c->basis_source), c->bins, c->range[0], c->range[1]);
     print_models(c, term);

@@ -22,7 +22,7 @@ static void print_head(const fpr_model *model, const char *path, fpr_layout layo
     if (fpr_model_shard_count(model) > 1) fprintf(term->out, ", %zu shards", fpr_model_shard_count(model));
     fputc('\n', term->out);
     if (packed)
-        fprintf(term->out, "%s tensors are packed: %s of their %s dense bytes are stored\n", number_count(a, packed),
+        fprintf(term->out, "%s tensors packed, at %s of %s dense bytes\n", number_count(a, packed),
                 number_share(share, dense ? (double)stored / (double)dense : 1), number_count(b, dense));
 }
 

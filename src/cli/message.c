@@ -71,15 +71,19 @@ void warn(const char *file, const char *text)
     fprintf(stderr, "%s\n", safe_name(safe, text));
 }
 
+/* Why the first write that failed did; ferror() alone would not tell. */
+static int write_problem;
+
 int finish_stdout(int exit_status)
 {
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return exit_status;
-    /* An earlier write may have failed and left no errno behind. */
-    return fail_text(EXIT_MACHINE, "standard output", "cannot write%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    if (fflush(stdout) != 0 && !write_problem) write_problem = errno;
+    if (!write_problem && !ferror(stdout)) return exit_status;
+    return fail_text(EXIT_MACHINE, "standard output", "cannot write: %s", strerror(write_problem ? write_problem : EIO));
 }
 
 int write_to_stream(void *stream, const void *bytes, size_t count)
 {
-    return fwrite(bytes, 1, count, stream) == count ? 0 : -1;
+    if (fwrite(bytes, 1, count, stream) == count) return 0;
+    if (stream == stdout && !write_problem) write_problem = errno;
+    return -1;
 }

@@ -30,8 +30,6 @@ static void print_size(const fpr_report *r, const terminal *term)
             number_count(after, r->output_bytes), style_on(term, ratio < 1 ? STYLE_GOOD : STYLE_PLAIN),
             number_share(share, ratio), style_off(term));
     if (ratio < 1 && r->output_bytes) fprintf(term->out, " (%.*f times smaller)", ratio < 0.1 ? 0 : 1, 1 / ratio);
-    /* What was asked to be packed and came out dense: nothing gained. */
-    if (r->output_dense && !r->options.dense) fputs("; packing gains nothing, so it is dense", term->out);
     fputc('\n', term->out);
 }
 
@@ -71,7 +69,7 @@ static void print_change(const fpr_report *r, const terminal *term)
     if (!worst) return;
     begin_line(term, "error");
     safe_text(name, sizeof name, worst->name, worst->name_bytes);
-    shorten(name, term->width - 40);
+    shorten(name, term->width > 60 ? term->width - 44 : 16);
     fprintf(term->out, "%s of the norm at most, in %s\n", number_share(share, worst->error_relative_l2), name);
 }
 
@@ -81,7 +79,7 @@ static void print_time(const fpr_report *r, double seconds, const terminal *term
     begin_line(term, "time");
     fprintf(term->out, "%s, %s/s, %u thread%s", number_seconds(time, seconds),
             number_bytes(rate, seconds > 0 ? (double)r->input_bytes / seconds : 0), r->threads, r->threads == 1 ? "" : "s");
-    if (r->peak_rss_bytes) fprintf(term->out, ", peak memory %s", number_bytes(peak, (double)r->peak_rss_bytes));
+    if (r->peak_rss_bytes) fprintf(term->out, ", memory %s", number_bytes(peak, (double)r->peak_rss_bytes));
     fputc('\n', term->out);
 }
 

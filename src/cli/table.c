@@ -76,12 +76,12 @@ static size_t common_beginning(const table *t, size_t row_count)
 
 static void print_row(const table *t, const terminal *term, unsigned indent, const unsigned *widths, size_t skip, size_t row)
 {
-    size_t last = 0;
+    size_t last = 0; /* column with something to print: no spaces at the end of a line */
     for (size_t c = 0; c < t->column_count; c++) {
-        if (widths[c]) last = c;
+        if (widths[c] && (row == 0 || t->cells[(row - 1) * t->column_count + c][0])) last = c;
     }
     fprintf(term->out, "%*s%s", (int)indent, "", row ? "" : style_on(term, STYLE_BOLD));
-    for (size_t c = 0; c < t->column_count; c++) {
+    for (size_t c = 0; c <= last; c++) {
         if (!widths[c]) continue;
         char cell[SAFE_NAME];
         const char *text = row ? t->cells[(row - 1) * t->column_count + c] : t->columns[c].title;
