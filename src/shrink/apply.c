@@ -22,7 +22,7 @@ typedef struct apply_run {
     const shrink_plan *plan; /* NULL: only look */
     double scale;            /* a power of two near 1 / max|w|, so that squares stay in range */
     uint64_t limit;
-    part_error *errors;      /* [parts], NULL when nothing changes */
+    part_error *errors; /* [parts], NULL when nothing changes */
     live_flag *live_filters, *live_channels;
     atomic_bool all_channels; /* every channel has been found live: only filters are looked for */
 } apply_run;
@@ -53,7 +53,8 @@ static void add_error(const apply_run *run, part_error *part, double difference)
 }
 
 /* Sets n weights of a kernel, given as doubles, to +0; `from` is the index of the first. */
-static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
+                       part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
     if (run->shape->layout == FPR_LAYOUT_HWIO)
@@ -65,7 +66,8 @@ static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, con
 }
 
 /* The same, to the nearer of the levels. */
-static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
+                           part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
     const uint8_t *pair = levels_of(run, kernel);
@@ -80,7 +82,8 @@ static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from,
     }
 }
 
-static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n, part_error *part)
+static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
+                         part_error *part)
 {
     if (run->plan->fate[kernel] == CONV_FATE_ZERO) zero_piece(run, kernel, from, w, n, part);
     if (run->plan->fate[kernel] == CONV_FATE_CHANGED) quantize_piece(run, kernel, from, w, n, part);
@@ -168,8 +171,7 @@ static void apply_part(void *context, size_t index, unsigned worker)
 }
 
 /* The indices whose flag is not set. */
-static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length,
-                            fpr_error *error)
+static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length, fpr_error *error)
 {
     uint64_t dead = 0;
     for (uint64_t i = 0; i < count; i++) dead += !live[i].set;
@@ -197,7 +199,8 @@ static fpr_status run_parts(apply_run *run, unsigned threads, shrink_outcome *ou
         status = list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
     }
     if (!status)
-        status = list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
+        status =
+            list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
     part_error sum = {0};
     for (size_t i = 0; !status && run->errors && i < parts; i++) {
         sum.error += run->errors[i].error;
@@ -212,13 +215,11 @@ static fpr_status run_parts(apply_run *run, unsigned threads, shrink_outcome *ou
 static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, double max_abs, double eps,
                        const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
-    int exponent;
-    frexp(max_abs, &exponent);
     apply_run run = {.shape = s,
                      .dtype = dtype,
                      .weights = weights,
                      .plan = plan,
-                     .scale = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent),
+                     .scale = shrink_scale(max_abs),
                      .limit = shrink_sparse_limit(dtype, max_abs, eps)};
     atomic_init(&run.all_channels, false);
     *outcome = (shrink_outcome){0};
@@ -244,6 +245,9 @@ fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *we
                        unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
     /* Without a plan nothing is written. */
-    union { const void *read; void *write; } view = {weights};
+    union {
+        const void *read;
+        void *write;
+    } view = {weights};
     return look(s, dtype, view.write, max_abs, eps, NULL, threads, outcome, error);
 }

@@ -1,21 +1,21 @@
 /* Which layers are binary-like, and at which levels.
  *
- * A kernel meets the tolerance e at levels {a, b} when  sum (w - q)^2 <= e^2 sum w^2.  Three scopes compete: one pair of
- * levels per layer, per filter, per kernel. A scope is eligible when at least binary_share of the live kernels meet the
- * tolerance in it and both levels are used by 5 % of their weights; among the eligible the one of the fewest stored
+ * A kernel meets the tolerance e at levels {a, b} when  sum (w - q)^2 <= e^2 sum w^2.  Three scopes compete: one pair
+ * of levels per layer, per filter, per kernel. A scope is eligible when at least binary_share of the live kernels meet
+ * the tolerance in it and both levels are used by 5 % of their weights; among the eligible the one of the fewest stored
  * bytes wins. A live kernel is one that is neither pruned nor zero.
  *
  * Nearly every layer of nearly every model is dense, so it must be left quickly. Where a kernel meets the tolerance,
- * every weight lies within r = e sqrt(sum w^2) <= e sqrt(k) max|w| of one of the levels, hence within 2 r of the smallest
- * or of the largest weight: the quick test is a few comparisons, it never misses, and it stops for good once more
- * kernels have failed than 1 - binary_share allows. (Kernels of one to three weights pass it by nature; for them the
- * weights of a filter are tested together first.) Only what is left is sorted.
+ * every weight lies within r = e sqrt(sum w^2) <= e sqrt(k) max|w| of one of the levels, hence within 2 r of the
+ * smallest or of the largest weight: the quick test is a few comparisons, it never misses, and it stops for good once
+ * more kernels have failed than 1 - binary_share allows. (Kernels of one to three weights pass it by nature; for them
+ * the weights of a filter are tested together first.) Only what is left is sorted.
  *
  * Exactness. Levels are rounded to the tensor's dtype before the error is measured, so the bound holds for what is
  * restored; weights that have exactly two values give exactly these as levels. Levels -a, a (XNOR-Net) are taken for a
- * noisy layer as well when every kernel still meets the tolerance at them and no kernel loses exactness: they cost half.
- * For the same reason a scope that changes nothing wins over a cheaper one that changes weights, if it costs at most a
- * quarter more. Squared sums outside 1e-290 .. 1e290 say nothing: there only exact kernels count. */
+ * noisy layer as well when every kernel still meets the tolerance at them and no kernel loses exactness: they cost
+ * half. For the same reason a scope that changes nothing wins over a cheaper one that changes weights, if it costs at
+ * most a quarter more. Squared sums outside 1e-290 .. 1e290 say nothing: there only exact kernels count. */
 #include "shrink/inner.h"
 
 #include <math.h>
@@ -31,16 +31,19 @@ enum { BY_LAYER, BY_FILTER, BY_KERNEL };
 /* How a scope does over some kernels; the fields of *_symmetric are the same at levels -a, a. */
 typedef struct tally {
     uint64_t met, exact, exact_symmetric;
-    uint64_t broken; /* kernels that lose the tolerance or their exactness at -a, a */
-    uint64_t units;  /* pairs of levels needed */
-    uint64_t low, high, low_symmetric, high_symmetric; /* weights at each level */
-    double worst, worst_symmetric;                     /* the largest squared relative error of the kernels that meet it */
+    /* kernels that lose the tolerance or their exactness at -a, a */
+    uint64_t broken;
+    /* pairs of levels needed */
+    uint64_t units;
+    /* weights at each level */
+    uint64_t low, high, low_symmetric, high_symmetric;
+    /* the largest squared relative error of the kernels that meet the tolerance */
+    double worst, worst_symmetric;
     double low_range[2], high_range[2], alpha_range[2];
 } tally;
 
-static const tally tally_none = {.low_range = {INFINITY, -INFINITY},
-                                 .high_range = {INFINITY, -INFINITY},
-                                 .alpha_range = {INFINITY, -INFINITY}};
+static const tally tally_none = {
+    .low_range = {INFINITY, -INFINITY}, .high_range = {INFINITY, -INFINITY}, .alpha_range = {INFINITY, -INFINITY}};
 
 /* The levels of a unit, rounded to the dtype, and what is kept of a filter. */
 typedef struct levels {
@@ -106,9 +109,8 @@ typedef struct verdict {
 static inline verdict judge(double error, double norm, bool exact, double tolerance)
 {
     bool defined = norm > 1e-290 && norm < 1e290;
-    return (verdict){.met = exact || (defined && error <= tolerance * norm),
-                     .exact = exact,
-                     .error = exact ? 0 : error / norm};
+    return (verdict){
+        .met = exact || (defined && error <= tolerance * norm), .exact = exact, .error = exact ? 0 : error / norm};
 }
 
 /* A kernel at the nearer of two levels. */
@@ -331,10 +333,10 @@ static void test_filter(void *context, size_t index, unsigned worker)
 
 typedef struct filter_context {
     tally *tallies;
-    uint64_t dense;      /* live kernels that are two-level in no scope */
-    bool all_exact;      /* every other live kernel has exactly two values, or one */
+    uint64_t dense; /* live kernels that are two-level in no scope */
+    bool all_exact; /* every other live kernel has exactly two values, or one */
     bool by_filter;
-    double *values;      /* the points of the filter: levels of its kernels and how many weights have them */
+    double *values; /* the points of the filter: levels of its kernels and how many weights have them */
     uint64_t *counts;
     size_t points;
     levels levels;

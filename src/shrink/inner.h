@@ -18,7 +18,10 @@ typedef struct shrink_view {
 
 static inline uint64_t shrink_at_least_one(uint64_t n) { return n ? n : 1; }
 /* Kernels of one part, and of one tile (0: a kernel is larger than a tile). */
-static inline uint64_t shrink_part_kernels(const fpr_layer_shape *s) { return shrink_at_least_one(PART_WEIGHTS / s->k); }
+static inline uint64_t shrink_part_kernels(const fpr_layer_shape *s)
+{
+    return shrink_at_least_one(PART_WEIGHTS / s->k);
+}
 static inline uint64_t shrink_tile_kernels(const fpr_layer_shape *s) { return TILE_WEIGHTS / s->k; }
 static inline size_t shrink_element_bytes(fpr_dtype dtype) { return fpr_dtype_bits(dtype) / 8; }
 /* Where in the tensor weight i of a kernel is. */
@@ -36,6 +39,8 @@ double shrink_magnitude_value(fpr_dtype dtype, uint64_t magnitude);
 uint64_t shrink_magnitude_limit(fpr_dtype dtype, double threshold);
 /* What sparse means: m < limit. In a layer of zeros every kernel is sparse. */
 uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps);
+/* A power of two near 1 / max_abs: squares of weights times it stay in the range of a double. */
+double shrink_scale(double max_abs);
 /* The largest magnitude of each of count kernels. */
 void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes);
 /* Weights from .. from + n - 1 of one kernel. */
@@ -59,7 +64,10 @@ typedef struct shrink_cut {
 
 static inline uint64_t shrink_key(const shrink_span *span, uint64_t i)
 {
-    union { double d; uint64_t u; } bits = {span->scores ? span->scores[i] : (double)span->rounded[i]};
+    union {
+        double d;
+        uint64_t u;
+    } bits = {span->scores ? span->scores[i] : (double)span->rounded[i]};
     return bits.u;
 }
 shrink_cut shrink_select(const shrink_span *spans, size_t count, uint64_t n);
@@ -81,8 +89,8 @@ shrink_pair shrink_two_means(double *values, uint64_t *counts, size_t n);
 
 /* A quick no for kernels of one to three weights. Kernels of fate ZERO do not count. */
 bool shrink_may_be_binary(const shrink_view *v, const fpr_options *options, shrink_plan *plan, unsigned threads);
-/* Fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of kernels of fate
- * KEPT; those that are zero already must have another fate. */
+/* Fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of kernels of
+ * fate KEPT; those that are zero already must have another fate. */
 fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
                               shrink_plan *plan, fpr_error *error);
 

@@ -12,7 +12,7 @@ enum { FATE_KEPT_ZERO = CONV_FATE_CHANGED + 1 };
 typedef struct plan_run {
     const shrink_view *view;
     shrink_plan *plan;
-    uint64_t limit;      /* of sparse magnitudes */
+    uint64_t limit; /* of sparse magnitudes */
     fpr_structure structure;
     bool prune;
     const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
@@ -106,8 +106,8 @@ static void sparse_units(const plan_run *run, uint8_t *goes)
 }
 
 /* The lowest n units by score; among equal scores the lower index. */
-static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uint64_t n, unsigned threads, uint8_t *goes,
-                               fpr_error *error)
+static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uint64_t n, unsigned threads,
+                               uint8_t *goes, fpr_error *error)
 {
     uint64_t units = shrink_unit_count(run->view->shape, run->structure);
     double *scores = base_alloc(units, sizeof *scores);

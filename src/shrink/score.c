@@ -44,34 +44,41 @@ uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps)
 /* One function for each width: the largest of k bit patterns without their sign. Inlined below with constant k, so that
  * the common kernel sizes are straight code. Magnitudes are below the sign bit, so signed comparison serves, which
  * baseline x86-64 has as an instruction. */
-#define PEAK(name, type)                                                                                              \
-    static inline uint64_t name(const uint8_t *p, size_t k)                                                           \
-    {                                                                                                                 \
-        type peak = 0;                                                                                                \
-        for (size_t i = 0; i < k; i++) {                                                                              \
-            type v;                                                                                                   \
-            memcpy(&v, p + i * sizeof v, sizeof v);                                                                   \
-            v = (type)(v & (type)~((type)1 << (8 * sizeof v - 1)));                                                   \
-            peak = v > peak ? v : peak;                                                                               \
-        }                                                                                                             \
-        return (uint64_t)peak;                                                                                        \
-    }                                                                                                                 \
-    static void name##s(const uint8_t *p, size_t k, size_t count, uint64_t *out)                                      \
-    {                                                                                                                 \
-        switch (k) {                                                                                                  \
-        case 1:                                                                                                       \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * sizeof(type), 1);                                \
-            break;                                                                                                    \
-        case 9:                                                                                                       \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * 9 * sizeof(type), 9);                            \
-            break;                                                                                                    \
-        default:                                                                                                      \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * k * sizeof(type), k);                            \
-        }                                                                                                             \
+#define PEAK(name, type)                                                                                               \
+    static inline uint64_t name(const uint8_t *p, size_t k)                                                            \
+    {                                                                                                                  \
+        type peak = 0;                                                                                                 \
+        for (size_t i = 0; i < k; i++) {                                                                               \
+            type v;                                                                                                    \
+            memcpy(&v, p + i * sizeof v, sizeof v);                                                                    \
+            v = (type)(v & (type) ~((type)1 << (8 * sizeof v - 1)));                                                   \
+            peak = v > peak ? v : peak;                                                                                \
+        }                                                                                                              \
+        return (uint64_t)peak;                                                                                         \
+    }                                                                                                                  \
+    static void name##s(const uint8_t *p, size_t k, size_t count, uint64_t *out)                                       \
+    {                                                                                                                  \
+        switch (k) {                                                                                                   \
+        case 1:                                                                                                        \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * sizeof(type), 1);                                 \
+            break;                                                                                                     \
+        case 9:                                                                                                        \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * 9 * sizeof(type), 9);                             \
+            break;                                                                                                     \
+        default:                                                                                                       \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * k * sizeof(type), k);                             \
+        }                                                                                                              \
     }
 PEAK(peak16, uint16_t)
 PEAK(peak32, uint32_t)
 PEAK(peak64, uint64_t)
+
+double shrink_scale(double max_abs)
+{
+    int exponent;
+    frexp(max_abs, &exponent);
+    return ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent);
+}
 
 void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n, double *out)
 {
@@ -137,7 +144,9 @@ void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint6
 
 uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
 {
-    return structure == FPR_STRUCTURE_KERNEL ? s->kernels : structure == FPR_STRUCTURE_FILTER ? s->filters : s->channels;
+    return structure == FPR_STRUCTURE_KERNEL   ? s->kernels
+           : structure == FPR_STRUCTURE_FILTER ? s->filters
+                                               : s->channels;
 }
 
 /* Adds n weights of one kernel to a score: the largest |w|, the sum of |w| or the sum of (w scale)^2. */
@@ -218,14 +227,11 @@ void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_c
     uint64_t units = shrink_unit_count(s, structure), part = shrink_part_kernels(s);
     memset(scores, 0, units * sizeof *scores);
     if (!s->kernels) return;
-    /* Squares of huge or tiny F64 weights leave the range: they are taken relative to a power of two near the largest. */
+    /* Squares of huge or tiny F64 weights leave the range: they are taken relative to a power of two near the largest.
+     */
     double max_abs = 0, scale = 1;
     if (criterion == FPR_CRITERION_PEAK || v->dtype == FPR_F64) max_abs = layer_peak(v);
-    if (criterion == FPR_CRITERION_L2 && v->dtype == FPR_F64) {
-        int exponent;
-        frexp(max_abs, &exponent);
-        scale = ldexp(1, exponent > 1000 ? -1000 : exponent < -1000 ? 1000 : -exponent);
-    }
+    if (criterion == FPR_CRITERION_L2 && v->dtype == FPR_F64) scale = shrink_scale(max_abs);
     if (structure == FPR_STRUCTURE_CHANNEL)
         part = s->kernels;
     else if (structure == FPR_STRUCTURE_FILTER)
