@@ -29,7 +29,7 @@ static uint64_t tile_count(const conv_block *block)
     return (block->shape->kernels + width - 1) / width;
 }
 
-/* The kind of a kernel, KINDS for one that is not counted in this call; *zero_after: it becomes a zero kernel. */
+/* The kind of a kernel; KINDS for one that is not counted in this call. */
 static unsigned kind_of(bool changed, unsigned fate, bool live)
 {
     if (changed) return fate != CONV_FATE_CHANGED ? KINDS : live ? NEW_LIVE : NEW_SPARSE;
@@ -37,10 +37,37 @@ static unsigned kind_of(bool changed, unsigned fate, bool live)
     return live ? GONE_LIVE : GONE_SPARSE;
 }
 
-/* Counts n zero kernels of the kind; in the distributions of that kind they are one point. */
-static void count_zero(tile *t, unsigned kind)
+/* Lists of kernels of a tile: of each kind, those that are counted one by one, and after them the zero kernels. No
+ * branches, because sparse and zero kernels come in no order. */
+typedef struct sorting { uint16_t list[2 * (KINDS + 1)][256]; uint32_t count[2 * (KINDS + 1)]; } sorting;
+
+static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t first, size_t n, const double *peak,
+                       sorting *s, tile *t)
 {
-    for (unsigned w = 0; w < 4; w++) t->zeros[w] += conv_kinds_of[w] >> kind & 1;
+    const double limit = c->settings.eps * block->max_abs;
+    const bool all_sparse = block->max_abs == 0, hwio = block->shape->layout == FPR_LAYOUT_HWIO;
+    uint8_t kinds[4][2];
+    for (unsigned fate = 0; fate < 4; fate++)
+        for (unsigned live = 0; live < 2; live++) kinds[fate][live] = (uint8_t)kind_of(c->changed, fate, live);
+    memset(s->count, 0, sizeof s->count);
+    uint32_t zeroed = 0;
+    for (size_t i = 0; i < n; i++) {
+        const unsigned live = !((peak[i] < limit) | all_sparse);
+        unsigned fate = CONV_FATE_KEPT;
+        if (block->fate) fate = block->fate[hwio ? conv_kernel_at(block->shape, first + i) : first + i] & 3;
+        const unsigned kind = kinds[fate][live] + (peak[i] == 0 ? KINDS + 1u : 0);
+        s->list[kind][s->count[kind]++] = (uint16_t)i;
+        zeroed += fate == CONV_FATE_ZERO;
+    }
+    memset(t, 0, sizeof *t);
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        t->count[kind] = s->count[kind];
+        for (unsigned w = 0; w < 4; w++)
+            if (conv_kinds_of[w] >> kind & 1) t->zeros[w] += s->count[KINDS + 1 + kind];
+    }
+    if (c->changed) return;
+    t->zeros[CONV_AFTER] += zeroed;
+    if (limit == 0 && !all_sparse) t->zeros[CONV_LIVE_AFTER] += zeroed; /* nothing is sparse where eps is 0 */
 }
 
 static void fill_task(conv_counter *c, size_t index, unsigned worker)
@@ -54,37 +81,20 @@ static void fill_task(conv_counter *c, size_t index, unsigned worker)
     const size_t n = block->shape->kernels - first < width ? (size_t)(block->shape->kernels - first) : width;
     double *x = c->scratch + worker * conv_projection_scratch(k), *sorted = x + k * stride, *peak = sorted + k * stride;
     double *to = c->filling->coefficients + index * k * stride;
-    tile *t = &c->filling->tiles[index];
-    const double limit = c->settings.eps * block->max_abs;
-    uint16_t order[KINDS + 1][256];
-    uint32_t count[KINDS + 1] = {0};
+    sorting lists;
 
-    memset(t, 0, sizeof *t);
     conv_scaled_tile(c->kernels, block, c->settings.half, first, n, x, peak, stride);
-    for (size_t i = 0; i < n; i++) {
-        const bool live = !(peak[i] < limit || block->max_abs == 0);
-        const unsigned fate = block->fate ? block->fate[conv_kernel_at(block->shape, first + i)] : CONV_FATE_KEPT;
-        const unsigned kind = kind_of(c->changed, fate, live);
-        if (!c->changed && fate == CONV_FATE_ZERO) {
-            t->zeros[CONV_AFTER]++;
-            t->zeros[CONV_LIVE_AFTER] += c->settings.eps == 0 && block->max_abs > 0;
-        }
-        if (kind == KINDS) continue;
-        if (peak[i] == 0)
-            count_zero(t, kind);
-        else
-            order[kind][count[kind]++] = (uint16_t)i;
-    }
+    sort_kinds(c, block, first, n, peak, &lists, &c->filling->tiles[index]);
     size_t m = 0;
     for (unsigned kind = 0; kind < KINDS; kind++) {
-        t->count[kind] = count[kind];
-        if (count[kind] == n) {
+        const uint32_t count = lists.count[kind];
+        if (count == n) {
             c->kernels->tile_project(to, x, stride, n, k, c->mean, c->components);
             return;
         }
         for (unsigned d = 0; d < k; d++)
-            for (size_t i = 0; i < count[kind]; i++) sorted[d * stride + m + i] = x[d * stride + order[kind][i]];
-        m += count[kind];
+            for (size_t i = 0; i < count; i++) sorted[d * stride + m + i] = x[d * stride + lists.list[kind][i]];
+        m += count;
     }
     if (m) c->kernels->tile_project(to, sorted, stride, m, k, c->mean, c->components);
 }

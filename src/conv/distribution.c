@@ -14,58 +14,68 @@ typedef struct finishing {
     double *scratch;   /* per worker */
 } finishing;
 
-/* Coefficients of one cell in all kinds of a distribution. */
-static wide_cell cell_of(const column *col, unsigned kinds, uint32_t i)
+/* The tables of a distribution that hold anything. */
+static unsigned tables_of(const column *col, unsigned kinds, const table *tables[KINDS])
 {
-    wide_cell sum = {0, 0};
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        const table *t = &col->tables[kind];
-        if (!(kinds >> kind & 1)) continue;
-        if (t->cells) {
-            sum.count += t->cells[i] >> COUNT_SHIFT;
-            sum.positions += t->cells[i] & COUNT_MASK;
-        }
-        if (t->wide) {
-            sum.count += t->wide[i].count;
-            sum.positions += t->wide[i].positions;
-        }
-    }
-    return sum;
+    unsigned n = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (kinds >> kind & 1 && col->tables[kind].cells) tables[n++] = &col->tables[kind];
+    return n;
 }
 
-/* What is in a cell as a mass at its mean. Where all positions agree, it is a point. */
-static num_mass mass_of(const num_cells_view *view, int64_t cell, const wide_cell *w)
-{
-    const double n = (double)w->count, mean = ((double)w->positions / n + 0.5) / (1 << NUM_FRACTION_BITS);
-    num_mass mass = {.x = num_cell_position(view, cell, mean), .count = w->count};
-    if (w->positions % w->count)
-        mass.spread = fmin(mean, 1 - mean) * (num_cell_position(view, cell + 1, 0) - num_cell_position(view, cell, 0));
-    return mass;
-}
-
-/* Fills counts of one component and the list of masses, by rising x; returns the length of the list. */
-static size_t read_cells(const conv_counter *c, const column *col, unsigned kinds, uint64_t zeros, double origin,
-                         uint64_t *counts, num_mass *masses)
+/* Histogram of one component. A bin is a run of cells. */
+static void read_bins(const conv_counter *c, const column *col, unsigned kinds, uint64_t zeros, double origin,
+                      uint64_t *counts)
 {
     const num_cells_view *view = &col->view;
-    size_t n = 0;
     if (zeros) {
         uint32_t cell, fraction;
         num_cells_view bins = {.lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
         c->kernels->cells(&cell, &fraction, &origin, 1, &bins);
         if (cell >= 1 && cell <= view->bins) counts[cell - 1] += zeros;
     }
+    const table *tables[KINDS];
+    const unsigned n = tables_of(col, kinds, tables);
+    for (int64_t b = 0; b < view->bins; b++) {
+        int64_t begin = (b << view->zoom) - view->first, end = begin + (INT64_C(1) << view->zoom);
+        begin = begin < 0 ? 0 : begin;
+        end = end > view->count ? view->count : end;
+        uint64_t sum = 0;
+        for (unsigned t = 0; t < n; t++) {
+            for (int64_t i = begin; i < end; i++) sum += tables[t]->cells[i] >> COUNT_SHIFT;
+            for (int64_t i = begin; i < end && tables[t]->wide; i++) sum += tables[t]->wide[i].count;
+        }
+        counts[b] += sum;
+    }
+}
+
+/* The cells of one component as masses at their means, by rising x, with the zero kernels among them. Where all
+ * positions of a cell agree, it is a point; else it may be anything within the cell that has this mean. */
+static size_t read_masses(const column *col, unsigned kinds, uint64_t zeros, double origin, num_mass *masses)
+{
+    const num_cells_view *view = &col->view;
+    const double width = (view->hi - view->lo) / view->bins / (double)(UINT64_C(1) << view->zoom);
+    const table *tables[KINDS];
+    const unsigned table_count = tables_of(col, kinds, tables);
+    size_t n = 0;
     for (uint32_t i = 0; i < view->count; i++) {
-        const wide_cell w = cell_of(col, kinds, i);
-        if (!w.count) continue;
-        const int64_t cell = view->first + i, bin = cell >> view->zoom;
-        if (bin >= 0 && bin < view->bins) counts[bin] += w.count;
-        const num_mass mass = mass_of(view, cell, &w);
-        if (zeros && origin <= mass.x) {
+        uint64_t count = 0, positions = 0;
+        for (unsigned t = 0; t < table_count; t++) {
+            count += tables[t]->cells[i] >> COUNT_SHIFT;
+            positions += tables[t]->cells[i] & COUNT_MASK;
+            if (!tables[t]->wide) continue;
+            count += tables[t]->wide[i].count;
+            positions += tables[t]->wide[i].positions;
+        }
+        if (!count) continue;
+        const double mean = (double)positions / (double)count, at = (mean + 0.5) / (1 << NUM_FRACTION_BITS);
+        const double x = view->lo + ((double)(view->first + i) + at) * width;
+        if (zeros && origin <= x) {
             masses[n++] = (num_mass){.x = origin, .count = zeros};
             zeros = 0;
         }
-        masses[n++] = mass;
+        const bool point = mean == (double)(uint64_t)mean;
+        masses[n++] = (num_mass){.x = x, .count = count, .spread = point ? 0 : fmin(at, 1 - at) * width};
     }
     if (zeros) masses[n++] = (num_mass){.x = origin, .count = zeros};
     return n;
@@ -102,9 +112,10 @@ static void finish_task(void *context, size_t component, unsigned worker)
     const uint64_t zeros = c->zeros[f->which];
     const double origin = c->origin[component];
     uint64_t *counts = f->out->counts + component * c->settings.bins;
+    read_bins(c, col, kinds, zeros, origin, counts);
+    if (!f->with_kde) return;
     num_mass *masses = f->masses[worker];
-    const size_t n = read_cells(c, col, kinds, zeros, origin, counts, masses);
-    if (!f->out->kde || !f->with_kde) return;
+    const size_t n = read_masses(col, kinds, zeros, origin, masses);
     double range[2] = {zeros ? origin : INFINITY, zeros ? origin : -INFINITY};
     for (unsigned kind = 0; kind < KINDS; kind++) {
         if (!(kinds >> kind & 1)) continue;

@@ -43,7 +43,8 @@ static uint64_t pair_part_count(const conv_block *block)
     return is_wanted(block) ? g * (g + 1) / 2 : 0;
 }
 
-static double power_of_two_near(double x)
+/* Squares of F64 weights may leave the range of doubles, those of the other dtypes cannot. */
+static double row_unit(double x)
 {
     int exponent;
     frexp(x, &exponent);
@@ -64,8 +65,10 @@ static void norm_task(void *context, size_t index, unsigned worker)
     double *run = t->benches[worker].run, *unit = t->unit + t->rows_first[b] + first,
            *scale = t->scale + t->rows_first[b] + first;
     double peak[GROUP] = {0}, squares[GROUP] = {0};
+    const int first_pass = block->dtype == FPR_F64 && !half ? 0 : 1; /* the first one finds units */
+    for (size_t f = 0; f < n; f++) unit[f] = 1;
     if (hwio) {
-        for (int pass = 0; pass < 2; pass++) {
+        for (int pass = first_pass; pass < 2; pass++) {
             for (uint64_t d = 0; d < width; d++) {
                 conv_load(t->kernels, block->dtype, block->weights, d * s->filters + first, n, half, 1, run);
                 for (size_t f = 0; f < n; f++) {
@@ -76,22 +79,22 @@ static void norm_task(void *context, size_t index, unsigned worker)
                         peak[f] = w > peak[f] ? w : peak[f];
                 }
             }
-            for (size_t f = 0; f < n && !pass; f++) unit[f] = power_of_two_near(peak[f]);
+            for (size_t f = 0; f < n && !pass; f++) unit[f] = row_unit(peak[f]);
         }
     } else {
         for (size_t f = 0; f < n; f++) {
             double range[2] = {0, 0};
-            for (int pass = 0; pass < 2; pass++) {
+            for (int pass = first_pass; pass < 2; pass++) {
                 for (uint64_t d = 0; d < width; d += RUN) {
                     const size_t m = width - d < RUN ? (size_t)(width - d) : RUN;
                     conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + d, m, half,
-                              pass && !half ? unit[f] : 1, run);
+                              pass ? unit[f] : 1, run);
                     if (pass)
                         squares[f] += t->kernels->sum_squares(run, m);
                     else
                         t->kernels->range(range, run, m);
                 }
-                if (!pass) unit[f] = half ? 1 : power_of_two_near(fmax(-range[0], range[1]));
+                if (!pass) unit[f] = row_unit(fmax(-range[0], range[1]));
             }
         }
     }

@@ -10,14 +10,6 @@ void num_widen(double range[2])
     }
 }
 
-double num_cell_position(const num_cells_view *view, int64_t cell, double fraction)
-{
-    const double step = (view->hi - view->lo) / view->bins, fine = (double)(UINT64_C(1) << view->zoom);
-    const int64_t bin = cell >> view->zoom;
-    const double within = (double)(cell - (int64_t)((uint64_t)bin << view->zoom)) + fraction;
-    return view->lo + (double)bin * step + within / fine * step;
-}
-
 /* Where the i-th of the numbers of one mass lies, when they are spread evenly. */
 static double member(const num_mass *mass, double i)
 {
@@ -25,20 +17,18 @@ static double member(const num_mass *mass, double i)
     return mass->x + mass->spread * (2 * (i + 0.5) / (double)mass->count - 1);
 }
 
-double num_rank_value(const num_mass *masses, size_t count, double rank)
+void num_rank_values(const num_mass *masses, size_t count, const double *ranks, double *values, size_t rank_count)
 {
-    const double whole = (double)(uint64_t)rank, part = rank - whole;
-    double before = 0;
-    for (size_t i = 0; i < count; i++) {
-        const double n = (double)masses[i].count;
-        if (whole < before + n) {
-            const double low = member(&masses[i], whole - before);
-            if (part == 0) return low;
-            const double high = whole + 1 < before + n || i + 1 == count ? member(&masses[i], whole + 1 - before)
-                                                                         : member(&masses[i + 1], 0);
-            return low + part * (high - low);
-        }
-        before += n;
+    uint64_t before = 0; /* numbers in the masses before i */
+    size_t i = 0;
+    for (size_t r = 0; r < rank_count; r++) {
+        const uint64_t whole = (uint64_t)ranks[r];
+        const double part = ranks[r] - (double)whole;
+        while (i + 1 < count && whole >= before + masses[i].count) before += masses[i++].count;
+        values[r] = count ? member(&masses[i], (double)(whole - before)) : 0;
+        if (part == 0 || !count) continue;
+        const bool next = whole + 1 >= before + masses[i].count && i + 1 < count;
+        const double high = next ? member(&masses[i + 1], 0) : member(&masses[i], (double)(whole + 1 - before));
+        values[r] += part * (high - values[r]);
     }
-    return count ? masses[count - 1].x : 0;
 }

@@ -15,25 +15,24 @@
 
 void num_spread_of(const num_mass *masses, size_t count, num_spread *spread)
 {
-    double sum = 0, squares = 0;
+    static const double shares[4] = {0.01, 0.25, 0.75, 0.99};
+    double sum = 0, squares = 0, ranks[4], values[4];
     uint64_t n = 0;
-    const double pivot = count ? masses[0].x : 0;
+    const double pivot = count ? masses[count / 2].x : 0; /* near the mean, so that the squares stay small */
     for (size_t i = 0; i < count; i++) {
+        const double d = masses[i].x - pivot, weighted = (double)masses[i].count * d;
         n += masses[i].count;
-        sum += (double)masses[i].count * (masses[i].x - pivot);
-    }
-    const double mean = n ? sum / (double)n : 0;
-    for (size_t i = 0; i < count; i++) {
-        const double d = masses[i].x - pivot - mean;
-        squares += (double)masses[i].count * d * d;
+        sum += weighted;
+        squares += weighted * d;
     }
     spread->n = n;
-    spread->sd = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
-    const double last = n ? (double)(n - 1) : 0;
-    spread->p1 = num_rank_value(masses, count, 0.01 * last);
-    spread->p25 = num_rank_value(masses, count, 0.25 * last);
-    spread->p75 = num_rank_value(masses, count, 0.75 * last);
-    spread->p99 = num_rank_value(masses, count, 0.99 * last);
+    spread->sd = n > 1 ? sqrt(fmax(0, squares - sum * sum / (double)n) / (double)(n - 1)) : 0;
+    for (unsigned i = 0; i < 4; i++) ranks[i] = n ? shares[i] * (double)(n - 1) : 0;
+    num_rank_values(masses, count, ranks, values, 4);
+    spread->p1 = values[0];
+    spread->p25 = values[1];
+    spread->p75 = values[2];
+    spread->p99 = values[3];
 }
 
 /* KDEpy 1.1, bw_selection.py: silvermans_rule. */
@@ -68,16 +67,36 @@ static void add_directly(const num_mass *masses, size_t count, double h, double 
     }
 }
 
+/* What the masses of one grid interval give to its four grid points: the weights are cubic in the place t within the
+ * interval, so the sums of 1, t, t^2 and t^3 are enough. */
+static void give(double *g, double s0, double s1, double s2, double s3)
+{
+    g[-1] += (-s3 + 3 * s2 - 2 * s1) / 6;
+    g[0] += (s3 - 2 * s2 - s1 + 2 * s0) / 2;
+    g[1] += (-s3 + s2 + 2 * s1) / 2;
+    g[2] += (s3 - s1) / 6;
+}
+
 static void distribute(const num_mass *masses, size_t count, double start, double d, double *grid)
 {
+    const double per_d = 1 / d;
+    ptrdiff_t interval = 0;
+    double s0 = 0, s1 = 0, s2 = 0, s3 = 0;
     for (size_t i = 0; i < count; i++) {
-        const double at = (masses[i].x - start) / d, whole = floor(at), t = at - whole, n = (double)masses[i].count;
-        double *g = grid + (ptrdiff_t)whole;
-        g[-1] -= n * t * (t - 1) * (t - 2) / 6;
-        g[0] += n * (t + 1) * (t - 1) * (t - 2) / 2;
-        g[1] -= n * (t + 1) * t * (t - 2) / 2;
-        g[2] += n * (t + 1) * t * (t - 1) / 6;
+        const double at = (masses[i].x - start) * per_d, n = (double)masses[i].count;
+        const ptrdiff_t whole = (ptrdiff_t)at;
+        if (whole != interval) {
+            give(grid + interval, s0, s1, s2, s3);
+            s0 = s1 = s2 = s3 = 0;
+            interval = whole;
+        }
+        const double t = at - (double)whole, nt = n * t, ntt = nt * t;
+        s0 += n;
+        s1 += nt;
+        s2 += ntt;
+        s3 += ntt * t;
     }
+    give(grid + interval, s0, s1, s2, s3);
 }
 
 void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, double h, double start, double step,
@@ -87,6 +106,7 @@ void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, d
     for (size_t i = 0; i < count; i++) n += (double)masses[i].count;
     memset(density, 0, FPR_KDE_POINTS * sizeof *density);
     if (n == 0) return;
+    /* Masses lie three bandwidths inside of the points, so the grid covers them. */
     const double split = ceil(PER_SIGMA * step / h);
     if (split > SPLIT_MAX) {
         add_directly(masses, count, h, start, step, density);
@@ -96,7 +116,6 @@ void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, d
         const size_t reach = (size_t)(REACH * h / d) + 1, weights_count = 2 * reach + 1;
         const size_t grid_count = (FPR_KDE_POINTS - 1) * m + 1 + 2 * reach + 8;
         double *weights = scratch, *grid = weights + weights_count;
-        if (weights_count + grid_count > NUM_KDE_SCRATCH) return;
         for (size_t i = 0; i < weights_count; i++) {
             const double z = ((double)i - (double)reach) * d / h;
             weights[i] = exp(-0.5 * z * z);

@@ -6,7 +6,12 @@
  * fused multiply-add (-ffp-contract=off). */
 #include "num/num.h"
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 typedef double lanes __attribute__((vector_size(64), aligned(8), may_alias));
+typedef int64_t lane_masks __attribute__((vector_size(64), aligned(8), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -67,7 +72,7 @@ BELOW(64, uint64_t, (uint64_t)INT64_MAX)
 /* ---------------------------------------------------------------- to doubles */
 
 /* Shifting a half's exponent and fraction into a float's place makes it 2^112 times too small, denormals included. */
-INLINE double half_value(uint16_t h)
+INLINE float half_value(uint16_t h)
 {
     uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
     uint32_t sign = (uint32_t)(h & 0x8000) << 16;
@@ -80,7 +85,7 @@ INLINE double half_value(uint16_t h)
     return f;
 }
 
-INLINE double bfloat_value(uint16_t h)
+INLINE float bfloat_value(uint16_t h)
 {
     uint32_t bits = (uint32_t)h << 16;
     float f;
@@ -93,26 +98,81 @@ INLINE double same_value(double x) { return x; }
 #define LOADS(name, type, value)                                                                             \
     static void NAME(load_##name)(double *restrict y, const type *restrict x, size_t n, double scale)        \
     {                                                                                                        \
-        for (size_t i = 0; i < n; i++) y[i] = value(x[i]) * scale;                                           \
-    }                                                                                                        \
-    INLINE void NAME(turn_##name)(double *restrict x, size_t stride, const type *restrict rows, size_t n,    \
-                                  unsigned k, double scale)                                                  \
-    {                                                                                                        \
-        for (size_t i = 0; i < n; i++)                                                                       \
-            for (unsigned d = 0; d < k; d++) x[d * stride + i] = value(rows[i * k + d]) * scale;             \
-    }                                                                                                        \
-    static void NAME(tile_##name)(double *x, size_t stride, const type *rows, size_t n, unsigned k,          \
-                                  double scale)                                                              \
-    {                                                                                                        \
-        if (k == 9)                                                                                          \
-            NAME(turn_##name)(x, stride, rows, n, 9, scale);                                                 \
-        else                                                                                                 \
-            NAME(turn_##name)(x, stride, rows, n, k, scale);                                                 \
+        for (size_t i = 0; i < n; i++) y[i] = (double)value(x[i]) * scale;                                           \
     }
 LOADS(f16, uint16_t, half_value)
 LOADS(bf16, uint16_t, bfloat_value)
 LOADS(f32, float, same_value)
 LOADS(f64, double, same_value)
+
+#ifdef __AVX512F__
+/* Eight vectors of nine floats lie as nine registers of eight. Weight d of vector i is element 9i + d = 8i + (i + d): lane
+ * (i + d) % 8 of register i or i + 1. So a register that takes lane l from register (l - d) mod 9 holds weight d of all
+ * eight, rotated by d; three rounds of blends, one for each bit of l, make all nine of them. */
+static size_t NAME(turn_nine)(double *restrict x, size_t stride, const float *restrict rows, size_t n, double scale)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8, rows += 72) {
+        __m512d v[9], w[9];
+        for (unsigned j = 0; j < 9; j++) v[j] = _mm512_cvtps_pd(_mm256_loadu_ps(rows + 8 * j));
+        for (unsigned j = 0; j < 9; j++) w[j] = _mm512_mask_blend_pd(0xaa, v[j], v[(j + 1) % 9]);
+        for (unsigned j = 0; j < 9; j++) v[j] = _mm512_mask_blend_pd(0xcc, w[j], w[(j + 2) % 9]);
+        for (unsigned j = 0; j < 9; j++) w[j] = _mm512_mask_blend_pd(0xf0, v[j], v[(j + 4) % 9]);
+        const __m512d by = _mm512_set1_pd(scale);
+#define TURN(d) _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(w[(9 - d) % 9]), \
+                                                        _mm512_castpd_si512(w[(9 - d) % 9]), d % 8))
+#define PUT(d) _mm512_storeu_pd(x + d * stride + i, _mm512_mul_pd(TURN(d), by))
+        PUT(0), PUT(1), PUT(2), PUT(3), PUT(4), PUT(5), PUT(6), PUT(7), PUT(8);
+#undef PUT
+#undef TURN
+    }
+    return i;
+}
+#else
+static size_t NAME(turn_nine)(double *x, size_t stride, const float *rows, size_t n, double scale)
+{
+    (void)x, (void)stride, (void)rows, (void)n, (void)scale;
+    return 0;
+}
+#endif
+
+INLINE void NAME(turn_f32)(double *restrict x, size_t stride, const float *restrict rows, size_t first, size_t n,
+                           unsigned k, double scale)
+{
+    for (size_t i = first; i < n; i++)
+        for (unsigned d = 0; d < k; d++) x[d * stride + i] = (double)rows[i * k + d] * scale;
+}
+
+static void NAME(tile_f32)(double *x, size_t stride, const float *rows, size_t n, unsigned k, double scale)
+{
+    if (k == 9)
+        NAME(turn_f32)(x, stride, rows, NAME(turn_nine)(x, stride, rows, n, scale), n, 9, scale);
+    else
+        NAME(turn_f32)(x, stride, rows, 0, n, k, scale);
+}
+
+static void NAME(tile_f64)(double *restrict x, size_t stride, const double *restrict rows, size_t n, unsigned k,
+                           double scale)
+{
+    for (size_t i = 0; i < n; i++)
+        for (unsigned d = 0; d < k; d++) x[d * stride + i] = rows[i * k + d] * scale;
+}
+
+/* Floats hold halves and bfloats exactly. */
+#define TILES_OF_16(name, value)                                                                             \
+    static void NAME(tile_##name)(double *x, size_t stride, const uint16_t *rows, size_t n, unsigned k,      \
+                                  double scale)                                                              \
+    {                                                                                                        \
+        float some[16 * NUM_K_MAX];                                                                          \
+        const size_t at_once = 16 * NUM_K_MAX / k / 8 * 8;                                                   \
+        for (size_t first = 0; first < n; first += at_once) {                                                \
+            const size_t m = n - first < at_once ? n - first : at_once;                                      \
+            for (size_t i = 0; i < m * k; i++) some[i] = value(rows[first * k + i]);                  \
+            NAME(tile_f32)(x + first, stride, some, m, k, scale);                                            \
+        }                                                                                                    \
+    }
+TILES_OF_16(f16, half_value)
+TILES_OF_16(bf16, bfloat_value)
 
 /* Adding and subtracting 1.5 * 2^52 units of the last place that a half has at this exponent rounds to that place. */
 static void NAME(half)(double *x, size_t n)
@@ -256,66 +316,97 @@ static void NAME(tile_project)(double *restrict c, double *restrict x, size_t st
 
 static void NAME(range)(double range[2], const double *x, size_t n)
 {
-    double low[NUM_LANES], high[NUM_LANES];
-    for (unsigned l = 0; l < NUM_LANES; l++) {
-        low[l] = range[0];
-        high[l] = range[1];
-    }
     size_t i = 0;
-    for (; i + NUM_LANES <= n; i += NUM_LANES) {
-        for (unsigned l = 0; l < NUM_LANES; l++) {
-            double v = x[i + l];
-            low[l] = v < low[l] ? v : low[l];
-            high[l] = v > high[l] ? v : high[l];
+    if (n >= 4 * NUM_LANES) { /* four chains of comparisons hide each other's latency */
+        lanes least[4], most[4];
+        double low[NUM_LANES], high[NUM_LANES];
+        for (unsigned c = 0; c < 4; c++) least[c] = most[c] = *(const lanes *)x;
+        for (; i + 4 * NUM_LANES <= n; i += 4 * NUM_LANES) {
+            for (unsigned c = 0; c < 4; c++) {
+                const lanes v = *(const lanes *)(x + i + c * NUM_LANES);
+                const lane_masks below = (lane_masks)(v < least[c]), above = (lane_masks)(v > most[c]);
+                least[c] = (lanes)((below & (lane_masks)v) | (~below & (lane_masks)least[c]));
+                most[c] = (lanes)((above & (lane_masks)v) | (~above & (lane_masks)most[c]));
+            }
+        }
+        for (unsigned c = 0; c < 4; c++) {
+            memcpy(low, &least[c], sizeof low);
+            memcpy(high, &most[c], sizeof high);
+            for (unsigned l = 0; l < NUM_LANES; l++) {
+                range[0] = low[l] < range[0] ? low[l] : range[0];
+                range[1] = high[l] > range[1] ? high[l] : range[1];
+            }
         }
     }
     for (; i < n; i++) {
-        low[0] = x[i] < low[0] ? x[i] : low[0];
-        high[0] = x[i] > high[0] ? x[i] : high[0];
-    }
-    for (unsigned l = 0; l < NUM_LANES; l++) {
-        range[0] = low[l] < range[0] ? low[l] : range[0];
-        range[1] = high[l] > range[1] ? high[l] : range[1];
+        range[0] = x[i] < range[0] ? x[i] : range[0];
+        range[1] = x[i] > range[1] ? x[i] : range[1];
     }
 }
 
 /* Largest integer not above v, for |v| < 2^51. */
 INLINE double floor_small(double v)
 {
+#ifdef __SSE4_1__
+    return __builtin_floor(v);
+#else
     double r = v + 0x1.8p52 - 0x1.8p52;
     return r > v ? r - 1 : r;
+#endif
 }
 
 /* A number above an edge by no more than rounding counts as below it. This matters: the zero kernel lies exactly between
  * a kernel and its negative, so that where these two span the range, its coefficient is that of the middle edge, and the
  * last bit would decide where all dead kernels of a model go. */
-static void NAME(cells)(uint32_t *restrict cell, uint32_t *restrict fraction, const double *restrict x, size_t n,
-                        const num_cells_view *view)
+INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction, const double *restrict x, size_t n,
+                           const num_cells_view *view, bool careful, uint64_t *doubtful)
 {
     const double lo = view->lo, hi = view->hi, bins = view->bins, width = hi - lo, step = width / bins;
     const double fine = (double)(UINT64_C(1) << view->zoom), first = (double)view->first;
-    const double last = view->count - 1.0, far = 0x1p40 / fine, last_cell = fine - 1, rounding = width * 0x1p-48;
+    const double per_width = bins / width, far = 0x1p40 / fine, rounding = width * 0x1p-48, middle = bins / 2;
+    const double little = 0.5 / (1 << NUM_FRACTION_BITS), end = fine - little, limit = view->count - little;
+    uint64_t doubts = 0;
     for (size_t i = 0; i < n; i++) {
-        double q = (x[i] - lo) * bins / width;
-        q = q > far ? far : q < -far ? -far : q;
+        const double v = x[i];
+        double q = (v - lo) * per_width;
+        if (careful) {
+            q = q > far ? far : q;
+            q = q < -far ? -far : q;
+        }
         double b = floor_small(q);
-        double lower = lo + b * step, upper = lo + (b + 1) * step;
-        lower = b == bins ? hi : lower;
-        upper = b + 1 == bins ? hi : upper;
-        b = x[i] < lower ? b - 1 : x[i] >= upper ? b + 1 : b;
-        b = x[i] == hi ? bins - 1 : b;
-        lower = lo + b * step;
-        b = (x[i] > lower) & (x[i] - lower <= rounding) & (b > 0) & (b < bins) ? b - 1 : b;
-        double t = (x[i] - (lo + b * step)) / step * fine;
+        if (careful) {
+            b = v < lo + b * step ? b - 1 : b;
+            b = v >= lo + (b + 1) * step ? b + 1 : b;
+            const double most = b > bins - 1 ? bins - 1 : b, least = b < bins ? bins : b;
+            b = v <= hi ? most : least;
+            const double over = v - (lo + b * step);
+            b = (over > 0) & (over <= rounding) & (b > 0) & (b < bins) ? b - 1 : b;
+        }
+        double t = q - b;
+        if (!careful) {
+            /* Not within rounding of an edge, nor outside of the range: b stands. */
+            const double from_middle = t - 0.5, from_centre = q - middle;
+            doubts |= (uint64_t)(__builtin_fabs(from_middle) > 0.5 - 0x1p-32) |
+                      (uint64_t)(__builtin_fabs(from_centre) > middle);
+        }
+        t *= fine;
         t = t < 0 ? 0 : t;
-        double sub = floor_small(t);
-        sub = sub > last_cell ? last_cell : sub;
-        double f = floor_small((t - sub) * (1 << NUM_FRACTION_BITS));
-        f = f > (1 << NUM_FRACTION_BITS) - 1 ? (1 << NUM_FRACTION_BITS) - 1 : f;
-        double at = b * fine + sub - first;
-        cell[i] = (uint32_t)(int32_t)(at < 0 ? 0 : at > last ? last : at);
-        fraction[i] = (uint32_t)(int32_t)f;
+        t = t > end ? end : t;
+        double at = b * fine - first + t;
+        at = at < 0 ? 0 : at;
+        at = at > limit ? limit : at;
+        const int32_t whole = (int32_t)at;
+        cell[i] = (uint32_t)whole;
+        fraction[i] = (uint32_t)(int32_t)((at - whole) * (1 << NUM_FRACTION_BITS));
     }
+    *doubtful = doubts;
+}
+
+static void NAME(cells)(uint32_t *cell, uint32_t *fraction, const double *x, size_t n, const num_cells_view *view)
+{
+    uint64_t doubtful;
+    NAME(cells_by)(cell, fraction, x, n, view, false, &doubtful);
+    if (doubtful) NAME(cells_by)(cell, fraction, x, n, view, true, &doubtful);
 }
 
 static double NAME(sum_squares)(const double *x, size_t n)

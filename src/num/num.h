@@ -121,8 +121,6 @@ struct num_cells_view {
 
 /* range widened by 0.5 to both sides when it is of zero width (numpy's rule). */
 void num_widen(double range[2]);
-/* The abscissa of a position in cells from lo, fractions allowed. */
-double num_cell_position(const num_cells_view *view, int64_t cell, double fraction);
 
 /* A sorted list of point masses and cells, as distribution of one component. */
 typedef struct num_mass {
@@ -131,8 +129,8 @@ typedef struct num_mass {
     uint64_t count;
 } num_mass;
 
-/* Value of rank r (0 .. n - 1, fractions interpolate) of masses in rising order. */
-double num_rank_value(const num_mass *masses, size_t count, double rank);
+/* Values of some ranks (rising, 0 .. n - 1, fractions interpolate) of masses in rising order. */
+void num_rank_values(const num_mass *masses, size_t count, const double *ranks, double *values, size_t rank_count);
 
 /* ---- kde.c */
 
@@ -146,9 +144,11 @@ double num_silverman(const num_spread *spread, bool *degenerate);
 /* Scott's rule: sd n^(-1/5); 1 and *degenerate when that is 0. */
 double num_scott(const num_spread *spread, bool *degenerate);
 
-/* Doubles of scratch that num_kde needs. */
-#define NUM_KDE_SCRATCH 20480
-/* Density of a Gaussian kernel estimate of bandwidth h at points start + i * step. */
+/* Doubles of scratch that num_kde needs: at most 511 * 16 + 9 + 2 * 106 grid points and 2 * 106 + 1 weights, or 512 + 9 +
+ * 2 * 555 and 2 * 555 + 1. */
+#define NUM_KDE_SCRATCH 9216
+/* Density of a Gaussian kernel estimate of bandwidth h at points start + i * step. No mass may lie nearer than 3h to
+ * either end of them. */
 void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, double h, double start, double step,
              double density[FPR_KDE_POINTS], double *scratch);
 
