@@ -67,6 +67,10 @@ accept("escaped_field", r'{"a":{"\u0064type":"\u00558","sh\u0061pe":[4],"data\u0
 accept("name_empty", header(tensor(name='""')), 1, why="the empty name")
 accept("name_escapes", header(tensor(name=r'"\"\\\/\b\f\n\r\t\u0000\u001F\u00e9\ud83d\ude00\uFFFF"')), 1,
        why="every escape that JSON has", order=["\"\\/\b\f\n\r\t\0\x1f\u00e9\U0001f600\uffff"])
+accept("name_escaped_bounds", header(tensor(
+    name=r'"\u007f\u0080\u07ff\u0800\ud7ff\ue000\uffff\ud800\udc00\udbff\udfff"')), 1,
+       why="the first and last character of every length, escaped",
+       order=["\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"])
 accept("name_utf8", header(tensor(name='"\u0080\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff\x7f"')), 1,
        why="the first and last character of every length in UTF-8")
 accept("name_markup", header(tensor(name='"<script>alert(1)</script>\\u001b[31m"')), 1,
@@ -103,8 +107,10 @@ refuse("header_empty", "@", "must begin with '{'", 0, why="a length of zero")
 
 # ---------------------------------------------------------------- JSON
 
-refuse("leading_space", "@ " + header(A), "must begin with '{'",
+refuse("leading_space", "@ " + header(A), "must begin with '{', found byte 0x20",
        why="the reference lets this pass, the format does not")
+refuse("leading_delete", "@\x7f" + header(A), "must begin with '{', found byte 0x7f")
+refuse("leading_tilde", "@~" + header(A), "must begin with '{', found '~'")
 refuse("leading_bom", "@\ufeff" + header(A), "must begin with '{'")
 refuse("array", "@[]", "must begin with '{'", 0)
 refuse("null", "@null", "must begin with '{'", 0)

@@ -326,11 +326,12 @@ static bool order_tensors(reader *r, file_header *header)
     return good;
 }
 
-static bool finish(reader *r, file_header *header)
+/* Whether all went well stands in r->json.status. */
+static void finish(reader *r, file_header *header)
 {
-    if (!check_names(r, true) || !check_names(r, false) || !order_tensors(r, header)) return false;
+    if (!check_names(r, true) || !check_names(r, false) || !order_tensors(r, header)) return;
     header->metadata = file_json_keep(&r->json, r->metadata_count, sizeof *header->metadata);
-    if (!header->metadata) return false;
+    if (!header->metadata) return;
     for (size_t i = 0; i < r->metadata_count; i++) header->metadata[i] = r->metadata[i].entry;
     header->metadata_count = r->metadata_count;
     header->has_metadata = r->has_metadata;
@@ -338,7 +339,6 @@ static bool finish(reader *r, file_header *header)
     header->data_begin = 8 + (uint64_t)r->json.n;
     header->data_bytes = r->data_bytes;
     header->memory = r->json.chunks;
-    return true;
 }
 
 fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error)
