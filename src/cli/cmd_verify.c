@@ -35,18 +35,15 @@ static void print_result(const fpr_verification *v, const settings *set, const t
         exact += tensor->ok && tensor->exact;
         if (tensor->ok && tensor->relative_l2 > worst) worst = tensor->relative_l2;
     }
-    fprintf(term->out, "%s%s%s  %s: %s tensors decode and match their checksums",
+    fprintf(term->out, "%s%s%s  %s: %s tensors decode and match their checksums\n",
             style_on(term, wrong ? STYLE_BAD : STYLE_GOOD), wrong ? "DIFFERS" : "OK", style_off(term),
             safe_name(name, set->operands[0]), number_count(text, v->tensor_count - wrong));
-    if (wrong) fprintf(term->out, ", %s do not", number_count(text, wrong));
-    if (has_original) {
-        fprintf(term->out, "; %s equal %s bit for bit", number_count(text, exact), safe_name(name, set->operands[1]));
-        if (exact + wrong < v->tensor_count)
-            fprintf(term->out, ", %s are pruned or quantized as stated (relative error up to %s)",
-                    number_count(text, v->tensor_count - wrong - exact), number_share(share, worst));
-    } else if (exact + wrong < v->tensor_count) {
-        fprintf(term->out, "; %s of them were pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
-    }
+    if (wrong) fprintf(term->out, "    %s do not, or differ from what was stated\n", number_count(text, wrong));
+    if (has_original)
+        fprintf(term->out, "    %s equal %s bit for bit\n", number_count(text, exact), safe_name(name, set->operands[1]));
+    if (exact + wrong == v->tensor_count) return;
+    fprintf(term->out, "    %s were pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
+    if (has_original) fprintf(term->out, ", as stated; relative error up to %s", number_share(share, worst));
     fputc('\n', term->out);
 }
 

@@ -99,7 +99,7 @@ static void print_table(const settings *set, const entry *entries, const termina
         const entry *e = &entries[i];
         char name[SAFE_NAME], a[NUMBER_TEXT];
         bool done = e->status == EXIT_DONE;
-        table_cell(t, "%s", safe_name(name, set->operands[i]));
+        table_cell(t, "%s", safe_name(name, base_name(set->operands[i])));
         table_cell(t, "%s", status_text(e->status));
         table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_before) : "");
         table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_after) : "");
