@@ -111,6 +111,14 @@ fpr_status file_out_create(const char *path, bool force, file_out **out, fpr_err
 fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_error *error); /* appends, buffered */
 /* Overwrites what was appended. */
 fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uint64_t count, fpr_error *error);
+/* Makes room for the next count bytes, at *offset; file_out_place fills it. */
+fpr_status file_out_reserve(file_out *out, uint64_t count, uint64_t *offset, fpr_error *error);
+
+typedef struct file_part { const void *bytes; uint64_t count; } file_part;
+
+/* Writes the parts one after the other from offset on, which was reserved, by several threads at once. */
+fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, unsigned threads,
+                          fpr_error *error);
 uint64_t file_out_size(const file_out *out);
 /* Adds all bytes written so far to a hash, as they are in the file. */
 fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error);

@@ -46,33 +46,37 @@ static size_t next_batch(const fpr_model *model, const size_t *ids, size_t count
     return n;
 }
 
+static fpr_status make_room(job_buffer *buffer, uint64_t wanted, fpr_error *error)
+{
+    if (wanted <= buffer->capacity) return FPR_OK;
+    base_free(buffer->bytes);
+    buffer->capacity = wanted < JOB_BATCH_BYTES ? JOB_BATCH_BYTES : wanted;
+    buffer->bytes = base_alloc_aligned(buffer->capacity, 1);
+    if (buffer->bytes) return FPR_OK;
+    wanted = buffer->capacity;
+    buffer->capacity = 0;
+    return base_no_memory(error, wanted);
+}
+
 /* Ten times a second is enough for any eye. */
 #define PROGRESS_SECONDS 0.1
 
 fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
                        const char *phase, job_visit visit, void *context, fpr_error *error)
 {
-    uint64_t done = 0, total = 0, capacity = 0;
+    uint64_t done = 0, total = 0;
     for (size_t i = 0; i < count; i++) total += model->tensors[ids[i]].view.bytes;
-    uint8_t *buffer = NULL;
     void **bytes = base_alloc(count, sizeof *bytes);
     fpr_status status = bytes ? FPR_OK : base_no_memory(error, count * sizeof *bytes);
     double told = job_now();
     for (size_t first = 0, n; !status && first < count; first += n) {
         uint64_t wanted;
         n = next_batch(model, ids + first, count - first, &wanted);
-        if (wanted > capacity) {
-            base_free(buffer);
-            capacity = wanted < JOB_BATCH_BYTES ? JOB_BATCH_BYTES : wanted;
-            buffer = base_alloc_aligned(capacity, 1);
-            if (!buffer) {
-                status = base_no_memory(error, capacity);
-                break;
-            }
-        }
+        status = make_room(model->buffer, wanted, error);
+        if (status) break;
         uint64_t at = 0;
         for (size_t i = 0; i < n; i++) {
-            bytes[i] = buffer + at;
+            bytes[i] = model->buffer->bytes + at;
             at += aligned(model->tensors[ids[first + i]].view.bytes);
             done += model->tensors[ids[first + i]].view.bytes;
         }
@@ -85,7 +89,6 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
         }
     }
     if (options->progress && !status) options->progress(options->progress_context, phase, total, total);
-    base_free(buffer);
     base_free(bytes);
     return status;
 }

@@ -30,6 +30,12 @@ double job_now(void); /* seconds, monotonic */
 /* The key of __metadata__ that a packed file carries, and what stands in it. */
 #define JOB_METADATA_KEY "filterprune"
 
+/* Memory for batches, kept from sweep to sweep: fresh pages are dear. */
+typedef struct job_buffer {
+    uint8_t *bytes;
+    uint64_t capacity;
+} job_buffer;
+
 typedef struct model_shard {
     char *path, *name;         /* name: as the index has it; NULL when the model is one file */
     file_source *source;
@@ -63,6 +69,7 @@ struct fpr_model {
     size_t metadata_count;
     uint64_t bytes;
     fpr_layout layout;
+    job_buffer *buffer;        /* of the job that owns the model */
 };
 
 /* fpr_model_open; with keep_damaged a tensor whose blob is broken is listed with its damage instead of failing. */
@@ -159,10 +166,10 @@ typedef struct writer_tensor {
     bool dropped;
     fpr_dtype dtype;       /* after --cast */
     uint64_t bytes;        /* dense, after --cast */
+    bool lossless;         /* before it is decided: certain to become so */
     bool decided;          /* the fields below hold */
     uint64_t stored;       /* bytes in the file */
     const char *codec;     /* static text, "raw" when plain */
-    bool lossless;
     double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
 } writer_tensor;
 
@@ -174,6 +181,11 @@ fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bo
                       const writer_tensor *tensors, job_writer **writer, fpr_error *error);
 /* The next tensor that is not dropped: as blob, or its dense bytes when blob is NULL. It is decided by now. */
 fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
+/* The same for many tensors, written by all threads: they are listed in order, and must stay until they are put. */
+fpr_status writer_list(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
+fpr_status writer_put_listed(job_writer *writer, fpr_error *error);
+/* Whether so many bytes more stay in memory until the size of the header is known: only writer_put serves them. */
+bool writer_holds(const job_writer *writer, uint64_t bytes);
 /* Writes the header; *total receives the size of the whole file. */
 fpr_status writer_finish(job_writer *writer, uint64_t *total, fpr_error *error);
 fpr_status writer_hash(job_writer *writer, file_hash *hash, fpr_error *error); /* adds the finished file; nothing in a dry run */

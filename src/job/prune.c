@@ -52,8 +52,11 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
 
 static void undecide(prune_run *run)
 {
+    bool layers_stay = !run->options->prune && !run->options->binary;
     for (size_t i = 0; i < run->model->tensor_count; i++) {
-        run->tensors[i].decided = false;
+        writer_tensor *t = &run->tensors[i];
+        t->decided = false;
+        t->lossless = t->dtype == t->source->dtype && (layers_stay || !prune_layer(run, i));
         prune_free_slot(&run->slots[i]);
     }
 }
@@ -194,6 +197,34 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
     return status;
 }
 
+/* The hash of all that was read, and of all that was written, side by side. */
+typedef struct hash_context {
+    prune_run *run;
+    job_writer **writers;
+    fpr_error errors[2];
+} hash_context;
+
+static void hash_one(void *context, size_t i, unsigned worker)
+{
+    (void)worker;
+    hash_context *c = context;
+    fpr_report *r = c->run->report;
+    if (i == 0) input_hash(c->run->model, &r->input_hash, &c->errors[0]);
+    else if (c->writers) hash_all(c->run->model, c->writers, &r->output_hash, &c->errors[1]);
+}
+
+static fpr_status hash_both(prune_run *run, job_writer **writers, fpr_error *error)
+{
+    hash_context c = {.run = run, .writers = writers};
+    base_parallel(job_threads(run->options), 2, hash_one, &c);
+    for (int i = 0; i < 2; i++) {
+        if (!c.errors[i].status) continue;
+        if (error) *error = c.errors[i];
+        return c.errors[i].status;
+    }
+    return FPR_OK;
+}
+
 static fpr_status run_job(fpr_model *model, const char *output, fpr_options *options, fpr_report **report,
                           fpr_error *error)
 {
@@ -220,8 +251,7 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     if (r) rows_phase(r, "distributions", &since);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
-    if (!status) status = input_hash(model, &r->input_hash, error);
-    if (!status && target) status = hash_all(model, writers, &r->output_hash, error);
+    if (!status) status = hash_both(&run, target ? writers : NULL, error);
     /* Nothing may fail once the output has its name. */
     if (!status) status = commit_all(&run, target, writers, error);
     if (writers) prune_abandon_all(writers, model->shard_count);

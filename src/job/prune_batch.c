@@ -253,41 +253,54 @@ void prune_free_slot(slot *s)
     *s = (slot){0};
 }
 
-/* Puts all tensors of the shard before `end` that were encoded ahead. */
-fpr_status prune_put_ahead(prune_run *run, size_t end, fpr_error *error)
+/* Puts, or lists, all tensors of the shard before `end` that were encoded ahead; their slots are kept. */
+static fpr_status put_ahead(prune_run *run, size_t end, bool listing, fpr_error *error)
 {
     fpr_status status = FPR_OK;
     for (; !status && run->put < end; run->put++) {
-        slot *s = &run->slots[run->put];
+        const slot *s = &run->slots[run->put];
         if (run->tensors[run->put].dropped) continue;
-        status = writer_put(run->writer, s->blob, s->bytes, error);
-        prune_free_slot(s);
+        status = (listing ? writer_list : writer_put)(run->writer, s->blob, s->bytes, error);
     }
     return status;
+}
+
+fpr_status prune_put_ahead(prune_run *run, size_t end, fpr_error *error) { return put_ahead(run, end, false, error); }
+
+static const void *output_bytes(const work *w, size_t i) { return w->converted[i] ? w->converted[i] : w->bytes[i]; }
+
+/* Keeps what was encoded ahead. */
+static fpr_status keep_batch(work *w, fpr_error *error)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        size_t id = w->ids[i];
+        slot *s = &w->run->slots[id];
+        if (!w->blobs[i]) {
+            s->bytes = base_alloc_aligned(w->run->tensors[id].bytes, 1);
+            if (!s->bytes) return base_no_memory(error, w->run->tensors[id].bytes);
+            memcpy(s->bytes, output_bytes(w, i), w->run->tensors[id].bytes);
+        }
+        s->blob = w->blobs[i];
+        w->blobs[i] = NULL;
+    }
+    return FPR_OK;
 }
 
 static fpr_status put_batch(work *w, fpr_error *error)
 {
     prune_run *run = w->run;
     fpr_status status = FPR_OK;
+    uint64_t stored = 0;
+    for (size_t i = 0; i < w->count; i++) stored += run->tensors[w->ids[i]].stored;
+    bool listing = !writer_holds(run->writer, stored);
+    size_t first = run->put;
     for (size_t i = 0; !status && i < w->count; i++) {
-        size_t id = w->ids[i];
-        const void *bytes = w->converted[i] ? w->converted[i] : w->bytes[i];
-        if (!run->ahead) {
-            status = prune_put_ahead(run, id, error);
-            if (!status) status = writer_put(run->writer, w->blobs[i], bytes, error);
-            run->put = id + 1;
-            continue;
-        }
-        slot *s = &run->slots[id];
-        if (!w->blobs[i]) {
-            s->bytes = base_alloc_aligned(run->tensors[id].bytes, 1);
-            if (!s->bytes) return base_no_memory(error, run->tensors[id].bytes);
-            memcpy(s->bytes, bytes, run->tensors[id].bytes);
-        }
-        s->blob = w->blobs[i];
-        w->blobs[i] = NULL;
+        status = put_ahead(run, w->ids[i], listing, error);
+        if (!status) status = (listing ? writer_list : writer_put)(run->writer, w->blobs[i], output_bytes(w, i), error);
+        run->put = w->ids[i] + 1;
     }
+    if (!status && listing) status = writer_put_listed(run->writer, error);
+    for (size_t i = first; i < run->put; i++) prune_free_slot(&run->slots[i]);
     return status;
 }
 
@@ -342,7 +355,7 @@ fpr_status prune_batch(void *context, size_t first, size_t count, void *const *b
     if (!status && run->counting) status = count_batch(&w, true, error);
     if (!status) status = pictures(&w, false, error);
     if (!status) fill_rows(&w);
-    if (!status) status = put_batch(&w, error);
+    if (!status) status = run->ahead ? keep_batch(&w, error) : put_batch(&w, error);
     work_free(&w);
     return status;
 }

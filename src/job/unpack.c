@@ -5,14 +5,22 @@ typedef struct unpack_run {
     const fpr_model *model;
     const size_t *ids;
     file_out *out;
+    unsigned threads;
 } unpack_run;
 
 static fpr_status put_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
 {
     const unpack_run *run = context;
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; !status && i < count; i++)
-        status = file_out_write(run->out, bytes[i], run->model->tensors[run->ids[first + i]].view.bytes, error);
+    uint64_t offset, total = 0;
+    file_part *parts = base_alloc(count, sizeof *parts);
+    if (!parts) return base_no_memory(error, count * sizeof *parts);
+    for (size_t i = 0; i < count; i++) {
+        parts[i] = (file_part){bytes[i], run->model->tensors[run->ids[first + i]].view.bytes};
+        total += parts[i].count;
+    }
+    fpr_status status = file_out_reserve(run->out, total, &offset, error);
+    if (!status) status = file_out_place(run->out, offset, parts, count, run->threads, error);
+    base_free(parts);
     return status;
 }
 
@@ -39,7 +47,7 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     base_store_le64(length, bytes);
     if (!status) status = file_out_write(*out, length, 8, error);
     if (!status) status = file_out_write(*out, header, bytes, error);
-    unpack_run run = {model, ids, *out};
+    unpack_run run = {model, ids, *out, job_threads(options)};
     if (!status) status = job_batches(model, ids, n, options, "unpacking", put_batch, &run, error);
     if (!status) status = file_source_check(shard->source, error);
     base_free(header);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 /* Data kept back before the size of the header is fixed. */
-#define HELD_BYTES (8u << 20)
+#define HELD_BYTES (1u << 20)
 
 struct job_writer {
     const fpr_model *model;
@@ -27,7 +27,10 @@ struct job_writer {
     file_text held;         /* data not yet written */
     uint64_t data_bytes;
     file_hash *raw;         /* over all raw tensors */
-    fpr_error problem;      /* of write_some, which can only say that there was one */
+    file_part *parts;       /* listed, not yet written */
+    size_t part_count, part_capacity;
+    uint64_t part_bytes;
+    fpr_error problem;      /* of append_some, which can only say that there was one */
 };
 
 /* ---------------------------------------------------------------- the header */
@@ -40,9 +43,9 @@ static bool is_indexed(const fpr_tensor *t) { return strlen(t->name) == t->name_
 
 static void add_index_entry(file_text *json, const writer_tensor *t)
 {
-    /* "kernels" and "false" are the longest of their kind: an undecided tensor may only become shorter. */
+    /* "kernels" is the longest of its kind: an undecided tensor may only become shorter. */
     const char *codec = t->decided ? t->codec : "kernels";
-    bool lossless = t->decided && t->lossless;
+    bool lossless = t->lossless;
 
     file_text_string(json, t->source->name, t->source->name_bytes);
     file_text_format(json, ":{\"codec\":\"%s\",\"dtype\":\"%s\",\"shape\":[", codec, fpr_dtype_name(t->dtype));
@@ -278,32 +281,76 @@ static fpr_status fix_room(job_writer *w, fpr_error *error)
     return status;
 }
 
-static int write_some(void *context, const void *bytes, size_t count)
+static int hold_some(void *context, const void *bytes, size_t count)
 {
     job_writer *w = context;
-    if (!w->out) return 0;
-    if (w->fixed) return file_out_write(w->out, bytes, count, &w->problem) ? -1 : 0;
     file_text_add(&w->held, bytes, count);
-    if (w->held.failed) base_no_memory(&w->problem, count);
     return w->held.failed ? -1 : 0;
+}
+
+static int append_some(void *context, const void *bytes, size_t count)
+{
+    job_writer *w = context;
+    return w->out && file_out_write(w->out, bytes, count, &w->problem) ? -1 : 0;
+}
+
+/* The next tensor is this one: its bytes are counted, and hashed when they are raw. */
+static uint64_t next_tensor(job_writer *w, const pack_blob *blob, const void *bytes)
+{
+    while (w->tensors[w->next].dropped) w->next++;
+    uint64_t stored = w->tensors[w->next++].stored;
+    if (!blob && !w->dense) file_hash_add(w->raw, bytes, stored);
+    w->data_bytes += stored;
+    return stored;
+}
+
+bool writer_holds(const job_writer *w, uint64_t bytes) { return !w->fixed && w->held.count + bytes <= HELD_BYTES; }
+
+static int list_part(void *context, const void *bytes, size_t count)
+{
+    job_writer *w = context;
+    if (w->part_count == w->part_capacity) {
+        size_t capacity = w->part_capacity ? 2 * w->part_capacity : 256;
+        file_part *longer = base_grow(w->parts, capacity, sizeof *longer);
+        if (!longer) return -1;
+        w->parts = longer;
+        w->part_capacity = capacity;
+    }
+    w->parts[w->part_count++] = (file_part){bytes, count};
+    return 0;
+}
+
+fpr_status writer_list(job_writer *w, const pack_blob *blob, const void *bytes, fpr_error *error)
+{
+    uint64_t stored = next_tensor(w, blob, bytes);
+    bool listed = blob ? !pack_blob_write(blob, list_part, w, NULL) : !list_part(w, bytes, stored);
+    w->part_bytes += stored;
+    return listed ? FPR_OK : base_no_memory(error, w->part_capacity * sizeof *w->parts);
+}
+
+fpr_status writer_put_listed(job_writer *w, fpr_error *error)
+{
+    uint64_t offset;
+    fpr_status status = w->fixed ? FPR_OK : fix_room(w, error);
+    if (!status && w->out) status = file_out_reserve(w->out, w->part_bytes, &offset, error);
+    if (!status && w->out)
+        status = file_out_place(w->out, offset, w->parts, w->part_count, job_threads(w->options), error);
+    w->part_count = 0;
+    w->part_bytes = 0;
+    return status;
 }
 
 fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, fpr_error *error)
 {
-    while (w->tensors[w->next].dropped) w->next++;
-    const writer_tensor *t = &w->tensors[w->next++];
-    fpr_status status = FPR_OK;
-    if (!w->fixed && w->held.count + t->stored > HELD_BYTES) status = fix_room(w, error);
-    w->data_bytes += t->stored;
+    uint64_t stored = next_tensor(w, blob, bytes);
+    fpr_status status = writer_holds(w, stored) || w->fixed ? FPR_OK : fix_room(w, error);
     if (status) return status;
-    if (!blob && !w->dense) file_hash_add(w->raw, bytes, t->stored);
-    if (blob) status = pack_blob_write(blob, write_some, w, error);
-    else if (write_some(w, bytes, t->stored)) status = w->problem.status;
-    if (w->problem.status) {
-        status = w->problem.status;
-        if (error) *error = w->problem;
-    }
-    return status;
+    fpr_write write = w->fixed ? append_some : hold_some;
+    if (blob) status = pack_blob_write(blob, write, w, error);
+    else if (write(w, bytes, stored)) status = base_no_memory(error, stored);
+    if (!w->problem.status) return status;
+    if (error) *error = w->problem;
+    return w->problem.status;
 }
 
 fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
@@ -338,6 +385,7 @@ static void writer_free(job_writer *w)
 {
     if (w->raw) file_hash_end(w->raw);
     file_text_free(&w->held);
+    base_free(w->parts);
     base_free(w->original);
     base_free(w);
 }
