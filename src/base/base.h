@@ -17,7 +17,7 @@
 #define BASE_PRINTF(text, first)
 #endif
 
-/* ---- errors: the first one wins. All return the status they were given, so that `return base_fail(...)` reads well. */
+/* ---- errors: the first one wins. All return the status they were given: `return base_fail(...)` reads well. */
 
 fpr_status base_fail(fpr_error *error, fpr_status status, const char *format, ...) BASE_PRINTF(3, 4);
 /* errno's text is appended. */
@@ -30,7 +30,7 @@ void base_error_at(fpr_error *error, uint64_t offset);
 
 /* ---- memory: only base/memory.c calls malloc. A size that overflows is an allocation that fails. */
 
-void *base_alloc(uint64_t count, uint64_t size);                 /* uninitialised; never NULL for 0 bytes unless out of memory */
+void *base_alloc(uint64_t count, uint64_t size);                 /* uninitialised; NULL only when out of memory */
 void *base_calloc(uint64_t count, uint64_t size);
 void *base_grow(void *block, uint64_t count, uint64_t size);     /* realloc; block stays valid when NULL is returned */
 void *base_alloc_aligned(uint64_t count, uint64_t size);         /* 64-byte aligned, for vector code */
@@ -73,8 +73,9 @@ typedef void (*base_task)(void *context, size_t index, unsigned worker);
 
 /* Runs task(context, i, worker) for every i < count on up to `threads` threads (0 counts as 1), in any order, and
  * returns when all are done. worker < threads names the running thread, for scratch memory. Called inside a task of a
- * loop on several threads it runs serially with worker 0. Task i must write only what belongs to i (or to worker); whoever needs a sum or the
- * first error takes it afterwards, in index order: that is what makes results independent of the thread count. */
+ * loop on several threads it runs serially with worker 0. Task i must write only what belongs to i (or to worker);
+ * whoever needs a sum or the first error takes it afterwards, in index order: that is what makes results independent of
+ * the thread count. */
 void base_parallel(unsigned threads, size_t count, base_task task, void *context);
 /* Cores this process may use (affinity and cgroup quota), at least 1. */
 unsigned base_cores(void);
