@@ -320,6 +320,24 @@ static void both_levels_must_be_used_by_five_percent(void **state)
     base_free(m.w);
 }
 
+/* Kernels of one weight among zeros have exactly two values, but one of them is fitted to a single weight. */
+static void kernels_of_a_single_weight_are_not_binary(void **state)
+{
+    (void)state;
+    for (unsigned taps = 1; taps <= 2; taps++) {
+        made m = make_layer(FILTERS, CHANNELS, 3);
+        uint64_t seed = 3;
+        memset(m.w, 0, weights_of(&m.shape) * sizeof *m.w);
+        for (uint64_t j = 0; j < m.shape.kernels; j++)
+            for (unsigned i = 0; i < taps; i++) m.w[j * 9 + 4 + i] = i ? m.w[j * 9 + 4] : 1 + random_unit(&seed);
+        fpr_options options = make_options();
+        planned p = plan_weights(m.shape, FPR_F32, m.w, &options);
+        assert_int_equal(p.plan.binary.scope, taps == 1 ? FPR_SCOPE_NONE : FPR_SCOPE_KERNEL);
+        planned_free(&p);
+        base_free(m.w);
+    }
+}
+
 static void units_of_fewer_than_four_weights_are_never_binary(void **state)
 {
     (void)state;
@@ -517,6 +535,7 @@ int main(void)
         cmocka_unit_test(noise_within_the_tolerance_is_removed),
         cmocka_unit_test(the_share_is_of_the_live_kernels),
         cmocka_unit_test(both_levels_must_be_used_by_five_percent),
+        cmocka_unit_test(kernels_of_a_single_weight_are_not_binary),
         cmocka_unit_test(units_of_fewer_than_four_weights_are_never_binary),
         cmocka_unit_test(exactness_is_worth_a_quarter_more_bytes),
         cmocka_unit_test(squares_out_of_range_prove_nothing),

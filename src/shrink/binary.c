@@ -3,7 +3,9 @@
  * A kernel meets the tolerance e at levels {a, b} when  sum (w - q)^2 <= e^2 sum w^2.  Three scopes compete: one pair
  * of levels per layer, per filter, per kernel. A scope is eligible when at least binary_share of the live kernels meet
  * the tolerance in it and both levels are used by 5 % of their weights; among the eligible the one of the fewest stored
- * bytes wins. A live kernel is one that is neither pruned nor zero.
+ * bytes wins. A live kernel is one that is neither pruned nor zero. A level that a unit uses once is fitted to that one
+ * weight and says nothing, so in 5 % of the units each level must be used more than once: kernels of a single weight (a
+ * 1x1 convolution stored as 3x3) are no binary layer.
  *
  * Nearly every layer of nearly every model is dense, so it must be left quickly. Where a kernel meets the tolerance,
  * every weight lies within r = e sqrt(sum w^2) <= e sqrt(k) max|w| of one of the levels, hence within 2 r of the
@@ -16,7 +18,7 @@
  * noisy layer as well when every kernel still meets the tolerance at them and no kernel loses exactness: they cost
  * half. For the same reason a scope that changes nothing wins over a cheaper one that changes weights, if it costs at
  * most a quarter more. Squared sums outside 1e-290 .. 1e290 say nothing: there only exact kernels count. */
-#include "shrink/inner.h"
+#include "shrink/tally.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -27,28 +29,6 @@
 #define FILTER_KERNELS_MAX (UINT64_C(1) << 18)
 #define SCOPES 3 /* layer, filter, kernel: FPR_SCOPE_LAYER + index, the cheapest first */
 enum { BY_LAYER, BY_FILTER, BY_KERNEL };
-
-/* How a scope does over some kernels; the fields of *_symmetric are the same at levels -a, a. */
-typedef struct tally {
-    uint64_t met, exact, exact_symmetric;
-    /* kernels that lose the tolerance or their exactness at -a, a */
-    uint64_t broken;
-    /* pairs of levels needed */
-    uint64_t units;
-    /* weights at each level */
-    uint64_t low, high, low_symmetric, high_symmetric;
-    /* the largest squared relative error of the kernels that meet the tolerance */
-    double worst, worst_symmetric;
-    double low_range[2], high_range[2], alpha_range[2];
-} tally;
-
-static const tally tally_none = {
-    .low_range = {INFINITY, -INFINITY}, .high_range = {INFINITY, -INFINITY}, .alpha_range = {INFINITY, -INFINITY}};
-
-/* The levels of a unit, rounded to the dtype, and what is kept of a filter. */
-typedef struct levels {
-    double low, high, alpha;
-} levels;
 
 typedef struct filter_sum {
     shrink_pair pair; /* not rounded; no counts when the filter has no two-level kernel */
@@ -71,124 +51,6 @@ typedef struct binary_run {
     unsigned scope; /* chosen */
     bool symmetric;
 } binary_run;
-
-/* ---------------------------------------------------------------- one kernel */
-
-typedef enum kernel_kind { KIND_DENSE, KIND_NEARLY, KIND_EXACT } kernel_kind;
-
-static inline kernel_kind kind_of_k(const double *w, size_t k, double reach, double *low, double *high)
-{
-    double lo = w[0], hi = w[0], apart = 0;
-    for (size_t i = 1; i < k; i++) {
-        lo = w[i] < lo ? w[i] : lo;
-        hi = w[i] > hi ? w[i] : hi;
-    }
-    *low = lo;
-    *high = hi;
-    double limit = reach * (-lo > hi ? -lo : hi) * (1 + 1e-9);
-    for (size_t i = 0; i < k; i++) {
-        double nearer = w[i] - lo < hi - w[i] ? w[i] - lo : hi - w[i];
-        if (nearer > limit) return KIND_DENSE;
-        apart = nearer > apart ? nearer : apart;
-    }
-    return apart == 0 ? KIND_EXACT : KIND_NEARLY;
-}
-
-/* The quick test; straight code for the commonest size. */
-static kernel_kind kind_of(const double *w, size_t k, double reach, double *low, double *high)
-{
-    return k == 9 ? kind_of_k(w, 9, reach, low, high) : kind_of_k(w, k, reach, low, high);
-}
-
-typedef struct verdict {
-    bool met, exact;
-    double error; /* squared, relative */
-    uint64_t low; /* weights at the lower level */
-} verdict;
-
-static inline verdict judge(double error, double norm, bool exact, double tolerance)
-{
-    bool defined = norm > 1e-290 && norm < 1e290;
-    return (verdict){
-        .met = exact || (defined && error <= tolerance * norm), .exact = exact, .error = exact ? 0 : error / norm};
-}
-
-/* A kernel at the nearer of two levels. */
-static verdict try_pair(const double *w, size_t k, double low, double high, double tolerance)
-{
-    double error = 0, norm = 0;
-    bool exact = true;
-    uint64_t at_low = 0;
-    for (size_t i = 0; i < k; i++) {
-        double a = fabs(w[i] - low), b = fabs(w[i] - high), d = a <= b ? a : b;
-        at_low += a <= b;
-        exact &= d == 0;
-        error += d * d;
-        norm += w[i] * w[i];
-    }
-    verdict v = judge(error, norm, exact, tolerance);
-    v.low = at_low;
-    return v;
-}
-
-/* Levels that lie within the tolerance of each other are one level: its weights all count for the upper. */
-static bool is_one_level(const levels *l, double tolerance)
-{
-    double peak = fabs(l->low) > fabs(l->high) ? fabs(l->low) : fabs(l->high);
-    return l->high - l->low <= 2 * sqrt(tolerance) * peak;
-}
-
-static void widen(double range[2], double from, double to)
-{
-    if (from < range[0]) range[0] = from;
-    if (to > range[1]) range[1] = to;
-}
-
-/* Counts one live kernel at its unit's levels. Returns whether it meets the tolerance. */
-static bool count_kernel(tally *t, const double *w, size_t k, const levels *l, double tolerance)
-{
-    verdict free = try_pair(w, k, l->low, l->high, tolerance);
-    if (!free.met) return false;
-    verdict symmetric = try_pair(w, k, -l->alpha, l->alpha, tolerance);
-    uint64_t low = is_one_level(l, tolerance) ? 0 : free.low;
-    t->met++;
-    t->exact += free.exact;
-    t->exact_symmetric += symmetric.exact;
-    t->broken += !symmetric.met || (free.exact && !symmetric.exact);
-    t->low += low;
-    t->high += k - low;
-    t->low_symmetric += symmetric.low;
-    t->high_symmetric += k - symmetric.low;
-    if (free.error > t->worst) t->worst = free.error;
-    if (symmetric.met && symmetric.error > t->worst_symmetric) t->worst_symmetric = symmetric.error;
-    return true;
-}
-
-static void count_unit(tally *t, const levels *l)
-{
-    t->units++;
-    widen(t->low_range, l->low, l->low);
-    widen(t->high_range, l->high, l->high);
-    widen(t->alpha_range, l->alpha, l->alpha);
-}
-
-static void add_tally(tally *sum, const tally *t)
-{
-    sum->met += t->met;
-    sum->exact += t->exact;
-    sum->exact_symmetric += t->exact_symmetric;
-    sum->broken += t->broken;
-    sum->units += t->units;
-    sum->low += t->low;
-    sum->high += t->high;
-    sum->low_symmetric += t->low_symmetric;
-    sum->high_symmetric += t->high_symmetric;
-    if (t->worst > sum->worst) sum->worst = t->worst;
-    if (t->worst_symmetric > sum->worst_symmetric) sum->worst_symmetric = t->worst_symmetric;
-    widen(sum->low_range, t->low_range[0], t->low_range[1]);
-    widen(sum->high_range, t->high_range[0], t->high_range[1]);
-    widen(sum->alpha_range, t->alpha_range[0], t->alpha_range[1]);
-}
 
 /* ---------------------------------------------------------------- levels of units */
 
@@ -355,39 +217,22 @@ static void add_point(filter_context *c, double value, uint64_t count)
     c->counts[c->points++] = count;
 }
 
-/* Counts kernels of one unit that hold exactly the levels of the pair: nothing has to be tried. */
-static void count_exact(tally *t, uint64_t kernels, const shrink_pair *pair, double tolerance)
-{
-    bool one = !pair->high_count, symmetric = one || pair->low == -pair->high;
-    uint64_t all = pair->low_count + pair->high_count;
-    levels l = {pair->low, one ? pair->low : pair->high, fabs(pair->low)};
-    uint64_t low = is_one_level(&l, tolerance) ? 0 : pair->low_count;
-    t->met += kernels;
-    t->exact += kernels;
-    t->exact_symmetric += symmetric ? kernels : 0;
-    t->broken += symmetric ? 0 : kernels;
-    t->low += low;
-    t->high += all - low;
-    t->low_symmetric += one && pair->low >= 0 ? 0 : pair->low_count;
-    t->high_symmetric += one && pair->low >= 0 ? all : pair->high_count;
-    count_unit(t, &l);
-}
-
 static void measure_kernel(binary_run *run, void *context, uint64_t kernel, const double *w)
 {
     (void)kernel;
     filter_context *c = context;
     size_t k = (size_t)run->view->shape->k;
     double low, high;
-    kernel_kind kind = kind_of(w, k, run->reach, &low, &high);
+    kernel_kind kind = tally_kind(w, k, run->reach, &low, &high);
     c->dense += kind == KIND_DENSE;
     if (kind == KIND_DENSE) return;
     shrink_pair pair = pair_of(w, k, kind, low, high);
     if (k >= UNIT_WEIGHTS_MIN && kind == KIND_EXACT) {
-        count_exact(&c->tallies[BY_KERNEL], 1, &pair, run->tolerance);
+        tally_exact(&c->tallies[BY_KERNEL], 1, &pair, run->tolerance);
     } else if (k >= UNIT_WEIGHTS_MIN) {
         levels l = kernel_levels(run->view->dtype, w, k, &pair);
-        if (count_kernel(&c->tallies[BY_KERNEL], w, k, &l, run->tolerance)) count_unit(&c->tallies[BY_KERNEL], &l);
+        if (tally_kernel(&c->tallies[BY_KERNEL], w, k, &l, run->tolerance))
+            tally_unit(&c->tallies[BY_KERNEL], &l, pair.low_count, pair.high_count);
     }
     c->all_exact &= kind == KIND_EXACT;
     if (!c->by_filter) return;
@@ -401,8 +246,8 @@ static void measure_in_filter(binary_run *run, void *context, uint64_t kernel, c
     filter_context *c = context;
     size_t k = (size_t)run->view->shape->k;
     double low, high;
-    if (kind_of(w, k, run->reach, &low, &high) == KIND_DENSE) return;
-    c->used |= count_kernel(&c->tallies[BY_FILTER], w, k, &c->levels, run->tolerance);
+    if (tally_kind(w, k, run->reach, &low, &high) == KIND_DENSE) return;
+    c->used |= tally_kernel(&c->tallies[BY_FILTER], w, k, &c->levels, run->tolerance);
 }
 
 static void measure_filter(binary_run *run, uint64_t filter, filter_context *c)
@@ -418,14 +263,14 @@ static void measure_filter(binary_run *run, uint64_t filter, filter_context *c)
     *sum = sum_of(c->values, c->counts, c->points);
     if (!c->points || s->channels * s->k < UNIT_WEIGHTS_MIN) return;
     if (c->all_exact && c->points <= 2) {
-        count_exact(&c->tallies[BY_FILTER], (sum->pair.low_count + sum->pair.high_count) / s->k, &sum->pair,
+        tally_exact(&c->tallies[BY_FILTER], (sum->pair.low_count + sum->pair.high_count) / s->k, &sum->pair,
                     run->tolerance);
         return;
     }
     c->levels = rounded(run->view->dtype, &sum->pair, sum->mean_abs);
     c->used = false;
     each_kernel(run, filter, measure_in_filter, c);
-    if (c->used) count_unit(&c->tallies[BY_FILTER], &c->levels);
+    if (c->used) tally_unit(&c->tallies[BY_FILTER], &c->levels, sum->pair.low_count, sum->pair.high_count);
 }
 
 static void measure_filters(void *context, size_t index, unsigned worker)
@@ -494,8 +339,8 @@ static void measure_in_layer(binary_run *run, void *context, uint64_t kernel, co
     layer_context *c = context;
     size_t k = (size_t)run->view->shape->k;
     double low, high;
-    kernel_kind kind = kind_of(w, k, run->reach, &low, &high);
-    c->failed += kind == KIND_DENSE || !count_kernel(c->tally, w, k, &run->layer, run->tolerance);
+    kernel_kind kind = tally_kind(w, k, run->reach, &low, &high);
+    c->failed += kind == KIND_DENSE || !tally_kernel(c->tally, w, k, &run->layer, run->tolerance);
 }
 
 static void measure_layer_part(void *context, size_t index, unsigned worker)
@@ -524,7 +369,8 @@ static bool is_eligible(const tally *t, uint64_t live, double share)
     if (!t->met || (double)t->met / (double)live < share) return false;
     double low = (double)(is_symmetric(t) ? t->low_symmetric : t->low);
     double high = (double)(is_symmetric(t) ? t->high_symmetric : t->high);
-    return low >= USED_SHARE_MIN * (low + high) && high >= USED_SHARE_MIN * (low + high);
+    return low >= USED_SHARE_MIN * (low + high) && high >= USED_SHARE_MIN * (low + high) &&
+           (double)t->proven >= USED_SHARE_MIN * (double)t->units;
 }
 
 /* As the codec `kernels` stores it: 2 bits a kernel, 1 bit a weight of two-level kernels, the levels, dense kernels. */
@@ -564,7 +410,7 @@ static void mark_kernel(binary_run *run, void *context, uint64_t kernel, const d
     const levels *unit = context;
     size_t k = (size_t)run->view->shape->k;
     double low, high;
-    kernel_kind kind = kind_of(w, k, run->reach, &low, &high);
+    kernel_kind kind = tally_kind(w, k, run->reach, &low, &high);
     if (kind < KIND_NEARLY) return;
     levels l;
     if (run->scope == BY_KERNEL) {
@@ -574,9 +420,9 @@ static void mark_kernel(binary_run *run, void *context, uint64_t kernel, const d
         l = *unit;
     }
     /* The kernels that were counted are those that meet the tolerance at free levels, symmetric or not. */
-    if (!try_pair(w, k, l.low, l.high, run->tolerance).met) return;
-    if (run->symmetric ? try_pair(w, k, -l.alpha, l.alpha, run->tolerance).exact
-                       : try_pair(w, k, l.low, l.high, run->tolerance).exact)
+    if (!tally_try(w, k, l.low, l.high, run->tolerance).met) return;
+    if (run->symmetric ? tally_try(w, k, -l.alpha, l.alpha, run->tolerance).exact
+                       : tally_try(w, k, l.low, l.high, run->tolerance).exact)
         return;
     run->plan->fate[kernel] = CONV_FATE_CHANGED;
     if (run->scope == BY_KERNEL) put_levels(run, kernel, &l);
@@ -629,7 +475,7 @@ static void sum_tallies(const binary_run *run, size_t tasks, tally *sums)
 {
     for (unsigned i = 0; i < SCOPES; i++) {
         sums[i] = tally_none;
-        for (size_t j = 0; j < tasks; j++) add_tally(&sums[i], &run->tallies[j][i]);
+        for (size_t j = 0; j < tasks; j++) tally_add(&sums[i], &run->tallies[j][i]);
     }
 }
 
@@ -665,7 +511,7 @@ static fpr_status compare_scopes(binary_run *run, unsigned threads, fpr_error *e
     }
     sum_tallies(run, tasks, sums);
     if (run->points && has_failed(run)) sums[BY_LAYER] = tally_none;
-    if (sums[BY_LAYER].met) count_unit(&sums[BY_LAYER], &run->layer);
+    if (sums[BY_LAYER].met) tally_unit(&sums[BY_LAYER], &run->layer, sums[BY_LAYER].low, sums[BY_LAYER].high);
     run->scope = choose(run, sums);
     return run->scope < SCOPES ? accept(run, &sums[run->scope], tasks, threads, error) : FPR_OK;
 }

@@ -4,6 +4,7 @@
  * score.c     how large kernels, filters and channels are
  * ranking.c   the lowest units of a layer or of all layers
  * binary.c    whether a layer is binary-like, by which scope, at which levels
+ * tally.c     how well kernels do at two levels, counted
  * quantize.c  the best two levels of a set of weights
  * apply.c     carries a plan out in place and measures what it cost
  * glob.c      --only, --skip, --drop
