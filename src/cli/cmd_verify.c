@@ -42,8 +42,8 @@ static void print_result(const fpr_verification *v, const settings *set, const t
     if (has_original)
         fprintf(term->out, "    %s equal %s bit for bit\n", number_count(text, exact), safe_name(name, set->operands[1]));
     if (exact + wrong == v->tensor_count) return;
-    fprintf(term->out, "    %s were pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
-    if (has_original) fprintf(term->out, ", as stated; relative error up to %s", number_share(share, worst));
+    fprintf(term->out, "    %s pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
+    if (has_original) fprintf(term->out, ", as stated; error up to %s", number_share(share, worst));
     fputc('\n', term->out);
 }
 

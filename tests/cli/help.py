@@ -60,10 +60,12 @@ class Help(harness.Case):
         if b"__asan_init" in program or b"__tsan_init" in program:
             self.skipTest("a sanitizer takes its time")
         best = 1.0
-        for _ in range(20):
+        for _ in range(200):  # the machine may be busy with other tests
             begin = time.perf_counter()
             harness.run("--version")
             best = min(best, time.perf_counter() - begin)
+            if best < 0.010:
+                break
         self.assertLess(best, 0.010)
 
     @unittest.skipUnless(shutil.which("bash"), "bash is not installed")
