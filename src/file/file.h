@@ -71,6 +71,8 @@ fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, 
 /* The same from a file; *text (may be NULL) receives the raw header, n bytes, owned by the caller (base_free). */
 fpr_status file_header_read(const file_source *source, file_header *header, char **text, fpr_error *error);
 void file_header_free(file_header *header);
+/* Whether text is one JSON value by the rules above: FPR_OK, FPR_BAD_HEADER or FPR_NO_MEMORY. */
+fpr_status file_json_check(const char *text, uint64_t n);
 
 /* ---- safetensors_write.c: growing text, JSON strings, headers */
 

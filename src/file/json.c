@@ -1,5 +1,6 @@
 /* The reader for the JSON of a safetensors header. */
 #include "file/json.h"
+#include "file/file.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -470,4 +471,13 @@ bool file_json_skip(file_json *j, unsigned open)
             if (s == FILE_JSON_ITEM) break;
         }
     }
+}
+
+fpr_status file_json_check(const char *text, uint64_t n)
+{
+    file_json j = {.text = text, .n = (size_t)n};
+    if (file_json_skip(&j, 0) && file_json_skip_space(&j) >= 0) j.status = FPR_BAD_HEADER;
+    file_json_free_chunks(j.chunks);
+    base_free(j.sizes);
+    return j.status;
 }

@@ -106,9 +106,8 @@ static fpr_status read_file(const char *path, unsigned k, fpr_basis *basis, fpr_
     if (!status && n > BASIS_BYTES_MAX) status = bad_basis(error, "the file is too large");
     if (!status && !(text = base_alloc(n, 1))) status = base_no_memory(error, n);
     if (!status) status = file_source_read(source, 0, text, n, error);
-    json_error_t where;
-    json_t *root = status ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &where);
-    if (!status && !root) status = bad_basis(error, where.text);
+    json_t *root = NULL;
+    if (!status) status = job_parse(text, n, JSON_REJECT_DUPLICATES, FPR_BAD_BASIS, &root, error);
     if (!status) status = read_basis(root, k, basis, error);
     json_decref(root);
     base_free(text);

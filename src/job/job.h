@@ -1,5 +1,6 @@
 /* The jobs: open, study, shrink, pack, report. The only room that sees all the others; it computes nothing itself.
  *
+ * parse.c    JSON from strangers
  * model.c    a checkpoint: files, headers, packed tensors decoded on the fly
  * batch.c    tensors from file to memory, a few MiB at a time
  * study.c    layers, kernel groups and the sweeps over them
@@ -24,6 +25,13 @@ unsigned job_threads(const fpr_options *options);
 fpr_status job_cancelled(const fpr_options *options, fpr_error *error);
 conv_settings job_settings(const fpr_options *options);
 double job_now(void); /* seconds, monotonic */
+
+/* ---- parse.c */
+
+struct json_t;
+/* Reads JSON with jansson's flags: status `invalid` with line and offset where the text is wrong or would take gigabytes
+ * of memory, FPR_NO_MEMORY where memory ran out. *root is NULL then. */
+fpr_status job_parse(const char *text, size_t n, size_t flags, fpr_status invalid, struct json_t **root, fpr_error *error);
 
 /* ---- model.c */
 

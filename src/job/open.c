@@ -16,27 +16,6 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && memcmp(text + n - m, end, m) == 0;
 }
 
-/* ---------------------------------------------------------------- JSON from strangers */
-
-/* In memory a value costs up to 50 bytes, an array or object 250, and "{}," is three bytes of text: a file of 100 MB
- * would take gigabytes. A hundred thousand tensors need a tenth of this. */
-#define JSON_VALUES_MAX 4000000u
-#define JSON_CONTAINERS_MAX 1000000u
-
-static bool is_bomb(const char *text, size_t n)
-{
-    size_t values = 0, containers = 0;
-    bool quoted = false;
-    for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-        if (c == '"') quoted = !quoted;
-        else if (quoted) i += c == '\\';
-        else if (c == ',' || c == ':') values++;
-        else if (c == '[' || c == '{') containers++;
-    }
-    return values > JSON_VALUES_MAX || containers > JSON_CONTAINERS_MAX;
-}
-
 /* ---------------------------------------------------------------- the packed file's own metadata */
 
 /* As our writer puts it, so that the digits are found in the raw header: see writer.c. */
@@ -49,11 +28,10 @@ static fpr_status bad_key(fpr_error *error, const char *what)
 
 static fpr_status read_key(model_shard *shard, const file_metadata *entry, fpr_error *error)
 {
-    if (is_bomb(entry->value, entry->value_bytes)) return bad_key(error, "holds more values than any real one");
-    json_decref(shard->key); /* the reader refuses a key given twice, so there is none */
-    json_t *root = shard->key = json_loadb(entry->value, entry->value_bytes, JSON_ALLOW_NUL, NULL);
-    if (!json_is_object(root)) return bad_key(error, "is no JSON object");
-    fpr_status status = FPR_OK;
+    fpr_status status = job_parse(entry->value, entry->value_bytes, JSON_ALLOW_NUL, FPR_BAD_PACKED, &shard->key, error);
+    if (status == FPR_BAD_PACKED || (!status && !json_is_object(shard->key))) return bad_key(error, "is no JSON object");
+    if (status) return status;
+    const json_t *root = shard->key;
     const json_t *reader = json_object_get(root, "reader"), *header = json_object_get(root, "header");
     const json_t *check = json_object_get(root, "check");
     if (!json_is_integer(reader)) {
@@ -350,18 +328,12 @@ static fpr_status open_index(fpr_model *m, bool keep_damaged, fpr_error *error)
 {
     fpr_status status = read_index(m->path, &m->index_text, &m->index_bytes, error);
     if (status) return status;
-    json_error_t where;
-    bool bomb = is_bomb(m->index_text, m->index_bytes);
-    json_t *root = bomb ? NULL : json_loadb(m->index_text, m->index_bytes, JSON_REJECT_DUPLICATES, &where);
+    json_t *root;
+    status = job_parse(m->index_text, m->index_bytes, JSON_REJECT_DUPLICATES, FPR_BAD_INDEX, &root, error);
     const json_t *map = json_object_get(root, "weight_map");
-    if (bomb) {
-        status = base_fail(error, FPR_BAD_INDEX, "holds more values than any real index");
-    } else if (!root) {
-        status = base_fail(error, FPR_BAD_INDEX, "line %d: %s", where.line, where.text);
-        base_error_at(error, where.position >= 0 ? (uint64_t)where.position : 0);
-    } else if (!json_is_object(map)) {
+    if (!status && !json_is_object(map)) {
         status = base_fail(error, FPR_BAD_INDEX, "no object weight_map in the index");
-    } else {
+    } else if (!status) {
         m->is_index = true;
         status = open_shards(m, map, error);
         if (!status) status = list_tensors(m, keep_damaged, error);

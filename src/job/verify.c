@@ -13,13 +13,14 @@ typedef struct verify_run {
 
 /* ---------------------------------------------------------------- what the file states */
 
-static json_t *own_key(const model_shard *shard)
+static fpr_status own_key(const model_shard *shard, json_t **key, fpr_error *error)
 {
     for (size_t i = 0; i < shard->header.metadata_count; i++) {
         const file_metadata *m = &shard->header.metadata[i];
-        if (!strcmp(m->key, JOB_METADATA_KEY)) return json_loadb(m->value, m->value_bytes, JSON_ALLOW_NUL, NULL);
+        if (!strcmp(m->key, JOB_METADATA_KEY))
+            return job_parse(m->value, m->value_bytes, JSON_ALLOW_NUL, FPR_BAD_PACKED, key, error);
     }
-    return NULL;
+    return FPR_OK;
 }
 
 static const json_t *entry_of(const verify_run *run, const fpr_tensor *t)
@@ -193,8 +194,9 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
     run->keys = base_calloc(p->shard_count, sizeof(json_t *));
     run->result->tensors = base_calloc(rows, sizeof *run->result->tensors);
     if (!run->keys || !run->result->tensors) return base_no_memory(error, rows * sizeof *run->result->tensors);
-    for (size_t s = 0; s < p->shard_count; s++) run->keys[s] = own_key(&p->shards[s]);
-    fpr_status status = verify_shards(run, error);
+    fpr_status status = FPR_OK;
+    for (size_t s = 0; !status && s < p->shard_count; s++) status = own_key(&p->shards[s], &run->keys[s], error);
+    if (!status) status = verify_shards(run, error);
     double told = job_now();
     for (size_t i = 0; !status && i < p->tensor_count; i++) {
         status = job_cancelled(options, error);
