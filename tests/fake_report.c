@@ -218,7 +218,7 @@ static const shape s33 = {2, {3, 3, 0}}, s77 = {2, {7, 7, 0}}, s333 = {3, {3, 3,
 
 static fpr_report *rich(bool after)
 {
-    fpr_report *r = blank("models/retina <b>unet</b> & co.safetensors", after ? "out/retina_unet.fp.safetensors" : NULL);
+    fpr_report *r = blank("models/retina <b>unet & co.safetensors", after ? "out/retina_unet.fp.safetensors" : NULL);
     r->layers = base_calloc(24, sizeof *r->layers);
     char name[64];
     for (int i = 0; i < 9; i++) {

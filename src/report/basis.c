@@ -96,7 +96,7 @@ static void explained(report_out *out, const double *ratio, unsigned k)
 
 void page_basis(report_out *out, const fpr_basis *basis, unsigned rank, const uint64_t *shape, unsigned k)
 {
-    unsigned drawn = k < PAGE_KERNELS ? k : k > 49 ? 9 : 18;
+    unsigned drawn = k <= PAGE_KERNELS ? k : k > 49 ? 9 : 18;
     double limit = 0;
     for (unsigned i = 0; i < drawn; i++) limit = fmax(limit, largest(basis->components + (size_t)i * k, k));
     report_text(out, "<figure><div class=\"two\"><div><ol class=\"kernels\">");

@@ -5,6 +5,9 @@
 
 #define LAYERS_DRAWN 18
 
+/* Pixels between kernels: slices of a 3-D kernel are one apart. */
+static int gap(const fpr_layer *l) { return l->conv.kernel_rank == 3 ? 3 : 1; }
+
 /* Rows are filters, columns their first channels; every kernel is a small image of its weights. */
 static void picture(report_out *out, const fpr_layer *l, const float *weights, double limit, const char *when)
 {
@@ -12,7 +15,8 @@ static void picture(report_out *out, const fpr_layer *l, const float *weights, d
     int width, height;
     page_kernel_size(rank, l->conv.kernel_shape, &width, &height);
     int across = (int)l->picture_channels, down = (int)l->picture_filters;
-    svg_open(out, "filters", across * (width + 1) - 1, down * (height + 1) - 1);
+    int pitch = width + gap(l), row = height + gap(l);
+    svg_open(out, "filters", across * pitch - gap(l), down * row - gap(l));
     page_print(out, "The first %d filters by %d channels, %s", down, across, when);
     svg_draw(out);
     for (unsigned shade = 0; shade < DIVERGING; shade++) {
@@ -26,7 +30,7 @@ static void picture(report_out *out, const fpr_layer *l, const float *weights, d
                     if (page_diverging((double)w[i], limit) != shade) continue;
                     if (!begun) svg_cells_begin(out, &cells, "d", shade), begun = true;
                     page_cell(rank, l->conv.kernel_shape, i, &x, &y);
-                    svg_cell(out, &cells, channel * (width + 1) + x, filter * (height + 1) + y);
+                    svg_cell(out, &cells, channel * pitch + x, filter * row + y);
                 }
             }
         if (begun) svg_cells_end(out, &cells);
@@ -65,7 +69,10 @@ static void layer(report_out *out, const fpr_layer *l)
     levels(out, &l->binary);
     report_text(out, "; largest relative error ");
     page_value(out, l->binary.max_relative_error);
-    report_text(out, "</p><div class=\"pair\"><div>");
+    int width, height;
+    page_kernel_size(l->conv.kernel_rank, l->conv.kernel_shape, &width, &height);
+    bool flat = (unsigned)(width + 1) * l->picture_channels > 2 * (unsigned)(height + 1) * l->picture_filters;
+    page_print(out, "</p><div class=\"pair%s\"><div>", flat ? " stacked" : "");
     picture(out, l, l->picture_before, limit, "before");
     report_text(out, "before");
     if (l->picture_after) {
@@ -99,7 +106,7 @@ void page_binary(report_out *out, const fpr_report *r)
     report_text(out, "<figcaption><b>Figure 2.</b> First filters of the binary-like layers");
     if (r->has_output) report_text(out, ", before and after");
     report_text(out, ". Rows are filters, columns input channels; each image is one kernel, coloured from the most negative to "
-                     "the most positive weight of the picture.");
+                     "the most positive weight of the picture. Plain ones are sparse.");
     if (drawn < all) {
         page_print(out, " The first %u of ", (unsigned)drawn);
         page_plural(out, all, "such layer is", "such layers are");

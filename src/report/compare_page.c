@@ -57,13 +57,13 @@ static void model_name(report_out *out, const fpr_comparison *c, size_t i) { pag
 
 static void pair_tile(report_out *out, const fpr_comparison *c, const char *name, const pair *p)
 {
-    page_print(out, "<div><dt>%s</dt><dd class=\"big\">", name);
+    page_print(out, "<li><p>%s</p><p class=\"big\">", name);
     page_value(out, p->shift);
-    report_text(out, "</dd><dd>");
+    report_text(out, "</p><p>");
     model_name(out, c, p->a);
     report_text(out, " and ");
     model_name(out, c, p->b);
-    report_text(out, "</dd></div>");
+    report_text(out, "</p></li>");
 }
 
 static void summary(report_out *out, const fpr_comparison *c, const size_t *order, const pair *pairs, size_t pair_count)
@@ -78,23 +78,23 @@ static void summary(report_out *out, const fpr_comparison *c, const size_t *orde
     page_plural(out, kernels, "kernel", "kernels");
     report_text(out, " in one common basis of ");
     page_plural(out, c->k, "component", "components");
-    report_text(out, ". 0 means alike.</p>\n<dl class=\"tiles\">");
+    report_text(out, ". 0 means alike.</p>\n<ul class=\"tiles\">");
     if (pair_count) {
         pair_tile(out, c, "Farthest pair", &pairs[0]);
         if (pair_count > 1) pair_tile(out, c, "Closest pair", &pairs[pair_count - 1]);
     }
     if (c->model_count > 2) {
-        report_text(out, "<div><dt>Farthest from all others</dt><dd class=\"big\">");
+        report_text(out, "<li><p>Farthest from all others</p><p class=\"big\">");
         page_value(out, c->models[order[0]].mean_shift);
-        report_text(out, "</dd><dd>");
+        report_text(out, "</p><p>");
         model_name(out, c, order[0]);
-        report_text(out, ", mean shift</dd></div>");
+        report_text(out, ", mean shift</p></li>");
     }
     size_t warnings = c->warning_count + c->left_out_count;
-    page_print(out, "<div class=\"%s\"><dt>Warnings</dt><dd class=\"big\">", warnings ? "warn" : "good");
+    page_print(out, "<li class=\"%s\"><p>Warnings</p><p class=\"big\">", warnings ? "warn" : "good");
     if (warnings) page_count(out, warnings);
     else report_text(out, "None");
-    page_print(out, "</dd><dd>%s</dd></div></dl>\n", warnings ? "See below." : "Every model took part.");
+    page_print(out, "</p><p>%s</p></li></ul>\n", warnings ? "See below." : "Every model took part.");
     if (warnings) {
         report_text(out, "<div class=\"notes\" id=\"warnings\"><h2>Warnings</h2>");
         if (c->warning_count) page_warnings(out, c->warnings, c->warning_count);

@@ -70,7 +70,7 @@ void page_depth(report_out *out, const fpr_report *r)
         {"Orthogonality", "ratio", "dashed: orthogonal filters", orthogonality, false}};
     double *values = base_alloc(POINTS + 1, sizeof *values);
     if (!values) {
-        out->stopped = true;
+        out->failed = FPR_NO_MEMORY;
         return;
     }
     report_text(out, "<section id=\"depth\"><h2>Depth profile</h2>\n<figure><div class=\"panels\">");

@@ -104,8 +104,8 @@ static void matrix(report_out *out, const heat *h)
 {
     double side = (double)h->n * h->cell, width = h->left + side + 90, height = h->top + side + 6;
     char text[3][REPORT_NUMBER];
-    report_format_fixed(text[0], width, 1);
-    report_format_fixed(text[1], height, 1);
+    report_format_fixed(text[0], width, 0);
+    report_format_fixed(text[1], height, 0);
     report_format_fixed(text[2], h->cell, 1);
     page_print(out, "<svg role=\"img\" class=\"heat\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" data-cell=\"%s\" data-left=\"%d\" "
                "data-top=\"%d\" data-names=\"", text[0], text[1], text[0], text[1], text[2], (int)h->left, (int)h->top);
@@ -153,7 +153,7 @@ static void color_bar(report_out *out, const heat *h)
 void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order, size_t count)
 {
     heat h = {.c = c, .order = order, .n = count};
-    h.cell = floor(10 * fmin(58, fmax(3.6, 820.0 / (double)h.n))) / 10;
+    h.cell = floor(fmin(58, fmax(4, 820.0 / (double)h.n)));
     h.left = h.n > 60 ? 40 : 190, h.top = h.n > 60 ? 24 : 150;
     find_scale(&h);
     report_text(out, "<figure id=\"figure-3a\"><div class=\"tools\" id=\"order\" hidden>Order by <button type=\"button\" value=\"shift\" "

@@ -47,7 +47,7 @@ static void bar(report_out *out, double v, double width, bool share)
 
 static void count_cell(report_out *out, uint64_t v)
 {
-    report_text(out, "<td>");
+    report_text(out, v ? "<td>" : "<td class=\"zero\">");
     page_count(out, v);
     report_text(out, "</td>");
 }
@@ -136,7 +136,7 @@ void page_layers(report_out *out, const fpr_report *r)
     heading(out, "Sparse", false);
     heading(out, "Variance entropy", false);
     heading(out, "Entropy / T(n)", false);
-    heading(out, "the same, live kernels", false);
+    heading(out, "the same, live", false);
     heading(out, "Orthog\xC2\xAD" "onality", false);
     heading(out, "Dead filters", false);
     heading(out, "Dead channels", false);

@@ -9,7 +9,7 @@ fpr_status report_open(report_out *out, fpr_write write, void *context, fpr_erro
 
 static void flush(report_out *out)
 {
-    if (out->used && !out->stopped && out->write(out->context, out->bytes, out->used) != 0) out->stopped = true;
+    if (out->used && !out->failed && out->write(out->context, out->bytes, out->used) != 0) out->failed = FPR_IO;
     out->used = 0;
 }
 
@@ -18,18 +18,19 @@ fpr_status report_close(report_out *out, fpr_error *error)
     flush(out);
     base_free(out->bytes);
     out->bytes = NULL;
-    return out->stopped ? base_fail(error, FPR_IO, "the report could not be written") : FPR_OK;
+    if (out->failed == FPR_IO) return base_fail(error, FPR_IO, "the report could not be written");
+    return out->failed ? base_fail(error, out->failed, "out of memory while making the report") : FPR_OK;
 }
 
 char *report_reserve(report_out *out, size_t count)
 {
     if (out->used + count > REPORT_BUFFER) flush(out);
-    return out->stopped ? NULL : out->bytes + out->used;
+    return out->failed ? NULL : out->bytes + out->used;
 }
 
 void report_bytes(report_out *out, const char *bytes, size_t count)
 {
-    while (count && !out->stopped) {
+    while (count && !out->failed) {
         if (out->used == REPORT_BUFFER) flush(out);
         size_t part = REPORT_BUFFER - out->used < count ? REPORT_BUFFER - out->used : count;
         memcpy(out->bytes + out->used, bytes, part);

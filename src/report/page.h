@@ -8,7 +8,7 @@
 /* ---- text.c: everything that comes from a file goes through these. Markup characters are escaped; control characters,
  * bidirectional overrides and bytes that are no UTF-8 become visible signs instead of taking effect. */
 void page_text(report_out *out, const char *bytes, size_t count);
-/* A name or path: at most some 160 characters, the middle left out when longer, isolated from the text direction. */
+/* A name or path: at most some 160 bytes, the middle left out when longer, isolated from the direction of the text. */
 void page_name(report_out *out, const char *bytes, size_t count);
 void page_short(report_out *out, const char *bytes, size_t count, size_t most); /* bare text, head ... tail */
 void page_path(report_out *out, const char *path);      /* page_name of it; NULL: a dash */

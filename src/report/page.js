@@ -7,7 +7,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const key = (row, column) => {
         const cell = row.cells[column];
         const text = cell.dataset.v ?? cell.textContent.trim();
-        const number = Number(text.replace(/[,\u00a0%]/g, ""));
+        const number = Number(text.replace(/[,\u00a0%]/g, "").replace("\u2212", "-"));
         return text === "" || text === "\u2013" ? null : Number.isNaN(number) ? text : number;
     };
     const compare = (a, b) => typeof a === typeof b

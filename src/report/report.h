@@ -17,16 +17,16 @@ typedef struct report_out {
     void *context;
     char *bytes; /* [REPORT_BUFFER] */
     size_t used;
-    bool stopped; /* write returned -1, or there was no memory: everything further is dropped */
+    fpr_status failed; /* FPR_IO when write returned -1, FPR_NO_MEMORY: everything further is dropped */
     bool comma;   /* JSON: a value stands before, so that a comma comes before the next one */
     bool line;    /* JSON: the next value or closing bracket begins a line */
 } report_out;
 
 fpr_status report_open(report_out *out, fpr_write write, void *context, fpr_error *error);
-fpr_status report_close(report_out *out, fpr_error *error); /* flushes and frees; FPR_IO when write stopped */
+fpr_status report_close(report_out *out, fpr_error *error); /* flushes and frees; tells of failures */
 void report_bytes(report_out *out, const char *bytes, size_t count);
 void report_text(report_out *out, const char *text);
-/* Room for count <= REPORT_BUFFER bytes at out->bytes + out->used; the caller adds to out->used. NULL when stopped. */
+/* Room for count <= REPORT_BUFFER bytes at out->bytes + out->used; the caller adds to out->used. NULL after a failure. */
 char *report_reserve(report_out *out, size_t count);
 
 /* ---- number.c: numbers as text. dst has REPORT_NUMBER bytes; returns the length, without the NUL that follows. */

@@ -84,7 +84,7 @@ static void draw(report_out *out, const ridge *r, unsigned columns)
         heads(out, r, i, from);
         for (size_t m = 0; m < r->n; m++)
             one(out, r, &r->c->models[r->order[m]].distribution.kde[i], &x, top + (double)m * r->pitch);
-        svg_axis_x(out, &axis, 3, i == columns / 2 ? "coefficient" : NULL);
+        svg_axis_x(out, &axis, 2, i == columns / 2 ? "coefficient" : NULL);
         report_text(out, "\n");
     }
     svg_close(out);
@@ -93,14 +93,14 @@ static void draw(report_out *out, const ridge *r, unsigned columns)
 void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, size_t count)
 {
     unsigned columns = c->k < PAGE_COMPONENTS ? c->k : PAGE_COMPONENTS;
-    ridge r = {.c = c, .order = order, .n = count, .left = count > 60 ? 44 : 190, .gap = 10};
+    ridge r = {.c = c, .order = order, .n = count, .left = count > 60 ? 44 : 190, .gap = 12};
     r.pitch = count <= 12 ? 40 : count <= 40 ? 24 : count <= 100 ? 14 : 9;
     r.rise = r.pitch * 1.7;
     r.width = floor((1096 - r.left) / columns) - r.gap;
     if (r.width > 220) r.width = 220;
     r.scaled = base_alloc(FPR_KDE_POINTS, sizeof *r.scaled);
     if (!r.scaled) {
-        out->stopped = true;
+        out->failed = FPR_NO_MEMORY;
         return;
     }
     report_text(out, "<figure id=\"figure-3b\"><div class=\"plot\" tabindex=\"0\" role=\"region\" aria-label=\"Ridge plot\">");

@@ -79,7 +79,7 @@ static void lede(report_out *out, const fpr_report *r, const facts *f)
 
 static void tile(report_out *out, const char *class_name, const char *name)
 {
-    page_print(out, "<div class=\"%s\"><dt>%s</dt><dd class=\"big\">", class_name, name);
+    page_print(out, "<li class=\"%s\"><p>%s</p><p class=\"big\">", class_name, name);
 }
 
 /* Width only; the number stands beside it. */
@@ -87,24 +87,24 @@ static void meter(report_out *out, double share)
 {
     char text[REPORT_NUMBER];
     report_format_fixed(text, share > 1 ? 1 : share >= 0 ? share : 0, 4);
-    report_text(out, "<dd class=\"meter\" aria-hidden=\"true\" style=\"--v:");
+    report_text(out, "<p class=\"meter\" aria-hidden=\"true\" style=\"--v:");
     report_text(out, text);
-    report_text(out, "\"></dd>");
+    report_text(out, "\"></p>");
 }
 
 static void size_tile(report_out *out, const fpr_report *r)
 {
     tile(out, "size", r->has_output ? "Size" : "Size of the file");
     page_size(out, r->has_output ? r->output_bytes : r->input_bytes);
-    report_text(out, "</dd>");
+    report_text(out, "</p>");
     if (r->has_output) meter(out, part(r->output_bytes, r->input_bytes));
-    report_text(out, "<dd>");
+    report_text(out, "<p>");
     if (r->has_output) {
         report_text(out, "from ");
         page_size(out, r->input_bytes);
         report_text(out, ", ");
         times_smaller(out, r->input_bytes, r->output_bytes);
-        report_text(out, "</dd><dd>");
+        report_text(out, "</p><p>");
         page_count(out, r->input_bytes);
         report_text(out, " \xE2\x86\x92 ");
         page_count(out, r->output_bytes);
@@ -114,20 +114,20 @@ static void size_tile(report_out *out, const fpr_report *r)
         report_text(out, ", ");
         page_plural(out, r->tensors, "tensor", "tensors");
     }
-    report_text(out, "</dd></div>");
+    report_text(out, "</p></li>");
 }
 
 static void live_tile(report_out *out, const facts *f)
 {
     tile(out, "live", "Live kernels");
     page_share(out, part(f->live, f->kernels));
-    report_text(out, "</dd>");
+    report_text(out, "</p>");
     meter(out, part(f->live, f->kernels));
-    report_text(out, "<dd>");
+    report_text(out, "<p>");
     page_count(out, f->kernels - f->live);
     report_text(out, " of ");
     page_count(out, f->kernels);
-    report_text(out, " are sparse</dd></div>");
+    report_text(out, " are sparse</p></li>");
 }
 
 #define NAMES_SHOWN 3
@@ -136,23 +136,21 @@ static void binary_tile(report_out *out, const fpr_report *r, const facts *f)
 {
     tile(out, "binary", "Binary-like layers");
     page_count(out, f->binary_layers);
-    report_text(out, "</dd><dd>");
+    report_text(out, "</p><p>");
     if (!f->binary_layers) report_text(out, "No layer keeps to two levels.");
     unsigned shown = 0;
     for (uint64_t i = 0; i < r->layer_count && shown < NAMES_SHOWN; i++) {
         const fpr_layer *l = &r->layers[i];
         if (l->binary.scope == FPR_SCOPE_NONE) continue;
         if (shown++) report_text(out, ", ");
-        report_text(out, "<bdi>");
-        page_short(out, l->name, l->name_bytes, 40);
-        report_text(out, "</bdi>");
+        page_name(out, l->name, l->name_bytes);
     }
     if (f->binary_layers > NAMES_SHOWN) {
         report_text(out, " and ");
         page_count(out, f->binary_layers - NAMES_SHOWN);
         report_text(out, " more");
     }
-    report_text(out, "</dd></div>");
+    report_text(out, "</p></li>");
 }
 
 static void shift_tile(report_out *out, const fpr_report *r, const facts *f)
@@ -160,19 +158,19 @@ static void shift_tile(report_out *out, const fpr_report *r, const facts *f)
     tile(out, "shift", "Shift of the distributions");
     const fpr_group *g = f->shown;
     if (!r->has_output || !g || !g->has_after) {
-        report_text(out, "\xE2\x80\x93</dd><dd>");
+        report_text(out, "\xE2\x80\x93</p><p>");
         report_text(out, r->has_output ? "No kernel has a spatial extent that a basis could describe."
                                        : "Inspection only: nothing was changed.");
     } else {
         page_value(out, g->divergence.weighted);
-        report_text(out, "</dd><dd>all ");
+        report_text(out, "</p><p>all ");
         page_shape(out, g->kernel_shape, g->kernel_rank);
         report_text(out, " kernels; live ones alone ");
         page_value(out, g->live_divergence.weighted);
-        report_text(out, "</dd><dd>symmetric KL, weighted by explained variance</dd></div>");
+        report_text(out, "</p><p>symmetric KL, weighted by explained variance</p></li>");
         return;
     }
-    report_text(out, "</dd></div>");
+    report_text(out, "</p></li>");
 }
 
 static void warning_tile(report_out *out, const facts *f)
@@ -180,9 +178,9 @@ static void warning_tile(report_out *out, const facts *f)
     tile(out, f->warnings ? "warn" : "good", "Warnings");
     if (f->warnings) page_count(out, f->warnings);
     else report_text(out, "None");
-    report_text(out, "</dd><dd>");
+    report_text(out, "</p><p>");
     report_text(out, f->warnings ? "See below." : "Every tensor was read, checked and understood.");
-    report_text(out, "</dd></div>");
+    report_text(out, "</p></li>");
 }
 
 static void layer_warnings(report_out *out, const fpr_report *r)
@@ -208,13 +206,13 @@ void page_summary(report_out *out, const fpr_report *r)
     page_name(out, name, strlen(name));
     report_text(out, "</h1>\n");
     lede(out, r, &f);
-    report_text(out, "<dl class=\"tiles\">");
+    report_text(out, "<ul class=\"tiles\">");
     size_tile(out, r);
     live_tile(out, &f);
     binary_tile(out, r, &f);
     shift_tile(out, r, &f);
     warning_tile(out, &f);
-    report_text(out, "</dl>\n");
+    report_text(out, "</ul>\n");
     if (f.warnings) {
         report_text(out, "<div class=\"notes\" id=\"warnings\"><h2>Warnings</h2>");
         if (r->warning_count) page_warnings(out, r->warnings, r->warning_count);

@@ -58,6 +58,7 @@ svg_ticks svg_round_ticks(double lo, double hi, unsigned wanted)
 
 void svg_open(report_out *out, const char *class_name, double width, double height)
 {
+    width = ceil(width), height = ceil(height); /* widths are whole numbers in HTML */
     report_text(out, "<svg role=\"img\"");
     class_attribute(out, class_name);
     attribute(out, " width", width);
@@ -129,8 +130,10 @@ void svg_text_turned(report_out *out, const char *class_name, double x, double y
 
 static void tick_text(report_out *out, const char *class_name, double x, double y, double v, unsigned decimals, bool percent)
 {
-    char text[REPORT_NUMBER + 4];
-    size_t n = report_format_fixed(text, percent ? v * 100 : v, percent ? (decimals > 2 ? decimals - 2 : 0) : decimals);
+    char text[REPORT_NUMBER + 8];
+    size_t n = 0;
+    if (v < 0) memcpy(text, "\xE2\x88\x92", 3), n = 3;
+    n += report_format_fixed(text + n, fabs(percent ? v * 100 : v), percent ? (decimals > 2 ? decimals - 2 : 0) : decimals);
     if (percent) memcpy(text + n, "\xC2\xA0%", 4);
     svg_text(out, class_name, x, y, text);
 }

@@ -7,10 +7,10 @@
 
 /* ---- names */
 
-/* Characters that would act instead of being seen: bidirectional controls and other invisible ones. */
+/* Characters that would act instead of being seen: controls, bidirectional overrides, what has no width. */
 static bool is_invisible(uint32_t c)
 {
-    return (c >= 0x80 && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
            (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF) ||
            (c >= 0xE0000 && c <= 0xE0FFF);
 }
@@ -25,8 +25,7 @@ static void text_character(report_out *out, const char *bytes, unsigned length, 
     case '\'': report_text(out, "&#39;"); return;
     default: break;
     }
-    if (c < 0x20 || c == 0x7F) page_print(out, "&#x%X;", c == 0x7F ? 0x2421u : 0x2400u + c); /* control pictures */
-    else if (is_invisible(c)) page_print(out, "\xE2\x9F\xA8U+%04X\xE2\x9F\xA9", c);
+    if (is_invisible(c)) page_print(out, "\xE2\x9F\xA8U+%04X\xE2\x9F\xA9", c);
     else report_bytes(out, bytes, length);
 }
 
@@ -69,11 +68,27 @@ void page_short(report_out *out, const char *bytes, size_t count, size_t most)
     page_text(out, bytes + tail, count - tail);
 }
 
+/* Lines may break after the separators of a name, so that they need not break inside a word. */
+static void breakable(report_out *out, const char *bytes, size_t count)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!strchr("./_-", bytes[i]) || !bytes[i]) continue;
+        page_text(out, bytes + from, i + 1 - from);
+        report_text(out, "<wbr>");
+        from = i + 1;
+    }
+    page_text(out, bytes + from, count - from);
+}
+
+#define NAME_BYTES 160
+
 void page_name(report_out *out, const char *bytes, size_t count)
 {
     report_text(out, "<bdi>");
-    if (count) page_short(out, bytes, count, 160);
-    else report_text(out, "(empty name)");
+    if (!count) report_text(out, "(empty name)");
+    else if (count > NAME_BYTES) page_short(out, bytes, count, NAME_BYTES);
+    else breakable(out, bytes, count);
     report_text(out, "</bdi>");
 }
 
@@ -144,8 +159,10 @@ size_t page_decimal(char *dst, double v)
 {
     if (!isfinite(v)) return memcpy(dst, dash, sizeof dash), sizeof dash - 1;
     if (v == 0) return memcpy(dst, "0", 2), 1;
-    int decade = report_decade(v);
+    if (v < 0) return memcpy(dst, "\xE2\x88\x92", 3), 3 + page_decimal(dst + 3, -v);
+    int decade = report_decade(v * 1.0005); /* 9.996 has the digits of 10.0 */
     if (decade >= -4 && decade < 6) return report_format_fixed(dst, v, decade >= 2 ? 0 : (unsigned)(2 - decade));
+    decade = report_decade(v * 1.005);
     size_t n = report_format_fixed(dst, v / report_power_of_ten(decade), 1);
     return n + (size_t)snprintf(dst + n, REPORT_NUMBER - n, "e%d", decade);
 }
