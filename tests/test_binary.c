@@ -261,6 +261,34 @@ static void noise_within_the_tolerance_is_removed(void **state)
         }
 }
 
+/* Noise does not make levels symmetric that are not. */
+static void noisy_levels_that_are_not_symmetric_stay_so(void **state)
+{
+    (void)state;
+    made m = make_layer(FILTERS, CHANNELS, 3);
+    size_t n = weights_of(&m.shape);
+    double *before = base_alloc(n, sizeof *before), *after = base_alloc(n, sizeof *after);
+    uint64_t seed = 5;
+    fill_two(&m, 3, filter_pair);
+    for (size_t i = 0; i < n; i++) m.w[i] *= 1 + 0.003 * random_gauss(&seed);
+    fpr_options options = make_options();
+    options.prune = false;
+    planned p = plan_weights(m.shape, FPR_F32, m.w, &options);
+    load_weights(&m.shape, FPR_F32, p.weights, before);
+    assert_int_equal(p.plan.binary.scope, FPR_SCOPE_FILTER);
+    assert_false(p.plan.binary.symmetric);
+    assert_int_equal(p.plan.binary.kernels, m.shape.kernels);
+    shrink_outcome outcome;
+    assert_int_equal(shrink_apply(&m.shape, FPR_F32, p.weights, p.max_abs, 0.01, &p.plan, 2, &outcome, NULL), FPR_OK);
+    load_weights(&m.shape, FPR_F32, p.weights, after);
+    check_restored(&p, before, after, 0.01);
+    outcome_free(&outcome);
+    planned_free(&p);
+    base_free(m.w);
+    base_free(before);
+    base_free(after);
+}
+
 /* Nine kernels in ten are enough, fewer are not; dense ones keep every bit. Pruned and zero kernels do not count. */
 static void the_share_is_of_the_live_kernels(void **state)
 {
@@ -309,15 +337,19 @@ static void both_levels_must_be_used_by_five_percent(void **state)
         planned_free(&p);
         base_free(m.w);
     }
-    /* Nearly constant kernels meet any two levels, but use one. */
-    made m = make_layer(10, 10, 3);
-    uint64_t seed = 3;
-    for (size_t i = 0; i < weights_of(&m.shape); i++) m.w[i] = 0.5 + 0.5 * (double)(i / 9) + 1e-3 * random_unit(&seed);
-    fpr_options options = make_options();
-    planned p = plan_weights(m.shape, FPR_F32, m.w, &options);
-    assert_int_equal(p.plan.binary.scope, FPR_SCOPE_NONE);
-    planned_free(&p);
-    base_free(m.w);
+    /* Constant and nearly constant kernels, of either sign, meet the tolerance at any two levels, but use one. */
+    for (unsigned noisy = 0; noisy < 4; noisy++) {
+        made m = make_layer(10, 10, 3);
+        uint64_t seed = 3;
+        for (size_t i = 0; i < weights_of(&m.shape); i++)
+            m.w[i] = (0.5 + 0.5 * (double)(i / 9) + (noisy & 1 ? 1e-3 : 0) * random_unit(&seed)) *
+                     (noisy & 2 && i / 9 % 2 ? -1 : 1);
+        fpr_options options = make_options();
+        planned p = plan_weights(m.shape, FPR_F32, m.w, &options);
+        assert_int_equal(p.plan.binary.scope, FPR_SCOPE_NONE);
+        planned_free(&p);
+        base_free(m.w);
+    }
 }
 
 /* Kernels of one weight among zeros have exactly two values, but one of them is fitted to a single weight. */
@@ -404,7 +436,7 @@ static void squares_out_of_range_prove_nothing(void **state)
             uint64_t seed = 3;
             fill_two(&m, 6, filter_alpha);
             for (size_t i = 0; i < weights_of(&m.shape); i++)
-                m.w[i] *= scales[c] * (noisy ? 1 + 0.05 * random_gauss(&seed) : 1);
+                m.w[i] *= scales[c] * (noisy ? 1 + 0.013 * random_gauss(&seed) : 1);
             fpr_options options = make_options();
             planned p = plan_weights(m.shape, FPR_F64, m.w, &options);
             assert_int_equal(p.plan.binary.scope, noisy ? FPR_SCOPE_NONE : FPR_SCOPE_FILTER);
@@ -533,6 +565,7 @@ int main(void)
         cmocka_unit_test(exact_layers_are_kept_and_named_by_scope),
         cmocka_unit_test(random_layers_are_not_binary),
         cmocka_unit_test(noise_within_the_tolerance_is_removed),
+        cmocka_unit_test(noisy_levels_that_are_not_symmetric_stay_so),
         cmocka_unit_test(the_share_is_of_the_live_kernels),
         cmocka_unit_test(both_levels_must_be_used_by_five_percent),
         cmocka_unit_test(kernels_of_a_single_weight_are_not_binary),

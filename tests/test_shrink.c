@@ -590,6 +590,7 @@ static void globs(void **state)
         {"?", "é", true},
         {"??", "é", false},
         {"[", "[", true},
+        {"*\xa9", "é", false},
         {"*[0-9].weight", "layer.10.weight", true},
         {"\xff?",
          "\xff"

@@ -4,8 +4,9 @@
  * of levels per layer, per filter, per kernel. A scope is eligible when at least binary_share of the live kernels meet
  * the tolerance in it and both levels are used by 5 % of their weights; among the eligible the one of the fewest stored
  * bytes wins. A live kernel is one that is neither pruned nor zero. A level that a unit uses once is fitted to that one
- * weight and says nothing, so in 5 % of the units each level must be used more than once: kernels of a single weight (a
- * 1x1 convolution stored as 3x3) are no binary layer.
+ * weight, and two levels within the tolerance of each other are one: neither says anything, so 5 % of the units must
+ * have two levels apart, each used more than once. Kernels of a single weight (a 1x1 convolution stored as 3x3) and
+ * constant kernels are no binary layer.
  *
  * Nearly every layer of nearly every model is dense, so it must be left quickly. Where a kernel meets the tolerance,
  * every weight lies within r = e sqrt(sum w^2) <= e sqrt(k) max|w| of one of the levels, hence within 2 r of the
@@ -232,7 +233,7 @@ static void measure_kernel(binary_run *run, void *context, uint64_t kernel, cons
     } else if (k >= UNIT_WEIGHTS_MIN) {
         levels l = kernel_levels(run->view->dtype, w, k, &pair);
         if (tally_kernel(&c->tallies[BY_KERNEL], w, k, &l, run->tolerance))
-            tally_unit(&c->tallies[BY_KERNEL], &l, pair.low_count, pair.high_count);
+            tally_unit(&c->tallies[BY_KERNEL], &l, pair.low_count, pair.high_count, run->tolerance);
     }
     c->all_exact &= kind == KIND_EXACT;
     if (!c->by_filter) return;
@@ -270,7 +271,8 @@ static void measure_filter(binary_run *run, uint64_t filter, filter_context *c)
     c->levels = rounded(run->view->dtype, &sum->pair, sum->mean_abs);
     c->used = false;
     each_kernel(run, filter, measure_in_filter, c);
-    if (c->used) tally_unit(&c->tallies[BY_FILTER], &c->levels, sum->pair.low_count, sum->pair.high_count);
+    if (c->used)
+        tally_unit(&c->tallies[BY_FILTER], &c->levels, sum->pair.low_count, sum->pair.high_count, run->tolerance);
 }
 
 static void measure_filters(void *context, size_t index, unsigned worker)
@@ -511,7 +513,8 @@ static fpr_status compare_scopes(binary_run *run, unsigned threads, fpr_error *e
     }
     sum_tallies(run, tasks, sums);
     if (run->points && has_failed(run)) sums[BY_LAYER] = tally_none;
-    if (sums[BY_LAYER].met) tally_unit(&sums[BY_LAYER], &run->layer, sums[BY_LAYER].low, sums[BY_LAYER].high);
+    if (sums[BY_LAYER].met)
+        tally_unit(&sums[BY_LAYER], &run->layer, sums[BY_LAYER].low, sums[BY_LAYER].high, run->tolerance);
     run->scope = choose(run, sums);
     return run->scope < SCOPES ? accept(run, &sums[run->scope], tasks, threads, error) : FPR_OK;
 }

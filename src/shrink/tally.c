@@ -54,7 +54,7 @@ verdict tally_try(const double *w, size_t k, double low, double high, double tol
     return v;
 }
 
-/* Levels that lie within the tolerance of each other are one level: its weights all count for the upper. */
+/* Levels that lie within the tolerance of each other are one. */
 static bool is_one_level(const levels *l, double tolerance)
 {
     double peak = fabs(l->low) > fabs(l->high) ? fabs(l->low) : fabs(l->high);
@@ -72,13 +72,12 @@ bool tally_kernel(tally *t, const double *w, size_t k, const levels *l, double t
     verdict free = tally_try(w, k, l->low, l->high, tolerance);
     if (!free.met) return false;
     verdict symmetric = tally_try(w, k, -l->alpha, l->alpha, tolerance);
-    uint64_t low = is_one_level(l, tolerance) ? 0 : free.low;
     t->met++;
     t->exact += free.exact;
     t->exact_symmetric += symmetric.exact;
     t->broken += !symmetric.met || (free.exact && !symmetric.exact);
-    t->low += low;
-    t->high += k - low;
+    t->low += free.low;
+    t->high += k - free.low;
     t->low_symmetric += symmetric.low;
     t->high_symmetric += k - symmetric.low;
     if (free.error > t->worst) t->worst = free.error;
@@ -86,10 +85,10 @@ bool tally_kernel(tally *t, const double *w, size_t k, const levels *l, double t
     return true;
 }
 
-void tally_unit(tally *t, const levels *l, uint64_t low, uint64_t high)
+void tally_unit(tally *t, const levels *l, uint64_t low, uint64_t high, double tolerance)
 {
     t->units++;
-    t->proven += low > 1 && high > 1;
+    t->proven += low > 1 && high > 1 && !is_one_level(l, tolerance);
     widen(t->low_range, l->low, l->low);
     widen(t->high_range, l->high, l->high);
     widen(t->alpha_range, l->alpha, l->alpha);
@@ -119,14 +118,13 @@ void tally_exact(tally *t, uint64_t kernels, const shrink_pair *pair, double tol
     bool one = !pair->high_count, symmetric = one || pair->low == -pair->high;
     uint64_t all = pair->low_count + pair->high_count;
     levels l = {pair->low, one ? pair->low : pair->high, fabs(pair->low)};
-    uint64_t low = is_one_level(&l, tolerance) ? 0 : pair->low_count;
     t->met += kernels;
     t->exact += kernels;
     t->exact_symmetric += symmetric ? kernels : 0;
     t->broken += symmetric ? 0 : kernels;
-    t->low += low;
-    t->high += all - low;
+    t->low += pair->low_count;
+    t->high += pair->high_count;
     t->low_symmetric += one && pair->low >= 0 ? 0 : pair->low_count;
     t->high_symmetric += one && pair->low >= 0 ? all : pair->high_count;
-    tally_unit(t, &l, pair->low_count, pair->high_count);
+    tally_unit(t, &l, pair->low_count, pair->high_count, tolerance);
 }

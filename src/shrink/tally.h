@@ -14,7 +14,7 @@ typedef struct tally {
     uint64_t met, exact, exact_symmetric;
     /* kernels that lose the tolerance or their exactness at -a, a */
     uint64_t broken;
-    /* pairs of levels needed; and of these, where each level has more than one weight */
+    /* pairs of levels needed; and of these, really two levels with more than one weight each */
     uint64_t units, proven;
     /* weights at each level */
     uint64_t low, high, low_symmetric, high_symmetric;
@@ -44,7 +44,7 @@ bool tally_kernel(tally *t, const double *w, size_t k, const levels *l, double t
 /* Counts a unit of kernels that hold exactly the levels of the pair: nothing has to be tried. */
 void tally_exact(tally *t, uint64_t kernels, const shrink_pair *pair, double tolerance);
 /* Counts the levels of a unit, and how many weights are at each. */
-void tally_unit(tally *t, const levels *l, uint64_t low, uint64_t high);
+void tally_unit(tally *t, const levels *l, uint64_t low, uint64_t high, double tolerance);
 void tally_add(tally *sum, const tally *t);
 
 #endif
