@@ -9,9 +9,22 @@
 #include "base/base.h"
 
 #include <errno.h>
-#include <time.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define THREAD_SANITIZER 1
+#endif
+#elif defined(__SANITIZE_THREAD__)
+#define THREAD_SANITIZER 1
+#endif
+#ifndef THREAD_SANITIZER
+#define THREAD_SANITIZER 0
+#endif
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
@@ -335,6 +348,34 @@ static void two_threads_run_at_the_same_time(void **state)
     assert_int_equal(r.bad, 0);
 }
 
+/* A child made by fork has none of its parent's threads, and must neither miss them nor wait for them. */
+static void a_forked_child_works_too(void **state)
+{
+    (void)state;
+    if (THREAD_SANITIZER) skip(); /* it dies of threads after a fork */
+    for (int i = 0; i < 20; i++) {
+        run r = {.threads = 4};
+        base_parallel(4, 100, count_task, &r);
+        usleep(i % 2 * 1000); /* the parent's threads asleep, or on their way there */
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            alarm(20);
+            for (int round = 0; round < 50; round++) {
+                run c = {.threads = 4};
+                base_parallel(4, 100, count_task, &c);
+                for (size_t k = 0; k < 100; k++)
+                    if (c.calls[k] != 1 || c.bad) _exit(1);
+                usleep(round % 10 == 0 ? 200 : 0);
+            }
+            _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
 static void sum_task(void *context, size_t index, unsigned worker)
 {
     double *sums = context;
@@ -378,6 +419,7 @@ int main(void)
         cmocka_unit_test(each_task_runs_once_by_a_worker_of_its_own),
         cmocka_unit_test(inside_a_task_the_loop_is_serial),
         cmocka_unit_test(two_threads_run_at_the_same_time),
+        cmocka_unit_test(a_forked_child_works_too),
         cmocka_unit_test(results_do_not_depend_on_threads),
         cmocka_unit_test(there_is_at_least_one_core),
     };

@@ -536,6 +536,79 @@ static void writes_and_patches_in_any_mixture(void **state)
     free(source);
 }
 
+/* Places parts of all sizes into room that was reserved between two appended texts. */
+static void parts_are_placed_by_any_number_of_threads(void **state)
+{
+    (void)state;
+    enum { PARTS = 400 };
+    static const size_t sizes[] = {0, 1, 7, 1000, 4096, 100000, 1 << 20, (1 << 20) + 3};
+    static const unsigned threads[] = {1, 2, 5};
+    uint8_t *big = pattern(BIG, 13);
+    uint8_t *expected = malloc((size_t)PARTS * ((1 << 20) + 3) + 20);
+    unsigned seed = 14;
+    for (int round = 0; round < 9; round++) {
+        file_part parts[PARTS];
+        size_t count = round == 8 ? 0 : PARTS, total = 0;
+        file_out *o;
+        uint64_t offset;
+        no_faults();
+        memcpy(expected, "before", 6);
+        for (size_t i = 0; i < count; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            /* mostly small ones; in one round nothing but empty ones between two */
+            size_t size = round == 7 ? (i == 5 || i == 300) * 3 : sizes[seed >> (i % 40 ? 30 : 29)];
+            parts[i] = (file_part){big + (seed >> 8) % (BIG - (1 << 20) - 3), size};
+            memcpy(expected + 6 + total, parts[i].bytes, size);
+            total += size;
+        }
+        memcpy(expected + 6 + total, "after", 5);
+        if (round >= 3) fault.at_most = 77777;
+        if (round >= 5) fail_call("pwrite", 3, 2, EINTR);
+        assert_int_equal(file_out_create("out", true, &o, NULL), FPR_OK);
+        assert_int_equal(file_out_write(o, "before", 6, NULL), FPR_OK);
+        assert_int_equal(file_out_reserve(o, total, &offset, NULL), FPR_OK);
+        assert_int_equal(offset, 6);
+        assert_int_equal(file_out_size(o), 6 + total);
+        if (round % 2) assert_int_equal(file_out_write(o, "after", 5, NULL), FPR_OK);
+        unsigned n = fault.in >= 0 ? 1 : threads[round % 3]; /* faults are counted by one thread */
+        assert_int_equal(file_out_place(o, offset, parts, count, n, NULL), FPR_OK);
+        if (round % 2 == 0) assert_int_equal(file_out_write(o, "after", 5, NULL), FPR_OK);
+        assert_int_equal(file_out_commit(o, NULL), FPR_OK);
+        assert_true(holds("out", expected, total + 11));
+    }
+    free(expected);
+    free(big);
+}
+
+static void a_failure_of_one_part_fails_the_file(void **state)
+{
+    (void)state;
+    uint8_t *big = pattern(BIG, 15);
+    static const char *const calls[] = {"pwrite", "lseek", "writev"};
+    for (size_t i = 0; i < COUNT_OF(calls); i++) {
+        file_part parts[] = {{big, BIG}, {big, 5}, {big, BIG}};
+        file_out *o;
+        fpr_error e;
+        uint64_t offset;
+        no_faults();
+        assert_int_equal(file_out_create("out", false, &o, &e), FPR_OK);
+        assert_int_equal(file_out_write(o, "x", 1, &e), FPR_OK);
+        fail_call(calls[i], i ? 0 : 2, 1, ENOSPC);
+        fpr_status status = file_out_reserve(o, 2 * BIG + 5, &offset, &e);
+        assert_int_equal(status, i ? FPR_IO : FPR_OK);
+        if (!status) status = file_out_place(o, offset, parts, COUNT_OF(parts), 1, &e);
+        assert_int_equal(status, FPR_IO);
+        assert_string_equal(e.file, "out");
+        assert_non_null(strstr(e.message, "No space left on device"));
+        if (i == 1)
+            file_out_abandon(o);
+        else
+            assert_int_equal(file_out_commit(o, &e), FPR_IO);
+        assert_int_equal(names("."), 0);
+    }
+    free(big);
+}
+
 static void output_is_hashed_as_it_will_be_read(void **state)
 {
     (void)state;
@@ -1026,6 +1099,8 @@ int main(void)
         IN_FOLDER(opening_may_run_out_of_memory),
         IN_FOLDER(nothing_shows_before_it_is_committed),
         IN_FOLDER(writes_and_patches_in_any_mixture),
+        IN_FOLDER(parts_are_placed_by_any_number_of_threads),
+        IN_FOLDER(a_failure_of_one_part_fails_the_file),
         IN_FOLDER(output_is_hashed_as_it_will_be_read),
         IN_FOLDER(small_writes_are_gathered_and_large_ones_are_not_copied),
         IN_FOLDER(permissions_are_the_users_or_the_old_files),

@@ -94,14 +94,24 @@ static void create_workers(unsigned wanted)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
+/* In a forked child: its parent's threads are not there, but lock and conditions may still count them, and waking those
+ * would wait for ever. */
+static void start_afresh(void)
+{
+    static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static const pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+    memcpy(&pool.mutex, &mutex, sizeof mutex);
+    memcpy(&pool.work, &condition, sizeof condition);
+    memcpy(&pool.done, &condition, sizeof condition);
+    atomic_store(&pool.active, 0);
+    pool.created = 0;
+    pool.owner = getpid();
+}
+
 static void run_on_pool(unsigned workers, size_t count, base_task task, void *context)
 {
+    if (pool.owner != getpid()) start_afresh();
     pthread_mutex_lock(&pool.mutex);
-    if (pool.owner != getpid()) {
-        pool.owner = getpid();
-        pool.created = 0;
-        atomic_store(&pool.active, 0);
-    }
     create_workers(workers);
     pool.task = task;
     pool.context = context;
