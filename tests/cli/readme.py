@@ -2,6 +2,9 @@
 import os
 import re
 import shlex
+import subprocess
+import sys
+from xml.etree import ElementTree
 
 import harness
 
@@ -32,6 +35,16 @@ class Readme(harness.Case):
         for a, b in zip(number.findall(seen), number.findall(shown)):
             a, b = float(a.replace(",", "")), float(b.replace(",", ""))
             self.assertLessEqual(abs(a - b), 0.02 * abs(b), (a, b))
+
+    def test_the_figure_is_what_the_tool_makes(self):
+        self.ok("-q", harness.SPARSE_MODEL, "small.safetensors")
+        subprocess.run([sys.executable, "-B", harness.SOURCE / "tools" / "readme_figure.py", "small.report.html", "figure.svg"],
+                       check=True)
+
+        def texts(path):
+            return [element.text for element in ElementTree.parse(path).iter() if element.tag.endswith(("}text", "}title"))]
+
+        self.assertEqual(texts("figure.svg"), texts(harness.SOURCE / "src" / "report" / "figure1.svg"))
 
     def test_paths_it_names_exist(self):
         for path in re.findall(r"`((?:src|tests|tools|fixtures|include)/[\w./-]+)`", README):
