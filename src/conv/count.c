@@ -17,7 +17,7 @@
 
 #define CHUNK_TILES 64        /* tiles in a chunk: 64 * 256 * 9 coefficients are 1.2 MB */
 #define CELLS_MIN 65536u      /* percentiles from at least so many cells */
-#define CELLS_TOTAL 655360u   /* cells of all components of a kind, where k is large */
+#define CELLS_TOTAL 1310720u  /* cells of all components of a kind, where k is large */
 #define COUNT_MAX (UINT64_C(1) << (64 - COUNT_SHIFT)) /* kernels that tables take before they are emptied */
 #define ZOOM_MAX 34           /* cells of a bin, log2: what doubles can tell apart */
 
@@ -140,8 +140,8 @@ static bool choose_view(column *col, const double range[2], unsigned coarsest)
 {
     num_cells_view *view = &col->view, old = *view;
     unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
-    /* A cell at each end is spare, because positions are rounded here. Room to grow while nothing is known. */
-    const double room = (col->seen ? 0.75 : 0.375) * view->count - 2;
+    /* Positions are rounded here, and the next chunk may need more. */
+    const double room = 0.75 * view->count - 2;
     if (col->seen) {
         const double low = cell_position(view, zoom, range[0]) - (double)old.first;
         const double high = cell_position(view, zoom, range[1]) - (double)old.first;

@@ -7,8 +7,8 @@
  *  - in/groups = 1 with a kernel of one weight is a scale vector, [out, 1, 1, 1]: no layer.
  *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only where
  *    few channels meet many filters, at most 4 and at least 8: patch embeddings ([768, 3, 16, 16], [768, 3, 2, 16, 16])
- *    and large depthwise kernels ([96, 1, 31, 31]); and up to 31 for kernels of one row (1 x 15). Attention matrices
- *    [b, h, n, n], images and masks fall outside.
+ *    and large depthwise kernels ([96, 1, 31, 31]); and up to 31, odd, for kernels of one row (1 x 15). Attention matrices
+ *    [b, h, n, n], images and masks fall outside; read as HWIO, [1, h, n, n] with an even h does too.
  *  - With a single filter at most 7 along a side: the last layer of a denoiser, [1, 64, 3, 3], but not a table of
  *    positions, [1, 768, 14, 14].
  *  - Rank 3 is where matrices live: position tables [1, 197, 768], [tokens, 1, dim], stacks [3, d, d], [heads, n, n],
@@ -27,7 +27,7 @@
 static bool plausible_line(fpr_layout layout, const fpr_layer_shape *s)
 {
     const uint64_t k = s->k, in = s->channels, out = s->filters;
-    if (layout == FPR_LAYOUT_HWIO) return k >= 2 && k <= SIDE_ANY && k * in != out && (in > 1 || out > 1);
+    if (layout == FPR_LAYOUT_HWIO) return k >= 2 && k <= SIDE_ANY && k * in != out && k * out != in && (in > 1 || out > 1);
     if (k == 1) return in > 1 && out > 1;
     if (in == 1) return out > 1 && k <= 32;
     if (k > 16 || (out == 1 && k > 15)) return false;
@@ -45,8 +45,10 @@ static bool plausible_area(const fpr_layer_shape *s)
     }
     if (s->channels == 1 && s->k == 1) return false;
     if (s->filters == 1 && side > SIDE_SINGLE) return false;
+    const bool heads = s->layout == FPR_LAYOUT_HWIO && long_sides == 1 && s->kernel_shape[0] == 1 && side % 2 == 0;
+    if (heads && s->channels == s->filters) return false;
     if (side <= SIDE_ANY) return true;
-    if (long_sides == 1 && side <= SIDE_STRIP) return true;
+    if (long_sides == 1 && side <= SIDE_STRIP && side % 2) return true;
     return side <= SIDE_PATCH && s->channels <= 4 && s->filters >= 8;
 }
 
@@ -70,29 +72,45 @@ bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr
     return true;
 }
 
-/* How unusual a kernel shape is: log2 of its volume in thirds, and its longest side over its shortest; 3x3 is most usual. */
+static void sides_of(const fpr_layer_shape *s, uint64_t *shortest, uint64_t *longest)
+{
+    *shortest = UINT64_MAX;
+    *longest = 0;
+    for (unsigned i = 0; i < s->kernel_rank; i++) {
+        if (s->kernel_shape[i] < *shortest) *shortest = s->kernel_shape[i];
+        if (s->kernel_shape[i] > *longest) *longest = s->kernel_shape[i];
+    }
+}
+
+/* How unusual a kernel shape is: 3x3 and 3x3x3 are most usual, then kernels near their size, and square ones. */
 static int oddity(const fpr_layer_shape *s)
 {
-    uint64_t shortest = UINT64_MAX, longest = 0;
-    bool threes = true;
-    for (unsigned i = 0; i < s->kernel_rank; i++) {
-        uint64_t side = s->kernel_shape[i];
-        if (side < shortest) shortest = side;
-        if (side > longest) longest = side;
-        threes = threes && side == 3;
-    }
-    if (threes) return 0;
+    uint64_t shortest, longest;
+    sides_of(s, &shortest, &longest);
+    if (shortest == 3 && longest == 3) return 0;
     return 4 + (int)(s->k > 9 ? s->k / 3 : 9 / s->k) + 4 * (int)(longest / shortest);
+}
+
+enum { CERTAIN = 1000, LIKELY = 10, HINT = 1 };
+
+/* What an HWIO reading is worth where OIHW is impossible. Square kernels of an odd side are convolutions; other shapes are
+ * also those of attention ([b, h, n, n]), of masks ([1, 1, n, n]) and of tables ([1, 1, n, dim]). */
+static int hwio_worth(const fpr_layer_shape *s)
+{
+    uint64_t shortest, longest;
+    sides_of(s, &shortest, &longest);
+    if (shortest == longest && shortest > 1 && shortest % 2) return CERTAIN;
+    if (s->filters == s->channels) return 0;
+    return s->k == 1 ? HINT : LIKELY;
 }
 
 int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
 {
-    enum { CERTAIN = 1000, LIKELY = 10, HINT = 1 };
     fpr_layer_shape oihw = {0}, hwio = {0};
     const bool is_oihw = conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OIHW, &oihw);
     const bool is_hwio = conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_HWIO, &hwio);
     if (rank == 3) return is_oihw && !is_hwio ? -HINT : 0; /* stacks of matrices look like HWIO */
-    if (is_oihw != is_hwio) return is_hwio ? CERTAIN : -CERTAIN;
+    if (is_oihw != is_hwio) return is_hwio ? hwio_worth(&hwio) : -CERTAIN;
     if (!is_oihw || oihw.k == 1 || hwio.k == 1) return 0;
     const int difference = oddity(&oihw) - oddity(&hwio);
     return difference > 0 ? LIKELY : difference < 0 ? -LIKELY : 0;

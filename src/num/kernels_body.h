@@ -363,7 +363,7 @@ INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction,
 {
     const double lo = view->lo, hi = view->hi, bins = view->bins, width = hi - lo, step = width / bins;
     const double fine = (double)(UINT64_C(1) << view->zoom), first = (double)view->first;
-    const double per_width = bins / width, far = 0x1p40 / fine, rounding = width * 0x1p-48, middle = bins / 2;
+    const double per_width = bins / width, far = 0x1p50 / fine, rounding = width * 0x1p-48, middle = bins / 2;
     const double little = 0.5 / (1 << NUM_FRACTION_BITS), end = fine - little, limit = view->count - little;
     uint64_t doubts = 0;
     for (size_t i = 0; i < n; i++) {

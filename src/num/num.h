@@ -114,7 +114,7 @@ struct num_cells_view {
     unsigned bins;
     unsigned zoom;  /* log2 of the cells in a bin */
     int64_t first;
-    uint32_t count; /* cells in view: numbers outside of it fall into its first or last cell */
+    uint32_t count; /* cells in view, at most 2^30: numbers outside of it fall into its first or last cell */
 };
 
 #define NUM_FRACTION_BITS 10 /* position within a cell, as counted in first moments */
