@@ -149,9 +149,29 @@ static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
     }
 }
 
+/* HWIO has no filter side by side: all kernels are looked at. */
+static void find_live_scattered(apply_run *run, uint64_t first, uint64_t end)
+{
+    uint64_t magnitudes[MAGNITUDES], channels = run->shape->channels;
+    shrink_view view = {run->shape, run->dtype, run->weights};
+    for (uint64_t j = first; j < end; j += MAGNITUDES) {
+        size_t n = end - j < MAGNITUDES ? (size_t)(end - j) : MAGNITUDES;
+        shrink_magnitudes(&view, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++) {
+            if (magnitudes[i] < run->limit) continue;
+            set_live(&run->live_filters[(j + i) / channels]);
+            set_live(&run->live_channels[(j + i) % channels]);
+        }
+    }
+}
+
 static void find_live(apply_run *run, uint64_t first, uint64_t end)
 {
     uint64_t channels = run->shape->channels, live = 0;
+    if (run->shape->layout == FPR_LAYOUT_HWIO) {
+        find_live_scattered(run, first, end);
+        return;
+    }
     for (uint64_t j = first, next; j < end; j = next) {
         next = (j / channels + 1) * channels < end ? (j / channels + 1) * channels : end;
         find_live_in(run, j, next);

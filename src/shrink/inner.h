@@ -9,6 +9,8 @@
 #define PART_WEIGHTS 65536u
 /* Kernels are looked at as doubles in tiles of this many weights: 32 KiB of stack. */
 #define TILE_WEIGHTS 4096u
+/* Magnitudes of so many kernels are taken at a time: 32 KiB of stack, and in HWIO several whole filters. */
+#define MAGNITUDES 4096u
 
 typedef struct shrink_view {
     const fpr_layer_shape *shape;

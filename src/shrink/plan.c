@@ -42,10 +42,10 @@ static void flag_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
     const plan_run *run = context;
-    uint64_t first, end, magnitudes[512];
+    uint64_t first, end, magnitudes[MAGNITUDES];
     part_bounds(run, index, &first, &end);
-    for (uint64_t j = first; j < end; j += 512) {
-        size_t n = end - j < 512 ? (size_t)(end - j) : 512;
+    for (uint64_t j = first; j < end; j += MAGNITUDES) {
+        size_t n = end - j < MAGNITUDES ? (size_t)(end - j) : MAGNITUDES;
         shrink_magnitudes(run->view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++)
             run->plan->fate[j + i] =

@@ -4,9 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Whether bytes in the file are numbers of this machine; otherwise the gathered doubles serve. */
-static const bool little_endian = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
-
 double shrink_magnitude_value(fpr_dtype dtype, uint64_t magnitude)
 {
     uint8_t bytes[8];
@@ -41,37 +38,72 @@ uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps)
     return max_abs > 0 ? shrink_magnitude_limit(dtype, eps * max_abs) : 1;
 }
 
-/* One function for each width: the largest of k bit patterns without their sign. Inlined below with constant k, so that
- * the common kernel sizes are straight code. Magnitudes are below the sign bit, so signed comparison serves, which
- * baseline x86-64 has as an instruction. */
-#define PEAK(name, type)                                                                                               \
-    static inline uint64_t name(const uint8_t *p, size_t k)                                                            \
+/* Loads that compilers can vectorise. */
+#define LOAD(name, type, swap)                                                                                         \
+    static inline type name(const uint8_t *p)                                                                          \
+    {                                                                                                                  \
+        type v;                                                                                                        \
+        memcpy(&v, p, sizeof v);                                                                                       \
+        return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? v : swap(v);                                                \
+    }
+LOAD(load16, uint16_t, __builtin_bswap16)
+LOAD(load32, uint32_t, __builtin_bswap32)
+LOAD(load64, uint64_t, __builtin_bswap64)
+
+/* One set of functions for each width: the largest of k bit patterns without their sign, step bytes apart. Inlined with
+ * constant k and step, so that the common kernels are straight code. */
+#define PEAK(name, type, load)                                                                                         \
+    static inline uint64_t name(const uint8_t *p, size_t k, size_t step)                                               \
     {                                                                                                                  \
         type peak = 0;                                                                                                 \
         for (size_t i = 0; i < k; i++) {                                                                               \
-            type v;                                                                                                    \
-            memcpy(&v, p + i * sizeof v, sizeof v);                                                                    \
-            v = (type)(v & (type) ~((type)1 << (8 * sizeof v - 1)));                                                   \
+            type v = (type)(load(p + i * step) & (type) ~((type)1 << (8 * sizeof(type) - 1)));                         \
             peak = v > peak ? v : peak;                                                                                \
         }                                                                                                              \
         return (uint64_t)peak;                                                                                         \
     }                                                                                                                  \
     static void name##s(const uint8_t *p, size_t k, size_t count, uint64_t *out)                                       \
     {                                                                                                                  \
-        switch (k) {                                                                                                   \
-        case 1:                                                                                                        \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * sizeof(type), 1);                                 \
-            break;                                                                                                     \
-        case 9:                                                                                                        \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * 9 * sizeof(type), 9);                             \
-            break;                                                                                                     \
-        default:                                                                                                       \
-            for (size_t j = 0; j < count; j++) out[j] = name(p + j * k * sizeof(type), k);                             \
+        const size_t step = sizeof(type);                                                                              \
+        if (k == 1) {                                                                                                  \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * step, 1, step);                                   \
+        } else if (k == 9) {                                                                                           \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * 9 * step, 9, step);                               \
+        } else {                                                                                                       \
+            for (size_t j = 0; j < count; j++) out[j] = name(p + j * k * step, k, step);                               \
         }                                                                                                              \
     }
-PEAK(peak16, uint16_t)
-PEAK(peak32, uint32_t)
-PEAK(peak64, uint64_t)
+PEAK(peak16, uint16_t, load16)
+PEAK(peak32, uint32_t, load32)
+PEAK(peak64, uint64_t, load64)
+
+/* HWIO: the weights of a kernel lie one plane of channels x filters apart, and kernels of neighbouring filters side by
+ * side. So channel by channel, across the filters: a line of the cache then serves several kernels while it is there.
+ */
+static void scattered_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
+{
+    const fpr_layer_shape *s = v->shape;
+    size_t k = (size_t)s->k, bytes = shrink_element_bytes(v->dtype), step = (size_t)s->kernels * bytes;
+    for (size_t i = 0; i < count && i < s->channels; i++)
+        for (size_t j = i; j < count; j += (size_t)s->channels) {
+            const uint8_t *p = v->weights + shrink_place(s, first + j, 0) * bytes;
+            magnitudes[j] = bytes == 2 ? peak16(p, k, step) : bytes == 4 ? peak32(p, k, step) : peak64(p, k, step);
+        }
+}
+
+void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
+{
+    size_t k = (size_t)v->shape->k, bytes = shrink_element_bytes(v->dtype);
+    const uint8_t *p = v->weights + first * k * bytes;
+    if (v->shape->layout == FPR_LAYOUT_HWIO)
+        scattered_magnitudes(v, first, count, magnitudes);
+    else if (bytes == 2)
+        peak16s(p, k, count, magnitudes);
+    else if (bytes == 4)
+        peak32s(p, k, count, magnitudes);
+    else
+        peak64s(p, k, count, magnitudes);
+}
 
 double shrink_scale(double max_abs)
 {
@@ -99,47 +131,6 @@ void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n
         conv_kernels(&flat, v->dtype, v->weights, shrink_place(v->shape, kernel, from + i), 1, out + i);
 }
 
-static double larger(double peak, const double *w, size_t n)
-{
-    for (size_t i = 0; i < n; i++) peak = fabs(w[i]) > peak ? fabs(w[i]) : peak;
-    return peak;
-}
-
-static void gathered_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
-{
-    double tile[TILE_WEIGHTS];
-    size_t k = (size_t)v->shape->k, step = (size_t)shrink_tile_kernels(v->shape);
-    for (size_t j = 0; j < count; j += step ? step : 1) {
-        if (!step) {
-            double peak = 0;
-            for (size_t i = 0; i < k; i += TILE_WEIGHTS) {
-                size_t n = k - i < TILE_WEIGHTS ? k - i : TILE_WEIGHTS;
-                shrink_piece(v, first + j, i, n, tile);
-                peak = larger(peak, tile, n);
-            }
-            magnitudes[j] = magnitude_of(v->dtype, peak);
-            continue;
-        }
-        size_t n = count - j < step ? count - j : step;
-        conv_kernels(v->shape, v->dtype, v->weights, first + j, n, tile);
-        for (size_t i = 0; i < n; i++) magnitudes[j + i] = magnitude_of(v->dtype, larger(0, tile + i * k, k));
-    }
-}
-
-void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes)
-{
-    size_t k = (size_t)v->shape->k, bytes = shrink_element_bytes(v->dtype);
-    const uint8_t *p = v->weights + first * k * bytes;
-    if (v->shape->layout == FPR_LAYOUT_HWIO || !little_endian)
-        gathered_magnitudes(v, first, count, magnitudes);
-    else if (bytes == 2)
-        peak16s(p, k, count, magnitudes);
-    else if (bytes == 4)
-        peak32s(p, k, count, magnitudes);
-    else
-        peak64s(p, k, count, magnitudes);
-}
-
 /* ---------------------------------------------------------------- scores */
 
 uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
@@ -147,6 +138,12 @@ uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
     return structure == FPR_STRUCTURE_KERNEL   ? s->kernels
            : structure == FPR_STRUCTURE_FILTER ? s->filters
                                                : s->channels;
+}
+
+static double larger(double peak, const double *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++) peak = fabs(w[i]) > peak ? fabs(w[i]) : peak;
+    return peak;
 }
 
 /* Adds n weights of one kernel to a score: the largest |w|, the sum of |w| or the sum of (w scale)^2. */
@@ -209,9 +206,9 @@ static void score_task(void *context, size_t index, unsigned worker)
 
 static double layer_peak(const shrink_view *v)
 {
-    uint64_t magnitudes[512], peak = 0;
-    for (uint64_t j = 0; j < v->shape->kernels; j += 512) {
-        size_t n = v->shape->kernels - j < 512 ? (size_t)(v->shape->kernels - j) : 512;
+    uint64_t magnitudes[MAGNITUDES], peak = 0;
+    for (uint64_t j = 0; j < v->shape->kernels; j += MAGNITUDES) {
+        size_t n = v->shape->kernels - j < MAGNITUDES ? (size_t)(v->shape->kernels - j) : MAGNITUDES;
         shrink_magnitudes(v, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) peak = magnitudes[i] > peak ? magnitudes[i] : peak;
     }
