@@ -123,8 +123,8 @@ void pack_head_write(pack_head *head, uint8_t *dst)
     for (unsigned i = 0; i < head->section_count; i++) {
         const pack_section *s = &head->sections[i];
         dst[n++] = (uint8_t)(s->kind | s->encoding << 4);
-        n += pack_put_varint(dst + n, s->stored);
         n += pack_put_varint(dst + n, s->raw);
+        if (s->encoding != PACK_RAW) n += pack_put_varint(dst + n, s->stored);
         if (pack_has_check(s->kind, s->encoding)) {
             base_store_le32(dst + n, s->check);
             n += 4;
@@ -156,11 +156,12 @@ static fpr_status read_section(const uint8_t **at, const uint8_t *end, pack_sect
     uint8_t type = *(*at)++;
     s->kind = type & 15;
     s->encoding = type >> 4;
-    if (!pack_get_varint(at, end, &s->stored) || !pack_get_varint(at, end, &s->raw))
+    if (!pack_get_varint(at, end, &s->raw)) return pack_bad(error, "the head is cut short in the section table");
+    s->stored = s->raw;
+    if (s->encoding != PACK_RAW && !pack_get_varint(at, end, &s->stored))
         return pack_bad(error, "the head is cut short in the section table");
-    if (s->kind < PACK_SCALES || s->kind > PACK_SIGNS || s->encoding > PACK_RANS)
+    if (s->kind < PACK_KEYS || s->kind > PACK_SIGNS || s->encoding > PACK_RANS)
         return pack_bad(error, "a section of unknown kind or encoding");
-    if (s->encoding == PACK_RAW && s->stored != s->raw) return pack_bad(error, "a raw section with two lengths");
     if (pack_has_check(s->kind, s->encoding)) {
         if (end - *at < 4) return pack_bad(error, "the head is cut short in the section table");
         s->check = base_load_le32(*at);

@@ -13,15 +13,14 @@
 enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3 };
 
 enum {
-    PACK_SCALES = 1,  /* classes of magnitude by filter and by channel */
-    PACK_KEYS = 2,    /* one symbol an element: exponent and leading mantissa bits, less the scale */
-    PACK_LOW = 3,     /* the bits between the key and the next whole byte */
-    PACK_PLANE = 4,   /* a byte of every element; the most significant plane first */
-    PACK_COLOURS = 5, /* the distinct bit patterns of a palette, ascending */
-    PACK_INDEX = 6,   /* which of them, 1, 2, 4 or 8 bits an element */
-    PACK_CLASSES = 7, /* 2 bits a kernel: dead, two-level, dense */
-    PACK_LEVELS = 8,  /* level pairs */
-    PACK_SIGNS = 9    /* 1 bit a weight of two-level kernels: its upper level? */
+    PACK_KEYS = 1,    /* one symbol an element: exponent and leading mantissa bits, less the scale */
+    PACK_LOW = 2,     /* the bits between the key and the next whole byte */
+    PACK_PLANE = 3,   /* a byte of every element; the most significant plane first */
+    PACK_COLOURS = 4, /* the distinct bit patterns of a palette, ascending */
+    PACK_INDEX = 5,   /* which of them, 1, 2, 4 or 8 bits an element */
+    PACK_CLASSES = 6, /* 2 bits a kernel: dead, two-level, dense */
+    PACK_LEVELS = 7,  /* level pairs */
+    PACK_SIGNS = 8    /* 1 bit a weight of two-level kernels: its upper level? */
 };
 
 enum { PACK_RAW = 0, PACK_ZSTD = 1, PACK_RANS = 2 };
@@ -105,24 +104,29 @@ void pack_limit_simd(unsigned most); /* tests only */
 
 #define RANS_BITS 12u
 #define RANS_CHUNK_BOUND(n) (2 * (uint64_t)(n) + 2048) /* bytes that rans_encode may write, without escapes */
-#define RANS_ZERO 254u                                /* in keyed chunks: key 0 */
-#define RANS_ESCAPE 255u                              /* in keyed chunks: a key outside the window, listed apart */
+/* In keyed chunks: */
+#define RANS_ZERO 0u   /* key 0 */
+#define RANS_ESCAPE 1u /* a key that no symbol stands for, listed apart */
+#define RANS_FIRST 2u  /* then the extra keys, if any, and after them the window */
 
 typedef struct rans_scratch rans_scratch; /* tables for either direction, about 48 KiB */
 rans_scratch *rans_scratch_new(void);
 
+/* What the symbols of keyed chunks stand for: symbol first + i is key top - i. */
+typedef struct rans_keys { unsigned first, mantissa_bits; uint16_t top; } rans_keys;
+
 /* Encodes n <= PACK_CHUNK symbols. classes NULL: one table; else classes[i] & 1 chooses between two. counts[2][256] are
- * the symbols' frequencies by table. keyed: symbols 254 and 255 have their meaning; escapes lists the keys of the 255s.
- * Returns the bytes written to dst. */
+ * the symbols' frequencies by table. keys NULL: plain bytes. escapes lists the keys of the symbols 1. Returns the bytes
+ * written to dst. */
 size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *classes, size_t n,
-                   const uint32_t counts[2][256], bool keyed, const uint16_t *escapes, size_t escape_count,
+                   const uint32_t counts[2][256], const rans_keys *keys, const uint16_t *escapes, size_t escape_count,
                    uint8_t *dst);
 /* The bytes of the chunk that begins at src (head included), or 0 when it does not fit in n. */
 uint64_t rans_chunk_bytes(const uint8_t *src, uint64_t n);
 /* Decodes a chunk of exactly `bytes` bytes into n symbols. classes NULL when there are none: then two tables are an
  * error. *escapes points into src (uint16 little-endian). Returns NULL, or what is wrong. */
 const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, uint8_t *symbols, const int8_t *classes,
-                        size_t n, bool keyed, const uint8_t **escapes, size_t *escape_count);
+                        size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count);
 
 /* Inner loops. `words` points at the end of the space when encoding (it moves down), at the first word when decoding. */
 typedef struct rans_encode_entry { uint64_t reciprocal; uint32_t start; uint16_t complement, frequency; } rans_encode_entry;
@@ -191,9 +195,11 @@ typedef struct pack_scales {
 void pack_scales_free(pack_scales *scales);
 /* Classes of the elements first .. first + n - 1. */
 void pack_scales_fill(const pack_scales *scales, uint64_t first, size_t n, int8_t *classes);
-uint64_t pack_scales_bytes(const pack_scales *scales);          /* of the section */
-void pack_scales_write(const pack_scales *scales, uint8_t *dst);
-fpr_status pack_scales_read(const uint8_t *src, uint64_t n, uint64_t elements, pack_scales *scales, fpr_error *error);
+uint64_t pack_scales_bytes(const pack_scales *scales);
+size_t pack_scales_write(const pack_scales *scales, uint8_t *dst); /* as many bytes */
+/* Moves *at past the scales. No axes, or axes over `elements` elements. */
+fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, uint64_t elements, pack_scales *scales,
+                            fpr_error *error);
 
 /* ---- stream.c: a stream of elements */
 
@@ -221,9 +227,13 @@ void pack_values_classes(const pack_values *values, const pack_scales *scales, u
 
 /* ---- estimate.c and values.c: a stream is planned, coded and restored chunk by chunk */
 
+#define EXTRA_KEYS 16u
+
 typedef struct pack_plan {
     unsigned mantissa_bits;     /* of a key */
-    uint16_t window;            /* key of symbol 0 */
+    uint16_t top;               /* key of the window's first symbol; the keys fall from there */
+    unsigned extra_count;
+    uint16_t extras[EXTRA_KEYS]; /* keys outside the window with symbols of their own, not shifted by the scale */
     bool keyed, two_tables;
     unsigned planes;            /* PACK_PLANE sections */
     uint8_t encoding[8];        /* theirs, the most significant first */
@@ -248,19 +258,22 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
 typedef struct split_job {
     unsigned width, exponent_bits, mantissa_bits; /* exponent_bits 0: no rotation, planes only */
     bool keyed;
-    uint16_t window;
+    uint16_t top;
+    unsigned extra_count;
+    const uint16_t *extras;
     size_t n;
     uint8_t *elements;
     const int8_t *classes;  /* NULL: all 0 */
     uint8_t *symbols;       /* [n] when keyed */
-    uint8_t *low;           /* packed bits when keyed, (n * low_bits + 7) / 8 bytes, zeroed by the caller */
+    uint8_t *low;           /* packed bits when keyed, (n * low_bits + 7) / 8 bytes */
     uint8_t *planes[8];     /* the most significant first; merge only reads them */
 } split_job;
 unsigned split_low_bits(unsigned width, unsigned exponent_bits, unsigned mantissa_bits);
 unsigned split_planes(unsigned width, unsigned exponent_bits, unsigned mantissa_bits, bool keyed);
 void split_elements(const split_job *job);
+void split_keys(const split_job *job, uint16_t *keys); /* of all elements */
 uint32_t split_key(const split_job *job, size_t i); /* the key of one element, 0 .. 2^16 - 1 */
-/* Symbols 255 take their keys from `escapes` in order. NULL, or what is wrong. */
+/* Escapes take their keys from `escapes` in order. NULL, or what is wrong. */
 const char *split_merge(const split_job *job, const uint8_t *escapes, size_t escape_count);
 
 /* ---- palette.c */

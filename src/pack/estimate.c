@@ -1,18 +1,18 @@
 /* How a stream of values is best coded, judged from a sample: keys or whole planes, scales or none, one table or two. */
 #include "pack/blob.h"
 
-#define SAMPLE 16384u
+#define SAMPLE 8192u
 #define SAMPLE_BLOCKS 16u
 #define TRIAL 65536u         /* elements that zstd is tried on */
-#define TABLE_SYMBOL_BITS 3.0 /* what a present symbol costs in a stored table, roughly */
+#define TABLE_SYMBOL_BITS 2.5 /* what a present symbol costs in a stored table, roughly */
 #define TABLE_BITS 40.0
 
 typedef struct sample {
     size_t n;
     uint8_t *elements; /* [n] */
     int8_t *classes;   /* [n], when scaled */
-    uint8_t *plane;    /* [n] */
-    uint32_t *plain, *scaled; /* histograms of keys: [bins]; [2][bins] by table */
+    uint16_t *keys;    /* [n] with all the mantissa bits that a key may have */
+    uint32_t *plain, *scaled; /* histograms of keys: [bins]; of keys less their scale: [2][bins] by table */
     unsigned bins;
 } sample;
 
@@ -28,7 +28,7 @@ static void sample_free(sample *s)
 {
     base_free(s->elements);
     base_free(s->classes);
-    base_free(s->plane);
+    base_free(s->keys);
     base_free(s->plain);
 }
 
@@ -41,9 +41,9 @@ static bool sample_take(const pack_values *v, const pack_scales *scales, sample 
     s->bins = v->element.exponent_bits ? 1u << (v->element.exponent_bits + most_mantissa_bits(v->element)) : 1;
     s->elements = base_alloc(s->n, width);
     s->classes = base_alloc(s->n, 1);
-    s->plane = base_alloc(s->n, 1);
+    s->keys = base_alloc(s->n, sizeof *s->keys);
     s->plain = base_calloc(3 * (uint64_t)s->bins, sizeof *s->plain);
-    if (!s->elements || !s->classes || !s->plane || !s->plain) return false;
+    if (!s->elements || !s->classes || !s->keys || !s->plain) return false;
     s->scaled = s->plain + s->bins;
     unsigned blocks = v->count > SAMPLE ? SAMPLE_BLOCKS : 1;
     size_t part = s->n / blocks;
@@ -60,14 +60,15 @@ static bool sample_take(const pack_values *v, const pack_scales *scales, sample 
 static void sample_keys(const pack_values *v, const pack_scales *scales, sample *s)
 {
     const unsigned mantissa = most_mantissa_bits(v->element);
-    split_job job = {.width = v->element.width, .exponent_bits = v->element.exponent_bits, .mantissa_bits = mantissa,
-                     .keyed = true, .n = s->n, .elements = s->elements};
+    const uint32_t mask = s->bins - 1;
+    const split_job job = {.width = v->element.width, .exponent_bits = v->element.exponent_bits, .mantissa_bits = mantissa,
+                           .keyed = true, .n = s->n, .elements = s->elements};
+    split_keys(&job, s->keys);
+    for (size_t i = 0; i < s->n; i++) s->plain[s->keys[i]]++;
+    if (!scales->axis_count) return;
     for (size_t i = 0; i < s->n; i++) {
-        uint32_t key = split_key(&job, i);
-        s->plain[key]++;
-        if (!scales->axis_count) continue;
-        uint32_t shift = (uint32_t)(s->classes[i] >> 1) << mantissa;
-        if (key) key = (key - shift) & (s->bins - 1);
+        uint32_t key = s->keys[i], shift = (uint32_t)(s->classes[i] >> 1) << mantissa;
+        key = key ? (key - shift) & mask : 0;
         s->scaled[(s->classes[i] & 1 ? s->bins : 0) + key]++;
     }
 }
@@ -85,81 +86,138 @@ static double table_bits(const uint32_t *counts, unsigned bins)
 {
     unsigned present = 0;
     for (unsigned i = 0; i < bins; i++) present += counts[i] != 0;
-    return present ? TABLE_BITS + TABLE_SYMBOL_BITS * (present < 256 ? present : 256) : TABLE_BITS;
+    return TABLE_BITS + TABLE_SYMBOL_BITS * (present < 60 ? present : 60 + (present - 60) / 4);
 }
 
-/* Estimated bits of all keys from the histograms of the sample. */
-static double key_bits(const uint32_t *counts, unsigned bins, unsigned tables, double grow)
+/* Bits of the whole stream at the order-0 entropy of its sample. A sample underestimates entropy by (symbols - 1) / 2n
+ * nats a symbol (Miller 1955); coding the whole sample with its own table does not. */
+static double stream_bits(const uint32_t *counts, unsigned bins, double grow)
 {
-    double bits = 0;
-    for (unsigned t = 0; t < tables; t++)
-        bits += pack_entropy_bits(counts + t * bins, bins) * grow + table_bits(counts + t * bins, bins);
-    return bits;
+    unsigned present = 0;
+    for (unsigned i = 0; i < bins; i++) present += counts[i] != 0;
+    double missing = present && grow > 1 ? (present - 1) * 0.5 * 1.4426950408889634 : 0;
+    return (pack_entropy_bits(counts, bins) + missing) * grow + table_bits(counts, bins);
 }
 
-/* The window of 254 keys that holds most of the sample; among equals the middle one. */
-static uint16_t best_window(const uint32_t *counts, unsigned tables, unsigned bins)
+/* The window: `size` keys downwards from `top`, modulo bins, chosen to hold most of the sample. Returns how many of the
+ * sample are outside; *distinct is the number of keys that they are. */
+static uint64_t best_window(const uint32_t *counts, unsigned bins, unsigned size, unsigned margin, unsigned *top, unsigned *distinct)
 {
-    if (bins <= RANS_ZERO) return 0;
-    uint64_t held = 0, best = 0;
-    unsigned first = 0, last = 0;
-    for (unsigned start = 0; start < bins; start++) {
-        if (start == 0) {
-            for (unsigned i = 0; i < RANS_ZERO; i++)
-                for (unsigned t = 0; t < tables; t++) held += counts[t * bins + i];
-        } else {
-            for (unsigned t = 0; t < tables; t++) {
-                held -= counts[t * bins + start - 1];
-                held += counts[t * bins + (start + RANS_ZERO - 1) % bins];
-            }
-        }
-        if (held > best) {
-            best = held;
-            first = last = start;
-        } else if (held == best && start == last + 1) {
-            last = start;
-        }
+    *distinct = 0;
+    *top = bins - 1;
+    if (size >= bins) return 0;
+    uint64_t held = 0, best = 0, total = 0;
+    unsigned lowest = 0, highest = bins - 1;
+    while (lowest < highest && !counts[lowest]) lowest++;
+    while (highest > lowest && !counts[highest]) highest--;
+    if (highest - lowest + margin < size) {
+        *top = (highest + margin) % bins;
+        return 0;
     }
-    return (uint16_t)((first + last) / 2);
+    for (unsigned i = 0; i < bins; i++) total += counts[i];
+    for (unsigned i = 0; i < size; i++) held += counts[bins - 1 - i];
+    for (unsigned t = bins - 1, steps = 0; steps < bins; steps++, t = t ? t - 1 : bins - 1) {
+        if (counts[t] && held > best) {
+            best = held;
+            *top = t;
+        }
+        held -= counts[t];
+        held += counts[(t + bins - size) % bins];
+    }
+    /* some room above for keys that the sample missed, as far as it costs nothing below */
+    for (unsigned i = 0; i < margin && !counts[(*top + 1 + bins - size) % bins]; i++) *top = (*top + 1) % bins;
+    for (unsigned i = size; i < bins; i++) *distinct += counts[(*top + bins - i) % bins] != 0;
+    return total - best;
 }
+
+#define LISTED_BITS 24.0 /* a key that is listed apart: 16 bits, and the symbol that says so */
 
 typedef struct key_choice { double bits; unsigned mantissa; bool scaled, two_tables; } key_choice;
+
+/* One shape of key: its histograms (both tables' when tables is 2) into work, and what it would take. */
+static double shape_bits(const sample *s, const pack_scales *scales, unsigned by, unsigned shape, double grow, uint32_t *work)
+{
+    const unsigned bins = s->bins >> by, tables = shape == 2 ? 2 : 1;
+    uint32_t *sum = work + 2 * s->bins;
+    if (shape == 0) {
+        fold(s->plain, s->bins, by, work);
+        memcpy(sum, work, bins * sizeof *sum);
+    } else {
+        fold(s->scaled, s->bins, by, work);
+        fold(s->scaled + s->bins, s->bins, by, work + bins);
+        for (unsigned i = 0; i < bins; i++) sum[i] = work[i] + work[bins + i];
+        if (tables == 1) memcpy(work, sum, bins * sizeof *sum);
+    }
+    double bits = 0;
+    for (unsigned t = 0; t < tables; t++) bits += stream_bits(work + t * bins, bins, grow);
+    unsigned top, distinct;
+    sum[0] = 0; /* key 0 has a symbol of its own */
+    uint64_t outside = best_window(sum, bins, 256 - RANS_FIRST, 0, &top, &distinct);
+    bits += distinct <= EXTRA_KEYS ? 16.0 * distinct : LISTED_BITS * (double)outside * grow;
+    return shape ? bits + 8.0 * (double)pack_scales_bytes(scales) : bits;
+}
 
 static void choose_key(const pack_values *v, const pack_scales *scales, const sample *s, uint32_t *work, key_choice *best)
 {
     const unsigned most = most_mantissa_bits(v->element);
     const double grow = (double)v->count / (double)s->n;
     best->bits = 1e300;
-    for (int full = 1; full >= 0; full--) {
-        unsigned mantissa = full ? most : 0, bins = s->bins >> (most - mantissa);
-        double apart = (double)v->count * (most - mantissa); /* mantissa bits that are not in the key */
+    for (unsigned by = 0; by <= most; by += most) {
+        double apart = (double)v->count * by; /* mantissa bits that are not in the key */
         for (unsigned shape = 0; shape < (scales->axis_count ? 3u : 1u); shape++) {
-            unsigned tables = shape == 2 ? 2 : 1;
-            if (shape == 0) {
-                fold(s->plain, s->bins, most - mantissa, work);
-            } else {
-                fold(s->scaled, s->bins, most - mantissa, work);
-                fold(s->scaled + s->bins, s->bins, most - mantissa, work + bins);
-                if (tables == 1)
-                    for (unsigned i = 0; i < bins; i++) work[i] += work[bins + i];
-            }
-            double bits = apart + key_bits(work, bins, tables, grow) + (shape ? 8.0 * (double)pack_scales_bytes(scales) + 64 : 0);
-            if (bits < best->bits) *best = (key_choice){bits, mantissa, shape != 0, tables == 2};
+            double bits = apart + shape_bits(s, scales, by, shape, grow, work);
+            if (bits < best->bits) *best = (key_choice){bits, most - by, shape != 0, shape == 2};
         }
     }
     best->bits -= (double)v->count * (most - best->mantissa); /* counted with the planes from here on */
 }
 
-static void set_window(const sample *s, const key_choice *key, unsigned most, uint32_t *work, pack_plan *plan)
+typedef struct seen_key { uint32_t key, count; } seen_key;
+
+/* Keys of the sample outside the window, the most frequent first. */
+static void choose_extras(const pack_values *v, const sample *s, unsigned mask, pack_plan *plan)
 {
-    unsigned by = most - key->mantissa, bins = s->bins >> by;
+    seen_key seen[256];
+    unsigned count = 0;
+    const unsigned by = most_mantissa_bits(v->element) - plan->mantissa_bits;
+    for (size_t i = 0; i < s->n; i++) {
+        uint32_t key = (uint32_t)s->keys[i] >> by, shift = plan->scaled ? (uint32_t)(s->classes[i] >> 1) << plan->mantissa_bits : 0;
+        if (!key || ((plan->top + shift - key) & mask) < 256 - RANS_FIRST - EXTRA_KEYS) continue;
+        unsigned at = 0;
+        while (at < count && seen[at].key != key) at++;
+        if (at == count) {
+            if (count == 256) continue;
+            seen[count++] = (seen_key){key, 0};
+        }
+        seen[at].count++;
+        for (; at && seen[at - 1].count < seen[at].count; at--) {
+            seen_key swap = seen[at];
+            seen[at] = seen[at - 1];
+            seen[at - 1] = swap;
+        }
+    }
+    while (plan->extra_count < EXTRA_KEYS && plan->extra_count < count && seen[plan->extra_count].count >= 2) {
+        plan->extras[plan->extra_count] = (uint16_t)seen[plan->extra_count].key;
+        plan->extra_count++;
+    }
+}
+
+static void set_window(const pack_values *v, const sample *s, const key_choice *key, uint32_t *work, pack_plan *plan)
+{
+    const unsigned by = most_mantissa_bits(v->element) - key->mantissa, bins = s->bins >> by, margin = 2u << key->mantissa;
+    unsigned top, distinct;
     fold(key->scaled ? s->scaled : s->plain, s->bins, by, work);
-    work[0] = 0; /* key 0 has a symbol of its own */
     if (key->scaled) {
         fold(s->scaled + s->bins, s->bins, by, work + bins);
-        work[bins] = 0;
+        for (unsigned i = 0; i < bins; i++) work[i] += work[bins + i];
     }
-    plan->window = best_window(work, key->scaled ? 2 : 1, bins);
+    work[0] = 0;
+    uint64_t outside = best_window(work, bins, 256 - RANS_FIRST, margin, &top, &distinct);
+    plan->top = (uint16_t)top;
+    if (!outside) return;
+    best_window(work, bins, 256 - RANS_FIRST - EXTRA_KEYS, margin, &top, &distinct);
+    plan->top = (uint16_t)top;
+    choose_extras(v, s, bins - 1, plan);
 }
 
 /* ---- planes */
@@ -212,30 +270,37 @@ static fpr_status try_zstd(const pack_values *v, int level, const split_job *sha
     return status;
 }
 
+/* The byte of every step-th element that lies `shift` bits up. */
+static void count_plane(const sample *s, const split_job *shape, unsigned shift, size_t step, uint32_t counts[256])
+{
+    const unsigned width = shape->width, turn = shape->exponent_bits ? 8 * width - 1 : 0;
+    for (size_t i = 0; i < s->n; i += step) {
+        const uint8_t *e = s->elements + i * width;
+        uint64_t x = width == 4 ? base_load_le32(e) : width == 2 ? base_load_le16(e) : width == 1 ? *e : base_load_le64(e);
+        if (turn) x = x << 1 | x >> turn;
+        counts[x >> shift & 255]++;
+    }
+}
+
 /* Chooses the encoding of the planes below the key (or of all of them), and adds up what they take. */
 static fpr_status plan_planes(const pack_values *v, int level, const split_job *shape, const sample *s, bool matches,
                               uint8_t encoding[8], double *bits, fpr_error *error)
 {
     unsigned planes = split_planes(shape->width, shape->exponent_bits, shape->mantissa_bits, shape->keyed);
-    double zstd[8] = {0}, grow = (double)v->count / (double)s->n;
+    double zstd[8] = {0};
     if (matches) {
         fpr_status status = try_zstd(v, level, shape, planes, zstd, error);
         if (status) return status;
     }
-    /* Below one part in a hundred an entropy coder costs more time than the bytes are worth, unless asked for. */
+    /* Below one part in a hundred coding costs more time than the bytes are worth, unless asked for. */
     const double worth = level >= 10 ? 1.0 : 0.99;
+    /* A quarter of the sample tells a plane of noise from any other. */
+    const size_t step = s->n > SAMPLE / 2 ? 4 : 1;
+    double looked = (double)((s->n + step - 1) / step);
     for (unsigned p = 0; p < planes; p++) {
         uint32_t counts[256] = {0};
-        unsigned shift = 8 * (planes - 1 - p);
-        for (size_t i = 0; i < s->n; i++) {
-            const uint8_t *e = s->elements + i * shape->width;
-            uint64_t x = 0;
-            for (unsigned b = shape->width; b-- > 0;) x = x << 8 | e[b];
-            if (shape->exponent_bits) x = x << 1 | x >> (8 * shape->width - 1);
-            counts[x >> shift & 255]++;
-        }
-        double raw = 8.0 * (double)v->count, rans = pack_entropy_bits(counts, 256) * grow + table_bits(counts, 256) + 80;
-        double best = raw;
+        count_plane(s, shape, 8 * (planes - 1 - p), step, counts);
+        double raw = 8.0 * (double)v->count, rans = stream_bits(counts, 256, (double)v->count / looked) + 80, best = raw;
         encoding[p] = PACK_RAW;
         if (rans < best * worth) {
             best = rans;
@@ -262,17 +327,16 @@ static fpr_status plan_sampled(const pack_values *v, int level, sample *s, pack_
     if (!plan->keyed || matches) status = plan_planes(v, level, &whole, s, matches, encoding, &whole_bits, error);
     if (status) return status;
     if (plan->keyed) {
-        const unsigned most = most_mantissa_bits(element);
-        uint32_t *work = base_alloc(2 * (uint64_t)s->bins, sizeof *work);
-        if (!work) return base_no_memory(error, s->bins * 8);
+        uint32_t *work = base_alloc(3 * (uint64_t)s->bins, sizeof *work);
+        if (!work) return base_no_memory(error, s->bins * 12);
         key_choice key = {0};
         sample_keys(v, &plan->scales, s);
         choose_key(v, &plan->scales, s, work, &key);
-        set_window(s, &key, most, work, plan);
-        base_free(work);
         plan->mantissa_bits = key.mantissa;
         plan->scaled = key.scaled;
         plan->two_tables = key.two_tables;
+        set_window(v, s, &key, work, plan);
+        base_free(work);
         split_job below = whole;
         below.keyed = true;
         below.mantissa_bits = key.mantissa;

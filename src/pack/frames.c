@@ -83,7 +83,7 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
     } else {
         uint32_t counts[2][256];
         count_bytes(src, n, counts[0]);
-        bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, false, NULL, 0, scratch);
+        bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, scratch);
     }
     return pack_copy_piece(piece, scratch, bytes);
 }
@@ -111,7 +111,7 @@ static unsigned best_encoding(const uint8_t *bytes, size_t n, int level, rans_sc
     unsigned best = PACK_RAW;
     size_t least = n, got;
     count_bytes(bytes, n, counts[0]);
-    got = rans_encode(rans, bytes, NULL, n, (const uint32_t(*)[256])counts, false, NULL, 0, scratch);
+    got = rans_encode(rans, bytes, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, scratch);
     if (got < least) {
         least = got;
         best = PACK_RANS;
@@ -208,7 +208,7 @@ const char *pack_chunk_read(const pack_chunks *chunks, uint64_t i, rans_scratch 
     size_t bytes = (size_t)(chunks->begin[i + 1] - chunks->begin[i]);
     *at = dst;
     if (chunks->section->encoding == PACK_ZSTD) return pack_zstd_restore(zstd, src, bytes, dst, n, no_memory);
-    return rans_decode(rans, src, bytes, dst, NULL, n, false, NULL, NULL);
+    return rans_decode(rans, src, bytes, dst, NULL, n, NULL, NULL, NULL);
 }
 
 fpr_status pack_section_restore(const uint8_t *blob, const pack_section *section, uint64_t most, uint8_t **bytes,

@@ -49,6 +49,10 @@ static inline bool kernel_pair(const pack_layer *l, unsigned width, const uint8_
         return true;
     }
     const uint8_t *at = bytes + kernel * l->k * width;
+    if (l->k >= 3) { /* most dense kernels show it at once */
+        uint64_t a = pattern_at(at, width), b = pattern_at(at + width, width), c = pattern_at(at + 2 * width, width);
+        if (a != b && b != c && a != c) return false;
+    }
     for (uint64_t s = 0; s < l->k; s++, at += width)
         if (!pair_add(p, pattern_at(at, width))) return false;
     return true;

@@ -11,10 +11,14 @@
 #define LANES_MOST 32u
 #define WEIGHT_CODES 64u /* 0: absent */
 
+/* A table as it is stored: a code for each of `count` entries. An entry is a symbol, or with grain > 0 a group of keys. */
+typedef struct table_fit { uint8_t codes[256]; unsigned count, rice; } table_fit;
+
 struct rans_scratch {
     uint32_t slots[2 * RANS_TOTAL];
     rans_encode_entry entries[2][256];
-    uint8_t codes[2][256];
+    uint32_t weights[2][256];
+    table_fit fit[2];
 };
 
 rans_scratch *rans_scratch_new(void) { return base_alloc_aligned(1, sizeof(rans_scratch)); }
@@ -27,39 +31,93 @@ static uint32_t code_weight(unsigned code)
     return code ? (uint32_t)quarter[(code - 1) & 3] << ((code - 1) >> 2) : 0;
 }
 
-/* The codes nearest to the counts; the most frequent symbol gets the highest code. */
-static void fit_codes(const uint32_t counts[256], uint8_t codes[256])
+/* The code whose weight is nearest. */
+static unsigned nearest_code(uint64_t wanted)
 {
-    uint32_t most = 1;
-    for (unsigned s = 0; s < 256; s++)
-        if (counts[s] > most) most = counts[s];
-    const uint64_t top = code_weight(WEIGHT_CODES - 1);
+    unsigned low = 1, high = WEIGHT_CODES - 1;
+    while (low < high) { /* the first code whose midpoint to the next lies above what is wanted */
+        unsigned middle = (low + high) / 2;
+        if (2 * wanted < (uint64_t)code_weight(middle) + code_weight(middle + 1)) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+/* ---- grouped tables
+ *
+ * The density of weights is smooth, so a table of keys may give the share of whole octaves (grain 2) or half octaves
+ * (grain 1) of magnitude, and the keys within are interpolated: the logarithm of the density is linear from the middle
+ * of a group to the middle of the next. Everything is in integers, the same on every machine. */
+
+#define GRAINS 3u
+#define SLOPE_MOST 16 /* quarter octaves between neighbouring groups */
+
+static bool grain_allowed(const rans_keys *keys, unsigned grain)
+{
+    return grain == 0 || (grain < GRAINS && keys && (keys->mantissa_bits == 2 || keys->mantissa_bits == 3));
+}
+
+/* Keys of a group: 2^shift. */
+static unsigned group_shift(const rans_keys *keys, unsigned grain) { return grain ? keys->mantissa_bits - (2 - grain) : 0; }
+
+/* The entry of a table that a symbol belongs to. */
+static unsigned entry_of(const rans_keys *keys, unsigned grain, unsigned symbol)
+{
+    if (!grain || symbol < keys->first) return symbol;
+    int shift = (int)group_shift(keys, grain), top = keys->top;
+    return keys->first + (unsigned)((top >> shift) - ((top - (int)(symbol - keys->first)) >> shift));
+}
+
+static int clamp_slope(int quarters) { return quarters > SLOPE_MOST ? SLOPE_MOST : quarters < -SLOPE_MOST ? -SLOPE_MOST : quarters; }
+
+/* Shares of the keys of one group, ascending, in units that only their ratio matters of. odd: the upper half octave. */
+static void group_shares(const uint8_t *codes, unsigned entry, unsigned first, unsigned count, unsigned grain, bool odd,
+                         unsigned keys, uint32_t shares[8])
+{
+    static const uint16_t power[16] = {4096, 4277, 4467, 4664, 4871, 5087, 5312, 5547, 5793, 6049, 6317, 6597, 6889, 7194, 7512, 7845}; /* 4096 * 2^(i/16) */
+    int here = codes[entry], lower = entry + 1 < count ? codes[entry + 1] : 0, higher = entry > first ? codes[entry - 1] : 0;
+    /* difference in density: the neighbour in another octave is twice or half as wide, four quarter octaves */
+    int below = lower ? clamp_slope(here - lower - (grain == 2 || !odd ? 4 : 0)) : 0;
+    int above = higher ? clamp_slope(higher - here - (grain == 2 || odd ? 4 : 0)) : below;
+    /* distance of a key from the middle of the group over that of the neighbour's middle, in 24ths */
+    int step_below = (int)((grain == 2 || !odd ? 16 : 12) / keys), step_above = (int)((grain == 2 || odd ? 8 : 12) / keys);
+    for (unsigned i = 0; i < keys; i++) {
+        int place = 2 * (int)i + 1 - (int)keys;
+        int log96 = place < 0 ? below * place * step_below : above * place * step_above;
+        int log16 = (log96 + 3 + 960) / 6 - 160; /* rounded down */
+        shares[i] = (uint32_t)power[log16 & 15] << (4 + ((log16 + 160) >> 4) - 10);
+    }
+}
+
+/* Weights of all 256 symbols from the codes of the entries. */
+static void expand(const uint8_t *codes, unsigned count, const rans_keys *keys, unsigned grain, uint32_t weights[256])
+{
     for (unsigned s = 0; s < 256; s++) {
-        codes[s] = 0;
-        if (!counts[s]) continue;
-        uint64_t wanted = counts[s] * top / most;
-        unsigned low = 1, high = WEIGHT_CODES - 1;
-        while (low < high) { /* the first code whose midpoint to the next lies above what is wanted */
-            unsigned middle = (low + high) / 2;
-            if (2 * wanted < (uint64_t)code_weight(middle) + code_weight(middle + 1)) high = middle;
-            else low = middle + 1;
-        }
-        codes[s] = (uint8_t)low;
+        unsigned entry = entry_of(keys, grain, s);
+        weights[s] = entry < count ? code_weight(codes[entry]) << 4 : 0;
+        if (!grain || s < keys->first || !weights[s]) continue;
+        unsigned shift = group_shift(keys, grain), size = 1u << shift;
+        int key = (int)keys->top - (int)(s - keys->first);
+        uint32_t shares[8], sum = 0;
+        group_shares(codes, entry, keys->first, count, grain, key >> shift & 1, size, shares);
+        for (unsigned i = 0; i < size; i++) sum += shares[i];
+        weights[s] = (uint32_t)((uint64_t)weights[s] * shares[key & (int)(size - 1)] / sum);
+        if (!weights[s]) weights[s] = 1;
     }
 }
 
 /* Frequencies that sum to 2^12: every present symbol at least 1, the rounding goes to the most frequent (the first of
  * them). false: no symbol is present, or the rounding takes more than there is. */
-static bool frequencies(const uint8_t codes[256], uint16_t frequency[256])
+static bool frequencies(const uint32_t weights[256], uint16_t frequency[256])
 {
     uint64_t sum = 0;
-    for (unsigned s = 0; s < 256; s++) sum += code_weight(codes[s]);
+    for (unsigned s = 0; s < 256; s++) sum += weights[s];
     if (!sum) return false;
     int32_t left = RANS_TOTAL;
     unsigned largest = 0;
     for (unsigned s = 0; s < 256; s++) {
-        uint64_t f = (uint64_t)code_weight(codes[s]) * RANS_TOTAL / sum;
-        if (codes[s] && !f) f = 1;
+        uint64_t f = (uint64_t)weights[s] * RANS_TOTAL / sum;
+        if (weights[s] && !f) f = 1;
         frequency[s] = (uint16_t)f;
         left -= (int32_t)f;
         if (f > frequency[largest]) largest = s;
@@ -117,26 +175,164 @@ static unsigned zigzag(int d) { return d < 0 ? (unsigned)(-2 * d - 1) : (unsigne
 
 static unsigned rice_bits(unsigned z, unsigned k) { return z >> k >= RICE_ONES ? RICE_ONES + 7 : (z >> k) + 1 + k; }
 
-static unsigned best_rice(const uint8_t *codes, unsigned first, unsigned last)
+/* A table costs bytes too, and frequencies of a few counts are noise: the codes are chosen to make table and symbols
+ * together shortest, by dynamic programming over a few codes around the nearest one. */
+
+#define CANDIDATES 7u
+
+typedef struct table_costs {
+    float per_count[WEIGHT_CODES]; /* bits of one occurrence */
+    float per_code[WEIGHT_CODES];  /* what holding that share of the range costs all the others, in bits */
+    unsigned least;                /* the code nearest to half a count */
+    uint64_t scale, most;          /* weight wanted = count * scale / most */
+} table_costs;
+
+static void set_costs(const uint32_t counts[256], table_costs *costs)
 {
-    unsigned best = 0, least = UINT32_MAX;
-    for (unsigned k = 0; k < 4; k++) {
-        unsigned bits = 0;
-        for (unsigned s = first + 1; s <= last; s++) bits += rice_bits(zigzag(codes[s] - codes[s - 1]), k);
-        if (bits < least) {
-            least = bits;
-            best = k;
+    uint64_t total = 0;
+    costs->most = 1;
+    for (unsigned s = 0; s < 256; s++) {
+        total += counts[s];
+        if (counts[s] > costs->most) costs->most = counts[s];
+    }
+    costs->scale = code_weight(WEIGHT_CODES - 1);
+    costs->least = nearest_code(costs->scale / costs->most / 2);
+    const double sum = (double)total * (double)costs->scale / (double)costs->most;
+    for (unsigned c = 1; c < WEIGHT_CODES; c++) {
+        double share = code_weight(c) / sum;
+        if (share < 1.0 / RANS_TOTAL) share = 1.0 / RANS_TOTAL;
+        costs->per_count[c] = (float)-pack_log2(share);
+        costs->per_code[c] = (float)(share * (double)total * 1.4426950408889634);
+    }
+    costs->per_count[0] = costs->per_code[0] = 0;
+}
+
+/* The codes worth trying for a symbol, at most CANDIDATES; absent symbols may get a share too, where that is cheaper
+ * to write down than a gap. */
+static unsigned candidates(const table_costs *costs, uint32_t count, uint8_t out[CANDIDATES])
+{
+    unsigned n = 0;
+    if (count) {
+        int nearest = (int)nearest_code(count * costs->scale / costs->most);
+        for (int c = nearest - 3; c <= nearest + 3; c++)
+            if (c > 0 && c < (int)WEIGHT_CODES) out[n++] = (uint8_t)c;
+        return n;
+    }
+    out[n++] = 0;
+    for (int c = (int)costs->least; c > 0 && n < CANDIDATES; c -= 2) out[n++] = (uint8_t)c;
+    return n;
+}
+
+typedef struct path { uint8_t code[256][CANDIDATES], from[256][CANDIDATES], count[256]; } path;
+
+/* Cheapest codes for the entries first .. last with Rice parameter k; returns their cost in bits. */
+static float fit_path(const uint32_t counts[256], unsigned first, unsigned last, unsigned k, const table_costs *costs,
+                      path *p, uint8_t codes[256])
+{
+    float bits[2][CANDIDATES], rice[2 * WEIGHT_CODES];
+    for (unsigned z = 0; z < 2 * WEIGHT_CODES; z++) rice[z] = (float)rice_bits(z, k);
+    for (unsigned s = first; s <= last; s++) {
+        float *now = bits[s & 1], *before = bits[~s & 1];
+        p->count[s] = (uint8_t)candidates(costs, counts[s], p->code[s]);
+        for (unsigned i = 0; i < p->count[s]; i++) {
+            unsigned code = p->code[s][i];
+            float best = 0;
+            p->from[s][i] = 0;
+            for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) {
+                float cost = before[j] + rice[zigzag((int)code - p->code[s - 1][j])];
+                if (j && cost >= best) continue;
+                best = cost;
+                p->from[s][i] = (uint8_t)j;
+            }
+            now[i] = best + (float)counts[s] * costs->per_count[code] + costs->per_code[code];
         }
     }
+    unsigned at = 0;
+    for (unsigned i = 1; i < p->count[last]; i++)
+        if (bits[last & 1][i] < bits[last & 1][at]) at = i;
+    float total = bits[last & 1][at];
+    memset(codes, 0, 256);
+    for (unsigned s = last + 1; s-- > first; at = p->from[s][at]) codes[s] = p->code[s][at];
+    return total;
+}
+
+/* Chooses the codes of a table of one grain. */
+static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigned grain, table_fit *fit)
+{
+    uint32_t entries[256] = {0};
+    unsigned first = 0, last = 255;
+    memset(fit, 0, sizeof *fit);
+    for (unsigned s = 0; s < 256; s++) entries[entry_of(keys, grain, s)] += counts[s];
+    while (first < 255 && !entries[first]) first++;
+    while (last > first && !entries[last]) last--;
+    fit->count = last + 1;
+    if (!entries[first]) return;
+    table_costs costs;
+    path p;
+    float least = 0;
+    uint8_t tried[256];
+    set_costs(entries, &costs);
+    for (unsigned k = 0; k < 3; k++) {
+        float bits = fit_path(entries, first, last, k, &costs, &p, tried);
+        if (k && bits >= least) continue;
+        least = bits;
+        fit->rice = k;
+        memcpy(fit->codes, tried, 256);
+    }
+}
+
+static double table_bits(const table_fit *fit)
+{
+    unsigned first = 0;
+    while (first + 1 < fit->count && !fit->codes[first]) first++;
+    double bits = 24;
+    for (unsigned s = first + 1; s < fit->count; s++) bits += rice_bits(zigzag(fit->codes[s] - fit->codes[s - 1]), fit->rice);
+    return bits;
+}
+
+/* What table and symbols take. */
+static double coded_bits(const uint32_t counts[256], const table_fit *fit, const rans_keys *keys, unsigned grain)
+{
+    uint32_t weights[256];
+    uint16_t frequency[256];
+    double bits = table_bits(fit);
+    expand(fit->codes, fit->count, keys, grain, weights);
+    if (!frequencies(weights, frequency)) return bits;
+    for (unsigned s = 0; s < 256; s++)
+        if (counts[s]) bits += counts[s] * (RANS_BITS - pack_log2(frequency[s]));
+    return bits;
+}
+
+/* Fits the tables with the grain that makes the chunk shortest; returns it. The fewer symbols, the coarser: finer
+ * grains than may pay are not tried. */
+static unsigned fit_tables(rans_scratch *scratch, const uint32_t counts[2][256], unsigned tables, const rans_keys *keys, size_t n)
+{
+    unsigned best = GRAINS;
+    double least = 0;
+    for (unsigned grain = GRAINS; grain-- > 0;) {
+        table_fit tried[2];
+        double bits = 0;
+        if (!grain_allowed(keys, grain)) continue;
+        if (best != GRAINS && n < (grain ? 8192u : 65536u) * tables) break;
+        for (unsigned t = 0; t < tables; t++) {
+            fit_codes(counts[t], keys, grain, &tried[t]);
+            bits += coded_bits(counts[t], &tried[t], keys, grain);
+        }
+        if (best != GRAINS && bits >= least) continue;
+        least = bits;
+        best = grain;
+        memcpy(scratch->fit, tried, tables * sizeof tried[0]);
+    }
+    for (unsigned t = 0; t < tables; t++) expand(scratch->fit[t].codes, scratch->fit[t].count, keys, best, scratch->weights[t]);
     return best;
 }
 
-static void write_table(bit_writer *w, const uint8_t codes[256], bool keyed)
+static void write_table(bit_writer *w, const table_fit *fit)
 {
-    unsigned most = keyed ? RANS_ZERO : 256, first = 0, last = most - 1;
-    while (first < most - 1 && !codes[first]) first++;
-    while (last > first && !codes[last]) last--;
-    unsigned k = best_rice(codes, first, last);
+    const uint8_t *codes = fit->codes;
+    const unsigned k = fit->rice, last = fit->count - 1;
+    unsigned first = 0;
+    while (first < last && !codes[first]) first++;
     put_bits(w, first, 8);
     put_bits(w, last, 8);
     put_bits(w, k, 2);
@@ -151,30 +347,23 @@ static void write_table(bit_writer *w, const uint8_t codes[256], bool keyed)
             put_bits(w, z & ((1u << k) - 1), k);
         }
     }
-    if (keyed) {
-        put_bits(w, codes[RANS_ZERO], 6);
-        put_bits(w, codes[RANS_ESCAPE], 6);
-    }
 }
 
-static bool read_table(bit_reader *r, uint8_t codes[256], bool keyed)
+static bool read_table(bit_reader *r, table_fit *fit)
 {
-    memset(codes, 0, 256);
+    memset(fit, 0, sizeof *fit);
     unsigned first = get_bits(r, 8), last = get_bits(r, 8), k = get_bits(r, 2);
-    if (r->failed || first > last || (keyed && last >= RANS_ZERO)) return false;
+    if (r->failed || first > last) return false;
     int code = (int)get_bits(r, 6);
-    codes[first] = (uint8_t)code;
+    fit->count = last + 1;
+    fit->codes[first] = (uint8_t)code;
     for (unsigned s = first + 1; s <= last; s++) {
         unsigned ones = 0, z;
         while (ones < RICE_ONES && get_bits(r, 1)) ones++;
         z = ones == RICE_ONES ? get_bits(r, 7) : ones << k | get_bits(r, k);
         code += z & 1 ? -(int)((z + 1) / 2) : (int)(z / 2);
         if (r->failed || code < 0 || code >= (int)WEIGHT_CODES) return false;
-        codes[s] = (uint8_t)code;
-    }
-    if (keyed) {
-        codes[RANS_ZERO] = (uint8_t)get_bits(r, 6);
-        codes[RANS_ESCAPE] = (uint8_t)get_bits(r, 6);
+        fit->codes[s] = (uint8_t)code;
     }
     return !r->failed;
 }
@@ -196,15 +385,40 @@ static void prepare_entries(const uint16_t frequency[256], rans_encode_entry ent
     }
 }
 
-static inline uint32_t encode_one(uint32_t x, const rans_encode_entry *e, uint8_t **words)
+static inline __attribute__((always_inline)) uint32_t encode_one(uint32_t x, const rans_encode_entry *e, uint8_t **words)
 {
-    uint8_t *at = *words - 2;
+    /* The word is written always and kept only when the state is over: whether it is, is as good as random, and a
+     * branch on it would be mispredicted every fourth symbol. */
     uint32_t over = x >> 20 >= e->frequency;
-    base_store_le16(at, (uint16_t)x); /* written always, kept only when the state is over */
-    *words = over ? at : at + 2;
-    x = over ? x >> 16 : x;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(*words - 2, &x, 2);
+#else
+    base_store_le16(*words - 2, (uint16_t)x);
+#endif
+    *words -= 2 * over;
+    x >>= 16 * over;
     uint32_t q = (uint32_t)(x * e->reciprocal >> 44);
     return x + e->start + q * e->complement;
+}
+
+/* All but the last incomplete group, with the number of lanes as a constant: the states stay in registers. */
+static inline __attribute__((always_inline)) uint8_t *encode_groups(const rans_encode_entry *entries, const uint8_t *symbols,
+                                                                     const int8_t *classes, size_t n, unsigned lanes,
+                                                                     uint32_t *states, uint8_t *words)
+{
+    uint32_t x[LANES_MOST];
+    for (unsigned l = 0; l < lanes; l++) x[l] = states[l];
+    for (size_t i = n; i;) {
+        i -= lanes;
+        if (classes) {
+            for (unsigned l = lanes; l-- > 0;)
+                x[l] = encode_one(x[l], &entries[((unsigned)classes[i + l] & 1) * 256 + symbols[i + l]], &words);
+        } else {
+            for (unsigned l = lanes; l-- > 0;) x[l] = encode_one(x[l], &entries[symbols[i + l]], &words);
+        }
+    }
+    for (unsigned l = 0; l < lanes; l++) states[l] = x[l];
+    return words;
 }
 
 /* Last symbol first, words downwards from `words`; returns where the words begin. */
@@ -213,53 +427,50 @@ static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols
 {
     const rans_encode_entry *entries = scratch->entries[0];
     for (unsigned l = 0; l < lanes; l++) states[l] = RANS_LOW;
-    size_t i = n;
-    while (i % lanes) {
-        i--;
-        unsigned table = classes ? (unsigned)classes[i] & 1 : 0;
-        states[i % lanes] = encode_one(states[i % lanes], &entries[table * 256 + symbols[i]], &words);
+    for (; n % lanes; n--) {
+        unsigned table = classes ? (unsigned)classes[n - 1] & 1 : 0;
+        uint32_t *state = &states[(n - 1) % lanes];
+        *state = encode_one(*state, &entries[table * 256 + symbols[n - 1]], &words);
     }
-    while (i) {
-        i -= lanes;
-        if (classes) {
-            for (unsigned l = lanes; l-- > 0;)
-                states[l] = encode_one(states[l], &entries[((unsigned)classes[i + l] & 1) * 256 + symbols[i + l]], &words);
-        } else {
-            for (unsigned l = lanes; l-- > 0;) states[l] = encode_one(states[l], &entries[symbols[i + l]], &words);
-        }
+    switch (lanes) {
+    case 1: return encode_groups(entries, symbols, classes, n, 1, states, words);
+    case 2: return encode_groups(entries, symbols, classes, n, 2, states, words);
+    case 4: return encode_groups(entries, symbols, classes, n, 4, states, words);
+    case 8: return encode_groups(entries, symbols, classes, n, 8, states, words);
+    case 16: return encode_groups(entries, symbols, classes, n, 16, states, words);
+    default: return encode_groups(entries, symbols, classes, n, 32, states, words);
     }
-    return words;
 }
 
-/* The states cost about 16 bits a lane beyond what they hold: as many lanes as stay below 1/128 of the coded bits. */
+/* The states cost about 16 bits a lane beyond what they hold: as many lanes as stay below 1/512 of the coded bits. */
 static unsigned choose_lanes(const uint32_t counts[2][256], unsigned tables)
 {
     double bits = 0;
     for (unsigned t = 0; t < tables; t++) bits += pack_entropy_bits(counts[t], 256);
     unsigned log = 0;
-    while (log < 5 && (double)(2u << log) * 16 * 128 <= bits) log++;
+    while (log < 5 && (double)(2u << log) * 16 * 512 <= bits) log++;
     return log;
 }
 
 size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *classes, size_t n,
-                   const uint32_t counts[2][256], bool keyed, const uint16_t *escapes, size_t escape_count,
+                   const uint32_t counts[2][256], const rans_keys *keys, const uint16_t *escapes, size_t escape_count,
                    uint8_t *dst)
 {
     unsigned tables = classes ? 2 : 1, log = choose_lanes(counts, tables), lanes = 1u << log;
     uint32_t states[LANES_MOST];
     /* The length comes first and is not known yet: room for three bytes of it, moved together afterwards. */
     uint8_t *at = dst + 3, *body = at;
-    *at++ = (uint8_t)(log | (tables - 1) << 3);
-    if (keyed) {
+    unsigned grain = fit_tables(scratch, counts, tables, keys, n);
+    *at++ = (uint8_t)(log | (tables - 1) << 3 | grain << 4);
+    if (keys) {
         at += pack_put_varint(at, escape_count);
         for (size_t i = 0; i < escape_count; i++, at += 2) base_store_le16(at, escapes[i]);
     }
     bit_writer bits = {.at = at};
     for (unsigned t = 0; t < tables; t++) {
         uint16_t frequency[256];
-        fit_codes(counts[t], scratch->codes[t]);
-        write_table(&bits, scratch->codes[t], keyed);
-        if (!frequencies(scratch->codes[t], frequency)) memset(frequency, 0, sizeof frequency);
+        write_table(&bits, &scratch->fit[t]);
+        if (!frequencies(scratch->weights[t], frequency)) memset(frequency, 0, sizeof frequency);
         prepare_entries(frequency, scratch->entries[t]);
     }
     end_bits(&bits);
@@ -285,10 +496,10 @@ uint64_t rans_chunk_bytes(const uint8_t *src, uint64_t n)
     return length > n - (uint64_t)(at - src) ? 0 : (uint64_t)(at - src) + length;
 }
 
-static bool prepare_slots(const uint8_t codes[256], uint32_t *slots)
+static bool prepare_slots(const uint32_t weights[256], uint32_t *slots)
 {
     uint16_t frequency[256];
-    if (!frequencies(codes, frequency)) return false;
+    if (!frequencies(weights, frequency)) return false;
     for (uint32_t s = 0; s < 256; s++) {
         uint32_t f = frequency[s];
         for (uint32_t i = 0; i < f; i++) slots[i] = s | (f - 1) << 8 | i << 20;
@@ -330,17 +541,17 @@ static bool decode_all(rans_decode_job *job)
 }
 
 const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, uint8_t *symbols, const int8_t *classes,
-                        size_t n, bool keyed, const uint8_t **escapes, size_t *escape_count)
+                        size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count)
 {
     const uint8_t *at = src, *end = src + bytes;
     uint64_t length, count = 0;
     if (!pack_get_varint(&at, end, &length) || length != (uint64_t)(end - at) || !length)
         return "a coded chunk has another length than it says";
     unsigned flags = *at++;
-    if (flags > 15 || (flags & 7) > 5) return "a coded chunk with unknown flags";
-    unsigned lanes = 1u << (flags & 7), tables = 1 + (flags >> 3);
+    unsigned lanes = 1u << (flags & 7), tables = 1 + (flags >> 3 & 1), grain = flags >> 4;
+    if (lanes > LANES_MOST || !grain_allowed(keys, grain)) return "a coded chunk with unknown flags";
     if (tables == 2 && !classes) return "a coded chunk with two tables and no scales";
-    if (keyed) {
+    if (keys) {
         if (!pack_get_varint(&at, end, &count) || count > n || count > (uint64_t)(end - at) / 2)
             return "a coded chunk with too many escapes";
         *escapes = at;
@@ -349,15 +560,17 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
     }
     bit_reader bits = {.at = at, .end = end};
     for (unsigned t = 0; t < tables; t++)
-        if (!read_table(&bits, scratch->codes[t], keyed)) return "a coded chunk with a broken table";
+        if (!read_table(&bits, &scratch->fit[t])) return "a coded chunk with a broken table";
     at = bits.at;
     if (bits.held || (uint64_t)(end - at) < 4 * lanes || (end - at) % 2) return "a coded chunk is cut short";
-    for (unsigned t = 0; t < tables; t++)
-        if (!prepare_slots(scratch->codes[t], scratch->slots + t * RANS_TOTAL)) {
+    for (unsigned t = 0; t < tables; t++) {
+        expand(scratch->fit[t].codes, scratch->fit[t].count, keys, grain, scratch->weights[t]);
+        if (!prepare_slots(scratch->weights[t], scratch->slots + t * RANS_TOTAL)) {
             /* A table without symbols is one that no element uses: encoding never makes the first one so. */
             if (t == 0 && tables == 1) return "a coded chunk with an empty table";
             memset(scratch->slots + t * RANS_TOTAL, 0, RANS_TOTAL * sizeof scratch->slots[0]);
         }
+    }
     uint32_t states[LANES_MOST];
     for (unsigned l = 0; l < lanes; l++, at += 4) {
         states[l] = base_load_le32(at);

@@ -130,13 +130,13 @@ INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned w
     if (keyed) {
         uint8_t *restrict symbols = job->symbols + first;
         const int8_t *restrict classes = classed ? job->classes + first : NULL;
-        const uint32_t mask = (1u << key_bits) - 1, window = job->window;
+        const uint32_t mask = (1u << key_bits) - 1, top = job->top, first_symbol = RANS_FIRST + job->extra_count;
         for (size_t i = 0; i < n; i++) {
             uint64_t r = rotate_left(load(elements + i * width, width), width);
             uint32_t key = (uint32_t)(r >> rest);
             uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
-            uint32_t symbol = (key - window - shift) & mask;
-            symbol = symbol < RANS_ZERO ? symbol : RANS_ESCAPE;
+            uint32_t symbol = ((top + shift - key) & mask) + first_symbol;
+            symbol = symbol < 256 ? symbol : RANS_ESCAPE;
             symbols[i] = (uint8_t)(key ? symbol : RANS_ZERO);
         }
         if (low_bits)
@@ -170,7 +170,8 @@ INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned w
     uint8_t *restrict elements = job->elements + first * width;
     const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
     const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;
-    const uint32_t mask = (1u << key_bits) - 1, window = job->window;
+    const uint32_t mask = (1u << key_bits) - 1, first_symbol = RANS_FIRST + job->extra_count;
+    const uint32_t base = job->top + first_symbol;
     const uint8_t *restrict symbols = keyed ? job->symbols + first : NULL;
     const int8_t *restrict classes = classed ? job->classes + first : NULL;
     const uint8_t *restrict plane[8];
@@ -179,8 +180,8 @@ INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned w
         uint64_t r = 0;
         if (keyed) {
             uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
-            uint32_t key = (symbols[i] + window + shift) & mask;
-            r = symbols[i] < RANS_ZERO ? key : 0;
+            uint32_t key = (base + shift - symbols[i]) & mask;
+            r = symbols[i] < first_symbol ? 0 : key;
             if (low_bits) r = r << low_bits | low[i];
         }
         for (unsigned p = 0; p < planes; p++) r = r << 8 | plane[p][i];
@@ -241,30 +242,49 @@ void split_elements(const split_job *job)
         split_plain(job);
 }
 
+INLINE void keys_all(const split_job *job, unsigned width, uint16_t *restrict keys)
+{
+    const uint8_t *restrict elements = job->elements;
+    const unsigned rest = 8 * width - job->exponent_bits - job->mantissa_bits;
+    for (size_t i = 0; i < job->n; i++)
+        keys[i] = (uint16_t)(rotate_left(load(elements + i * width, width), width) >> rest);
+}
+
+void split_keys(const split_job *job, uint16_t *keys)
+{
+    if (job->width == 4) keys_all(job, 4, keys);
+    else if (job->width == 2) keys_all(job, 2, keys);
+    else keys_all(job, 8, keys);
+}
+
 uint32_t split_key(const split_job *job, size_t i)
 {
     unsigned width = job->width, rest = 8 * width - job->exponent_bits - job->mantissa_bits;
     return (uint32_t)(rotate_left(load(job->elements + i * width, width), width) >> rest);
 }
 
-/* Keys that were listed apart: their symbols were merged as key 0. */
+/* Extra keys and keys that were listed apart: their symbols were merged as key 0. */
 static const char *merge_escapes(const split_job *job, const uint8_t *escapes, size_t count)
 {
     const unsigned width = job->width, key_bits = job->exponent_bits + job->mantissa_bits, rest = 8 * width - key_bits;
-    const uint8_t *at = job->symbols, *end = at + job->n;
-    for (size_t used = 0; at < end && (at = memchr(at, RANS_ESCAPE, (size_t)(end - at))) != NULL; used++, at++) {
-        if (used == count) return "fewer escapes than symbols that need one";
-        uint64_t key = base_load_le16(escapes + 2 * used);
+    size_t used = 0;
+    if (!job->extra_count && !count && !memchr(job->symbols, RANS_ESCAPE, job->n)) return NULL;
+    for (size_t i = 0; i < job->n; i++) {
+        unsigned symbol = job->symbols[i];
+        if (symbol - RANS_ESCAPE > job->extra_count) continue; /* as unsigned: the zero symbol too */
+        uint64_t key;
+        if (symbol == RANS_ESCAPE) {
+            if (used == count) return "fewer escapes than symbols that need one";
+            key = base_load_le16(escapes + 2 * used++);
+        } else {
+            key = job->extras[symbol - RANS_FIRST];
+        }
         if (key >> key_bits) return "an escaped key out of range";
-        uint8_t *element = job->elements + (size_t)(at - job->symbols) * width;
+        uint8_t *element = job->elements + i * width;
         uint64_t r = rotate_left(load(element, width), width);
         store(element, width, rotate_right(r | key << rest, width));
-        if (used + 1 == count) {
-            at++;
-            return memchr(at, RANS_ESCAPE, (size_t)(end - at)) ? "fewer escapes than symbols that need one" : NULL;
-        }
     }
-    return count ? "more escapes than symbols that need one" : NULL;
+    return used == count ? NULL : "more escapes than symbols that need one";
 }
 
 const char *split_merge(const split_job *job, const uint8_t *escapes, size_t escape_count)

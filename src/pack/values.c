@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <xxhash.h>
 
-#define KEYS_PREFIX 3u /* mantissa bits, window */
+#define KEYS_FIXED 4u /* mantissa bits, top, number of extra keys */
 
 typedef struct worker {
     rans_scratch *rans;
@@ -96,7 +96,8 @@ static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t 
 static bool drop_rare(uint32_t counts[256], size_t n, bool dropped[256])
 {
     bool any = false;
-    for (unsigned s = 0; s < RANS_ZERO; s++) {
+    memset(dropped, 0, 256);
+    for (unsigned s = RANS_FIRST; s < 256; s++) {
         dropped[s] = counts[s] && (uint64_t)counts[s] * 45000 < n;
         if (!dropped[s]) continue;
         counts[RANS_ESCAPE] += counts[s];
@@ -106,16 +107,28 @@ static bool drop_rare(uint32_t counts[256], size_t n, bool dropped[256])
     return any;
 }
 
+/* Keys outside the window that have symbols of their own. */
+static void use_extras(const split_job *split)
+{
+    uint8_t *at = split->symbols, *end = at + split->n;
+    for (; at < end && (at = memchr(at, RANS_ESCAPE, (size_t)(end - at))) != NULL; at++) {
+        uint32_t key = split_key(split, (size_t)(at - split->symbols));
+        for (unsigned e = 0; e < split->extra_count; e++)
+            if (split->extras[e] == key) *at = (uint8_t)(RANS_FIRST + e);
+    }
+}
+
 static bool encode_keys(const encode_job *job, worker *w, const split_job *split, pack_piece *piece)
 {
     uint32_t counts[2][256];
+    if (split->extra_count) use_extras(split);
     const int8_t *classes = job->plan->two_tables ? split->classes : NULL;
     count_symbols(split->symbols, classes, split->n, counts);
     for (unsigned t = 0; t < (classes ? 2u : 1u); t++) {
         bool dropped[256];
         if (!drop_rare(counts[t], split->n, dropped)) continue;
         for (size_t i = 0; i < split->n; i++)
-            if ((!classes || (unsigned)(classes[i] & 1) == t) && split->symbols[i] < RANS_ZERO && dropped[split->symbols[i]])
+            if ((!classes || (unsigned)(classes[i] & 1) == t) && dropped[split->symbols[i]])
                 split->symbols[i] = RANS_ESCAPE;
     }
     size_t escapes = counts[0][RANS_ESCAPE] + (classes ? counts[1][RANS_ESCAPE] : 0), found = 0;
@@ -125,13 +138,14 @@ static bool encode_keys(const encode_job *job, worker *w, const split_job *split
     if (escapes)
         for (size_t i = 0; i < split->n; i++)
             if (split->symbols[i] == RANS_ESCAPE) keys[found++] = (uint16_t)split_key(split, i);
+    const rans_keys alphabet = {RANS_FIRST + split->extra_count, split->mantissa_bits, split->top};
     uint64_t most = RANS_CHUNK_BOUND(split->n) + 2 * (uint64_t)escapes;
     uint8_t *larger = most > w->capacity ? base_alloc(most, 1) : NULL;
     if (larger) out = larger;
     bool done = most <= w->capacity || larger;
     if (done) {
-        size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts, true, keys,
-                                   escapes, out);
+        size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts, &alphabet,
+                                   keys, escapes, out);
         done = pack_copy_piece(piece, out, bytes);
     }
     base_free(larger);
@@ -147,8 +161,8 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     const size_t n = chunk_values(v, chunk);
     union { const uint8_t *in; uint8_t *out; } elements = {.in = pack_values_fetch(v, first, n, w->elements)};
     split_job split = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
-                       .mantissa_bits = plan->mantissa_bits, .keyed = plan->keyed, .window = plan->window, .n = n,
-                       .elements = elements.out, .symbols = w->symbols};
+                       .mantissa_bits = plan->mantissa_bits, .keyed = plan->keyed, .top = plan->top,
+                       .extra_count = plan->extra_count, .extras = plan->extras, .n = n, .elements = elements.out, .symbols = w->symbols};
     if (plan->scaled) {
         pack_values_classes(v, &plan->scales, first, n, w->classes);
         split.classes = w->classes;
@@ -156,13 +170,12 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     if (job->low) {
         pack_piece *piece = &job->low->pieces[chunk];
         piece->count = (n * (uint64_t)job->low_bits + 7) / 8;
-        piece->bytes = base_calloc(piece->count, 1);
+        piece->bytes = base_alloc(piece->count, 1);
         if (!piece->bytes) return false;
         split.low = piece->bytes;
     }
     for (unsigned p = 0; p < plan->planes; p++) {
-        split.planes[p] = w->planes + p * (size_t)PACK_CHUNK;
-        if (n < PACK_CHUNK) split.planes[p] = w->planes + p * ((n + 63) & ~(size_t)63);
+        split.planes[p] = w->planes + p * ((n + 63) & ~(size_t)63);
         if (plan->encoding[p] != PACK_RAW) continue;
         pack_piece *piece = &job->planes[p].pieces[chunk];
         piece->bytes = base_alloc(n, 1);
@@ -172,11 +185,17 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     }
     split_elements(&split);
     if (plan->keyed && !encode_keys(job, w, &split, &job->keys->pieces[chunk + 1])) return false;
-    for (unsigned p = 0; p < plan->planes; p++)
-        if (plan->encoding[p] != PACK_RAW &&
-            !pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, w->out, w->capacity,
-                              &job->planes[p].pieces[chunk]))
+    for (unsigned p = 0; p < plan->planes; p++) {
+        pack_piece *piece = &job->planes[p].pieces[chunk];
+        if (plan->encoding[p] == PACK_RAW) continue;
+        if (!pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, w->out, w->capacity, piece))
             return false;
+        if (v->count > PACK_CHUNK || piece->count < n) continue;
+        /* the only chunk did not gain: the estimate was off, and the whole section is raw after all */
+        base_free(piece->bytes);
+        job->planes[p].encoding = PACK_RAW;
+        if (!pack_copy_piece(piece, split.planes[p], n)) return false;
+    }
     return true;
 }
 
@@ -191,23 +210,30 @@ static void encode_task(void *context, size_t index, unsigned worker_index)
     if (!encode_chunk(job, index - job->hash_too, &job->workers[worker_index])) atomic_store(&job->no_memory, true);
 }
 
+/* What the chunks of keys share. */
+static bool add_prefix(const pack_plan *plan, pack_piece *piece)
+{
+    static const pack_scales none;
+    const pack_scales *scales = plan->scaled ? &plan->scales : &none;
+    piece->count = KEYS_FIXED + 2 * plan->extra_count + pack_scales_bytes(scales);
+    uint8_t *at = piece->bytes = base_alloc(piece->count, 1);
+    if (!at) return false;
+    *at++ = (uint8_t)plan->mantissa_bits;
+    base_store_le16(at, plan->top);
+    at[2] = (uint8_t)plan->extra_count;
+    at += 3;
+    for (unsigned e = 0; e < plan->extra_count; e++, at += 2) base_store_le16(at, plan->extras[e]);
+    pack_scales_write(scales, at);
+    return true;
+}
+
 static bool add_sections(encode_job *job, uint64_t chunks)
 {
     const pack_values *v = job->values;
     const pack_plan *plan = job->plan;
-    if (plan->scaled) {
-        uint64_t bytes = pack_scales_bytes(&plan->scales);
-        pack_build_section *s = pack_add_section(job->blob, PACK_SCALES, PACK_RAW, bytes, 1);
-        if (!s) return false;
-        s->pieces[0] = (pack_piece){base_alloc(bytes, 1), bytes};
-        if (!s->pieces[0].bytes) return false;
-        pack_scales_write(&plan->scales, s->pieces[0].bytes);
-    }
     if (plan->keyed) {
-        uint8_t prefix[KEYS_PREFIX] = {(uint8_t)plan->mantissa_bits};
-        base_store_le16(prefix + 1, plan->window);
         job->keys = pack_add_section(job->blob, PACK_KEYS, PACK_RANS, v->count, chunks + 1);
-        if (!job->keys || !pack_copy_piece(&job->keys->pieces[0], prefix, sizeof prefix)) return false;
+        if (!job->keys || !add_prefix(plan, &job->keys->pieces[0])) return false;
         job->low_bits = split_low_bits(v->element.width, v->element.exponent_bits, plan->mantissa_bits);
         if (job->low_bits) {
             uint64_t bytes = (v->count * job->low_bits + 7) / 8;
@@ -228,7 +254,7 @@ fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, 
 {
     uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
     if (!chunks) return FPR_OK;
-    encode_job job = {.values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed};
+    encode_job job = {.values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed && chunks > 1};
     if (!add_sections(&job, chunks)) return base_no_memory(error, 4096);
     if (threads < 1) threads = 1;
     if (threads > chunks + job.hash_too) threads = (unsigned)chunks + job.hash_too;
@@ -246,7 +272,9 @@ typedef struct decode_job {
     pack_scales scales;
     bool scaled, keyed;
     unsigned mantissa_bits, low_bits, plane_count;
-    uint16_t window;
+    uint16_t top;
+    unsigned extra_count;
+    uint16_t extras[EXTRA_KEYS];
     pack_chunks keys, planes[8];
     const uint8_t *low;
     worker *workers;
@@ -258,7 +286,8 @@ static const char *decode_keys(const decode_job *job, uint64_t chunk, worker *w,
                                const uint8_t **escapes, size_t *count)
 {
     const uint64_t begin = job->keys.begin[chunk], end = job->keys.begin[chunk + 1];
-    return rans_decode(w->rans, job->keys.bytes + begin, (size_t)(end - begin), w->symbols, classes, n, true, escapes, count);
+    const rans_keys alphabet = {RANS_FIRST + job->extra_count, job->mantissa_bits, job->top};
+    return rans_decode(w->rans, job->keys.bytes + begin, (size_t)(end - begin), w->symbols, classes, n, &alphabet, escapes, count);
 }
 
 static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool *no_memory)
@@ -270,8 +299,8 @@ static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool
     const uint8_t *escapes = NULL;
     size_t escape_count = 0;
     split_job merge = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
-                       .mantissa_bits = job->mantissa_bits, .keyed = job->keyed, .window = job->window, .n = n,
-                       .symbols = w->symbols};
+                       .mantissa_bits = job->mantissa_bits, .keyed = job->keyed, .top = job->top,
+                       .extra_count = job->extra_count, .extras = job->extras, .n = n, .symbols = w->symbols};
     merge.elements = v->map ? w->elements : v->bytes + first * v->element.width;
     if (job->scaled) {
         pack_values_classes(v, &job->scales, first, n, w->classes);
@@ -300,30 +329,40 @@ static void decode_task(void *context, size_t index, unsigned worker_index)
     if (no_memory) atomic_store(&job->no_memory, true);
 }
 
-/* Takes the sections of the stream, in their order, and checks their sizes. */
-static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack_head *head, unsigned *at, fpr_error *error)
+/* What the chunks of keys share; `*prefix` is its length. */
+static fpr_status open_prefix(decode_job *job, const uint8_t *src, uint64_t n, uint64_t *prefix, fpr_error *error)
 {
     const pack_values *v = job->values;
-    const pack_section *s = &head->sections[*at], *end = head->sections + head->section_count;
+    const uint8_t *at = src, *end = src + n;
+    if (n < KEYS_FIXED) return pack_bad(error, "keys are cut short");
+    job->mantissa_bits = at[0];
+    job->top = base_load_le16(at + 1);
+    job->extra_count = at[3];
+    at += KEYS_FIXED;
+    const unsigned bits = v->element.exponent_bits + job->mantissa_bits;
+    if (bits > 16 || bits >= 8 * v->element.width) return pack_bad(error, "keys of more bits than the format has");
+    if (job->extra_count > EXTRA_KEYS || (uint64_t)(end - at) < 2 * job->extra_count) return pack_bad(error, "too many extra keys");
+    for (unsigned e = 0; e < job->extra_count; e++, at += 2) job->extras[e] = base_load_le16(at);
+    uint64_t span = v->map ? v->layer.filters * v->layer.channels * v->layer.k : v->count;
+    fpr_status status = pack_scales_read(&at, end, span, &job->scales, error);
+    job->scaled = job->scales.axis_count != 0;
+    *prefix = (uint64_t)(at - src);
+    return status;
+}
+
+/* Takes the sections of the stream, in their order, and checks their sizes. */
+static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack_head *head, unsigned *section, fpr_error *error)
+{
+    const pack_values *v = job->values;
+    const pack_section *s = &head->sections[*section], *end = head->sections + head->section_count;
     fpr_status status;
-    if (s < end && s->kind == PACK_SCALES) {
-        uint64_t span = v->map ? v->layer.filters * v->layer.channels * v->layer.k : v->count;
-        if (s->encoding != PACK_RAW) return pack_bad(error, "scales in an encoding that is not theirs");
-        if ((status = pack_scales_read(blob + s->at, s->stored, span, &job->scales, error)) != FPR_OK) return status;
-        job->scaled = true;
-        s++;
-    }
     if (s < end && s->kind == PACK_KEYS) {
+        uint64_t prefix = 0;
         if (!v->element.exponent_bits) return pack_bad(error, "keys for a dtype without exponent");
-        if (s->encoding != PACK_RANS || s->raw != v->count || s->stored < KEYS_PREFIX)
-            return pack_bad(error, "keys of another size than the tensor");
+        if (s->encoding != PACK_RANS || s->raw != v->count) return pack_bad(error, "keys of another size than the tensor");
         job->keyed = true;
-        job->mantissa_bits = blob[s->at];
-        job->window = base_load_le16(blob + s->at + 1);
-        if (v->element.exponent_bits + job->mantissa_bits > 16 ||
-            v->element.exponent_bits + job->mantissa_bits >= 8 * v->element.width)
-            return pack_bad(error, "keys of more bits than the format has");
-        if ((status = pack_chunks_open(blob, s++, KEYS_PREFIX, &job->keys, error)) != FPR_OK) return status;
+        if ((status = open_prefix(job, blob + s->at, s->stored, &prefix, error)) != FPR_OK) return status;
+        if ((status = pack_chunks_open(blob, s++, prefix, &job->keys, error)) != FPR_OK) return status;
         job->low_bits = split_low_bits(v->element.width, v->element.exponent_bits, job->mantissa_bits);
         if (job->low_bits) {
             uint64_t bits = v->count * job->low_bits; /* below the bits of the tensor */
@@ -333,15 +372,13 @@ static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack
             if (bits % 8 && job->low[s->raw - 1] >> bits % 8) return pack_bad(error, "low bits end in other bits than zero");
             s++;
         }
-    } else if (job->scaled) {
-        return pack_bad(error, "scales without keys");
     }
     unsigned planes = split_planes(v->element.width, v->element.exponent_bits, job->mantissa_bits, job->keyed);
     for (; job->plane_count < planes; job->plane_count++, s++) {
         if (s == end || s->kind != PACK_PLANE || s->raw != v->count) return pack_bad(error, "a plane is missing");
         if ((status = pack_chunks_open(blob, s, 0, &job->planes[job->plane_count], error)) != FPR_OK) return status;
     }
-    *at = (unsigned)(s - head->sections);
+    *section = (unsigned)(s - head->sections);
     return FPR_OK;
 }
 
