@@ -120,8 +120,8 @@ static void numbers_are_for_people(void **state)
     assert_string_equal(PIECE(page_share(begin_piece(), NAN)), "\xE2\x80\x93");
     assert_string_equal(PIECE(page_value(begin_piece(), 0.0123456)), "0.0123");
     assert_string_equal(PIECE(page_value(begin_piece(), -12.34)), "\xE2\x88\x92" "12.3");
-    assert_string_equal(PIECE(page_value(begin_piece(), 1.25e-7)), "1.3e-7");
-    assert_string_equal(PIECE(page_value(begin_piece(), 9.996e-7)), "1.0e-6");
+    assert_string_equal(PIECE(page_value(begin_piece(), 1.25e-7)), "1.25e-7");
+    assert_string_equal(PIECE(page_value(begin_piece(), 9.996e-7)), "1.00e-6");
     assert_string_equal(PIECE(page_value(begin_piece(), 9.996)), "10.0");
     assert_string_equal(PIECE(page_value(begin_piece(), 0.09999)), "0.100");
     assert_string_equal(PIECE(page_value(begin_piece(), INFINITY)), "\xE2\x80\x93");

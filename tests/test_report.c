@@ -393,6 +393,54 @@ static void verification_equals_its_struct(void **state)
     fpr_verification_free(v);
 }
 
+/* ---- SCHEMA.md names every field that is written */
+
+static char *schema_text;
+
+static void assert_documented(json_t *node)
+{
+    const char *key;
+    json_t *child;
+    size_t i;
+    if (json_is_array(node)) {
+        json_array_foreach(node, i, child) assert_documented(child);
+        return;
+    }
+    json_object_foreach(node, key, child) {
+        char quoted[80];
+        snprintf(quoted, sizeof quoted, "\"%s\"", key);
+        if (!strstr(schema_text, quoted)) fail_msg("SCHEMA.md does not name %s", quoted);
+        if (strcmp(key, "seconds") != 0) assert_documented(child); /* phases are free words */
+    }
+}
+
+static void fields_are_documented(void **state)
+{
+    (void)state;
+    FILE *file = fopen(FIXTURES "/../src/report/SCHEMA.md", "rb");
+    assert_non_null(file);
+    schema_text = calloc(1, 1 << 20);
+    assert_non_null(schema_text);
+    assert_true(fread(schema_text, 1, (1 << 20) - 1, file) > 0);
+    fclose(file);
+    page pages[3] = {0};
+    fpr_report *r = fake_report(FAKE_RICH);
+    fpr_comparison *c = fake_comparison(2, 3);
+    fpr_verification *v = fake_verification();
+    assert_int_equal(fpr_report_json(r, keep, &pages[0], NULL), FPR_OK);
+    assert_int_equal(fpr_comparison_json(c, keep, &pages[1], NULL), FPR_OK);
+    assert_int_equal(fpr_verification_json(v, keep, &pages[2], NULL), FPR_OK);
+    for (int i = 0; i < 3; i++) {
+        json_t *root = parse(&pages[i]);
+        assert_documented(root);
+        assert_non_null(strstr(schema_text, json_string_value(at(root, "schema"))));
+        json_decref(root);
+        free(pages[i].bytes);
+    }
+    free(schema_text);
+    fpr_report_free(r), fpr_comparison_free(c), fpr_verification_free(v);
+}
+
 static void failures_are_told(void **state)
 {
     (void)state;
@@ -429,7 +477,7 @@ int main(void)
         cmocka_unit_test(options_are_all_there),        cmocka_unit_test(only_timing_depends_on_time),
         cmocka_unit_test(hostile_names_stay_text),      cmocka_unit_test(comparison_equals_its_struct),
         cmocka_unit_test(verification_equals_its_struct), cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(nothing_stays_behind),
+        cmocka_unit_test(nothing_stays_behind),         cmocka_unit_test(fields_are_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

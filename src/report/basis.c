@@ -33,6 +33,8 @@ static double largest(const double *v, unsigned k)
     return most;
 }
 
+#define SLICE_GAP 4 /* pixels between the slices of a 3-D kernel */
+
 /* One kernel; each cell carries its value as a title. */
 static void kernel(report_out *out, const double *v, unsigned rank, const uint64_t *shape, unsigned k, double limit, const char *what,
                    unsigned number)
@@ -42,7 +44,8 @@ static void kernel(report_out *out, const double *v, unsigned rank, const uint64
     int cell = (rank == 3 ? 56 : 76) / (height > 1 ? height : width > 4 ? 4 : width);
     if (cell > 24) cell = 24;
     if (cell < 3) cell = 3;
-    svg_open(out, "kernel", width * cell, height * cell);
+    int slices = rank == 3 ? (int)shape[0] : 1, closer = cell - SLICE_GAP; /* page_cell leaves a whole cell between slices */
+    svg_open(out, "kernel", width * cell - (slices - 1) * closer, height * cell);
     report_text(out, what);
     if (number) page_print(out, " %u", number);
     report_text(out, ", its weights from orange (negative) to blue (positive)");
@@ -52,8 +55,9 @@ static void kernel(report_out *out, const double *v, unsigned rank, const uint64
         char text[REPORT_NUMBER];
         page_cell(rank, shape, i, &x, &y);
         page_decimal(text, v[i]);
+        int slice = x / ((int)shape[rank - 1] + 1);
         page_print(out, "<rect class=\"d%u\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\"><title>%s</title></rect>",
-                   page_diverging(v[i], limit), x * cell, y * cell, cell, cell, text);
+                   page_diverging(v[i], limit), x * cell - slice * closer, y * cell, cell, cell, text);
     }
     svg_close(out);
 }

@@ -58,7 +58,7 @@ static void panel(report_out *out, const fpr_report *r, const profile *p, double
     }
     svg_curve(out, "thin", &plot, 0, (double)every, values, count, false);
     if (r->layer_count <= NAMED) named_points(out, r, &plot, p);
-    svg_axis_x(out, &plot, 6, "layer, in file order");
+    svg_axis_x(out, &plot, r->layer_count < 6 ? (unsigned)r->layer_count : 6, "layer, in file order");
     svg_close(out);
 }
 

@@ -60,6 +60,13 @@ static void navigation(report_out *out, const fpr_report *r)
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         if (i < 5 && !r->layer_count) continue;
         page_print(out, "<li><a href=\"#%s\">%s</a></li>", links[i].id, links[i].text);
+        for (size_t g = 0, drawn = 0; i == 0 && g < r->group_count && drawn < GROUPS_DRAWN; g++) {
+            if (!r->groups[g].has_basis) continue;
+            page_print(out, "<li><a href=\"#group-%zu\">", g + 1);
+            page_shape(out, r->groups[g].kernel_shape, r->groups[g].kernel_rank);
+            report_text(out, "</a></li>");
+            drawn++;
+        }
     }
     report_text(out, "</ul></nav>\n");
 }

@@ -162,8 +162,7 @@ size_t page_decimal(char *dst, double v)
     if (v < 0) return memcpy(dst, "\xE2\x88\x92", 3), 3 + page_decimal(dst + 3, -v);
     int decade = report_decade(v * 1.0005); /* 9.996 has the digits of 10.0 */
     if (decade >= -4 && decade < 6) return report_format_fixed(dst, v, decade >= 2 ? 0 : (unsigned)(2 - decade));
-    decade = report_decade(v * 1.005);
-    size_t n = report_format_fixed(dst, v / report_power_of_ten(decade), 1);
+    size_t n = report_format_fixed(dst, v / report_power_of_ten(decade), 2);
     return n + (size_t)snprintf(dst + n, REPORT_NUMBER - n, "e%d", decade);
 }
 
