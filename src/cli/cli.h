@@ -30,13 +30,14 @@ enum { EXIT_DONE = 0, EXIT_MACHINE = 1, EXIT_USAGE = 2, EXIT_INVALID = 3, EXIT_R
 /* ---- commands and options */
 
 /* Bits, so that an option can name all commands that take it. */
-enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_ALL = 63 };
+enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_EXPORT = 64,
+       CMD_ALL = 127 };
 
 typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
+    OPT_BANDWIDTH, OPT_HALF, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
     OPT_COUNT
 } option_id;
 
@@ -48,6 +49,7 @@ typedef struct settings {
     bool no_report;
     const char *out_dir;   /* batch, or NULL */
     const char *kernel, *basis, *html;
+    unsigned bits;         /* the only order so far: lce */
     bool json, quiet, verbose, help, version;
     bool given[OPT_COUNT];
     const char **operands; /* owned, in one block with the lists of patterns */
@@ -72,6 +74,7 @@ int cmd_compare(const settings *set);
 int cmd_unpack(const settings *set);
 int cmd_verify(const settings *set);
 int cmd_info(const settings *set);
+int cmd_export(const settings *set);
 int run_batch(const settings *set);
 
 /* Reads argv[0 .. argc-1], what follows the command's name. EXIT_DONE, or EXIT_USAGE with the line printed. */

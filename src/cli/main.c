@@ -14,7 +14,7 @@ const command commands[] = {
     { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
       "filterprune [OPTIONS] INPUT OUTPUT\n"
       "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
-      "       filterprune inspect|compare|unpack|verify|info|help ...",
+      "       filterprune inspect|compare|unpack|verify|info|export|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
       "a smaller checkpoint and a report. INPUT is *.safetensors, or *.index.json.",
       "filterprune model.safetensors small.safetensors\n"
@@ -54,6 +54,13 @@ const command commands[] = {
       "filterprune info model.safetensors\n"
       "filterprune info --json model.safetensors",
       cmd_info },
+    { "export", CMD_EXPORT, 2, 2, "FILE and OUTPUT",
+      "filterprune export --bits lce [OPTIONS] FILE OUTPUT",
+      "Writes the binary layers of a checkpoint for an engine that computes with bits:\n"
+      "for each layer NAME, signs as NAME and scales as NAME.scale, in a safetensors\n"
+      "file. Layers whose filters are not all +-alpha are left out, and named.",
+      "filterprune export --bits lce model.safetensors bits.safetensors",
+      cmd_export },
     { NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -153,7 +160,7 @@ static int run_help(int argc, char **argv)
     const command *cmd = commands;
     if (argc > 0 && argv[0][0] != '-' && !(cmd = find_command(argv[0]))) {
         char name[SAFE_NAME];
-        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, verify, info and help",
+        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, verify, info, export and help",
                           safe_name(name, argv[0]));
     }
     return print_help(cmd);

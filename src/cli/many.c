@@ -70,6 +70,7 @@ static void run_one(const settings *set, int i, entry *e)
     e->bytes_before = r->input_bytes;
     e->bytes_after = r->output_bytes;
     for (size_t g = 0; g < r->group_count; g++) {
+        if (r->groups[g].k < 2) continue; /* a single weight is no kernel to be dead */
         e->kernels += r->groups[g].kernels;
         e->live += r->groups[g].live;
     }

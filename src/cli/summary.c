@@ -192,12 +192,15 @@ static void print_groups(const fpr_report *r, const terminal *term)
 
 /* ---- layers */
 
-/* Those that saved most bytes; without an output, those with most sparse kernels. */
+/* What is wrong comes first, then what changed, then what saved most bytes; without an output, two-level layers and
+ * those with most sparse kernels. */
 static double interest(const fpr_layer *layer, bool has_output)
 {
-    double more = layer->warning_count || !layer->finite ? 1e18 : 0; /* what is wrong comes first */
-    if (has_output) return more + (double)layer->stored.bytes_before - (double)layer->stored.bytes_after;
-    return more + 1e3 * (double)layer->sparse + (layer->binary.scope != FPR_SCOPE_NONE ? 1e12 : 0);
+    bool is_binary = layer->binary.scope != FPR_SCOPE_NONE;
+    double rank = layer->warning_count || !layer->finite ? 2e15 : 0;
+    if (!has_output) return rank + (double)layer->sparse + (is_binary ? 1e15 : 0);
+    if (is_binary || layer->pruned_kernels) rank += 1e15;
+    return rank + (double)layer->stored.bytes_before - (double)layer->stored.bytes_after;
 }
 
 typedef struct ranked { double interest; uint64_t index; } ranked;
@@ -276,7 +279,7 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
     if (shown < r->layer_count) {
         char a[NUMBER_TEXT];
         fprintf(term->out, "  %sThe %d layers %s; all %s with -v%s\n", style_on(term, STYLE_DIM), INTERESTING,
-                r->has_output ? "that saved most bytes" : "with most sparse kernels", number_count(a, r->layer_count),
+                r->has_output ? "that changed and saved most" : "with most sparse kernels", number_count(a, r->layer_count),
                 style_off(term));
     }
 out:
