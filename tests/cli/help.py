@@ -8,7 +8,7 @@ import unittest
 
 import harness
 
-COMMANDS = ["", "inspect", "compare", "unpack", "verify", "info"]
+COMMANDS = ["", "inspect", "compare", "unpack", "verify", "info", "export"]
 
 
 def help_of(command):
