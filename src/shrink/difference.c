@@ -5,8 +5,8 @@
 
 #define CHUNK 2048
 
-bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count, double *max_abs,
-                       double *relative_l2)
+bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
+                       double *max_abs, double *relative_l2)
 {
     double p[CHUNK], q[CHUNK], square = 0, norm = 0, peak = 0;
     unsigned a_bytes = fpr_dtype_bits(a_type) / 8, b_bytes = fpr_dtype_bits(b_type) / 8;

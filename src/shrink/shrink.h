@@ -16,12 +16,13 @@
 #include "conv/conv.h"
 
 typedef struct shrink_plan {
-    uint8_t *fate;          /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
-    uint64_t zeroed;        /* kernels of fate ZERO */
-    bool changes;           /* some fate is not KEPT */
-    fpr_binary binary;      /* scope NONE: no quantization; max_relative_error over what is quantized */
+    uint8_t *fate;     /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
+    uint64_t zeroed;   /* kernels of fate ZERO */
+    bool changes;      /* some fate is not KEPT */
+    fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
-     * meaningful for units with kernels of fate CHANGED; NULL when there are none (a layer exactly two-level already) */
+     * meaningful for units with kernels of fate CHANGED; NULL when there are none (a layer exactly two-level already)
+     */
     uint8_t *levels;
 } shrink_plan;
 
@@ -40,7 +41,8 @@ fpr_status shrink_ranking_add(shrink_ranking *ranking, size_t layer, const doubl
                               fpr_error *error);
 /* counts[layer]: units to prune when the lowest round(amount * total) of all go, halves to even as in Python and torch.
  * May be asked again with another amount. */
-fpr_status shrink_ranking_end(shrink_ranking *ranking, double amount, uint64_t *counts, size_t layers, fpr_error *error);
+fpr_status shrink_ranking_end(shrink_ranking *ranking, double amount, uint64_t *counts, size_t layers,
+                              fpr_error *error);
 void shrink_ranking_free(shrink_ranking *ranking);
 
 #define SHRINK_BY_OPTIONS UINT64_MAX
@@ -82,7 +84,7 @@ bool shrink_selected(const fpr_globs *only, const fpr_globs *skip, const char *n
 bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint64_t count);
 
 /* Largest |a - b| and |a - b| / |b| (L2) of count elements of any float dtypes. false: NaN stands where a number is. */
-bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count, double *max_abs,
-                       double *relative_l2);
+bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
+                       double *max_abs, double *relative_l2);
 
 #endif
