@@ -1,5 +1,14 @@
 /* Decides the fate of every kernel: which units go by the options, then (binary.c) which of the rest become two-level.
- * A pure function of weights and options. */
+ * A pure function of weights and options.
+ *
+ * By default every sparse kernel of more than one weight becomes +0 in every bit: max|w| < eps * max|w| of its layer,
+ * strictly, compared as doubles; in a layer of zeros every kernel is sparse. The unit may be a filter or a channel
+ * instead; by eps it goes when all its kernels are sparse, and then all of them become zero. By amount the lowest
+ * round(amount * units) of the layer go (halves to even, as torch.nn.utils.prune counts), by peak, L1 or L2 norm; a
+ * ranking over all layers gives their number instead. Of equal scores the lower index goes first. Kernels of one weight
+ * are left alone without --pointwise: a small weight is no dead kernel.
+ *
+ * Memory: one byte a kernel, and by amount 8 bytes a unit while the layer is planned. */
 #include "shrink/inner.h"
 
 #include <stdatomic.h>

@@ -21,8 +21,7 @@ typedef struct shrink_plan {
     bool changes;      /* some fate is not KEPT */
     fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
-     * meaningful for units with kernels of fate CHANGED; NULL when there are none (a layer exactly two-level already)
-     */
+     * meaningful for units with kernels of fate CHANGED; NULL when there are none */
     uint8_t *levels;
 } shrink_plan;
 
