@@ -1,0 +1,18 @@
+"""Checkpoints packed by filterprune, and dense ones, behind the interface of the safetensors package.
+
+    from filterprune import safe_open, load_file
+
+    tensors = load_file("packed.safetensors")                      # numpy arrays
+    model.load_state_dict(load_file("packed.safetensors", "pt"))   # torch tensors
+    with safe_open("packed.safetensors", framework="pt") as f:     # one tensor at a time
+        weight = f.get_tensor("conv1.weight")
+
+`filterprune.numpy` and `filterprune.torch` mirror `safetensors.numpy` and `safetensors.torch`.
+"""
+from ._errors import SafetensorError
+from ._open import load_file, safe_open
+from ._program import compare, inspect, rows
+from ._unpack import unpack
+
+__version__ = "0.1.0"
+__all__ = ["SafetensorError", "compare", "inspect", "load_file", "rows", "safe_open", "unpack"]

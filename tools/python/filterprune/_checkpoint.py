@@ -1,0 +1,315 @@
+"""A checkpoint that is open for reading: one file, or the shards of an index; dense tensors and packed ones.
+
+Nothing is read but headers until a tensor is asked for; then exactly its bytes are. Reads are positioned, so that
+threads may share a checkpoint.
+"""
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+
+import numpy as np
+
+from . import _format, _header, _native
+from ._errors import SafetensorError
+
+PathLike = Union[str, "os.PathLike[str]"]
+KEY = "filterprune"
+READER = 1  # the packed format that this package reads
+# The key as its writer spells it in the header; the 16 digits of the check follow.
+CHECK_PREFIX = b'"filterprune":"{\\"format\\":1,\\"reader\\":1,\\"check\\":\\"'
+INDEX_MAX = 100 << 20
+BATCH_BYTES = 64 << 20  # dense bytes that read_all decodes together
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor as it restores; begin and end are where it is stored in the data of its shard."""
+
+    name: str
+    dtype: str
+    shape: Tuple[int, ...]
+    shard: "Shard"
+    begin: int
+    end: int
+    index: int  # among all tensors of the checkpoint
+    head: Optional[_format.Head] = None  # of a packed tensor
+
+    @property
+    def packed(self) -> bool:
+        return self.head is not None
+
+    @property
+    def nbytes(self) -> int:
+        return self.head.nbytes if self.head else self.end - self.begin
+
+
+class Shard:
+    """One safetensors file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.key: Optional[Dict[str, Any]] = None  # our entry of __metadata__
+        self.check_offset = -1
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"No such file or directory: {path}") from None
+        try:
+            self._read_header()
+        except SafetensorError as error:
+            self.close()
+            raise SafetensorError(f"{path}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self, offset: int, count: int) -> np.ndarray:
+        """Exactly those bytes of the file, as uint8."""
+        if self._fd < 0:
+            raise SafetensorError(f"{self.path}: the file is closed")
+        out = np.empty(count, np.uint8)
+        view, done = memoryview(out), 0
+        while done < count:
+            n = os.preadv(self._fd, [view[done:done + (1 << 30)]], offset + done)
+            if n == 0:
+                raise SafetensorError(f"{self.path}: the file has become shorter")
+            done += n
+        return out
+
+    def read_data(self, begin: int, end: int) -> np.ndarray:
+        return self.read(self.data_begin + begin, end - begin)
+
+    def _read_header(self) -> None:
+        size = os.fstat(self._fd).st_size
+        if size < 8:
+            raise SafetensorError(f"{size} bytes are too few for the length of a header")
+        length = int.from_bytes(self.read(0, 8).tobytes(), "little")
+        if length > _header.HEADER_MAX:
+            raise SafetensorError(f"a header of {length} bytes; the format allows {_header.HEADER_MAX}")
+        if length > size - 8:
+            raise SafetensorError(f"a header of {length} bytes ends after the file of {size}")
+        self.text = self.read(8, length).tobytes()
+        self.data_begin = 8 + length
+        self.header = _header.parse(self.text, size - 8 - length)
+        if self.header.metadata and KEY in self.header.metadata:
+            self._read_key(self.header.metadata[KEY])
+
+    def _read_key(self, value: str) -> None:
+        try:
+            key = json.loads(value)
+        except (ValueError, RecursionError):
+            key = None
+        if not isinstance(key, dict):
+            raise SafetensorError(f"__metadata__ key '{KEY}': is no JSON object")
+        reader = key.get("reader")
+        if not isinstance(reader, int) or isinstance(reader, bool):
+            raise SafetensorError(f"__metadata__ key '{KEY}': names no reader version")
+        if reader > READER:
+            raise SafetensorError(f"needs a reader of packed format {reader}; this one reads up to {READER}")
+        header, check, tensors = key.get("header"), key.get("check"), key.get("tensors")
+        if not isinstance(header, str) or not isinstance(check, str) or not re.fullmatch("[0-9a-f]{16}", check):
+            raise SafetensorError(f"__metadata__ key '{KEY}': has no original header or no checksum")
+        at = self.text.find(CHECK_PREFIX)
+        if at < 0:
+            raise SafetensorError(f"__metadata__ key '{KEY}': has been rewritten")
+        if not isinstance(tensors, dict):
+            key["tensors"] = {}
+        self.key, self.check_offset = key, at + len(CHECK_PREFIX)
+
+    def look(self, entry: _header.Entry) -> Optional[_format.Head]:
+        """The head of the blob that a tensor is, or None for a plain one.
+
+        The index of the key says which is which. A name with a NUL byte is not in it, and a file may have lost it:
+        then a blob is what has the head of one.
+        """
+        if entry.dtype != "U8" or len(entry.shape) != 1 or entry.end - entry.begin < 16:
+            return None
+        listed = self.key is not None and "\0" not in entry.name
+        if listed:
+            item = self.key["tensors"].get(entry.name) if self.key else None
+            if not isinstance(item, dict) or not isinstance(item.get("codec"), str) or item["codec"] == "raw":
+                return None
+        stored = entry.end - entry.begin
+        first = self.read_data(entry.begin, min(entry.end, entry.begin + _format.HEAD_MAX)).tobytes()
+        if not listed and not _format.is_blob(first):
+            return None
+        try:
+            return _format.read_head(first, stored)
+        except _format.TooNew as error:
+            raise SafetensorError(f"{self.path}: {entry.name}: {error}") from None
+        except SafetensorError as error:
+            if not listed:
+                return None
+            raise SafetensorError(f"{self.path}: {entry.name}: {error}") from None
+
+
+def _read_index(path: str) -> Dict[str, Any]:
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(INDEX_MAX + 1)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"No such file or directory: {path}") from None
+    if len(raw) > INDEX_MAX:
+        raise SafetensorError(f"{path}: an index of more than {INDEX_MAX} bytes")
+    try:
+        root = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise SafetensorError(f"{path}: is no JSON: {error}") from None
+    if not isinstance(root, dict) or not isinstance(root.get("weight_map"), dict):
+        raise SafetensorError(f"{path}: no object weight_map in the index")
+    for name, shard in root["weight_map"].items():
+        if not isinstance(shard, str) or not shard or "/" in shard or "\0" in shard or shard in (".", ".."):
+            raise SafetensorError(f"{path}: {name}: weight_map names a shard that is no plain file name")
+    return root
+
+
+class Checkpoint:
+    """The tensors of a file, or of an index and its shards, in the order of their data, shard after shard."""
+
+    def __init__(self, path: PathLike, decoder: str = "auto") -> None:
+        if decoder not in ("auto", "library", "python"):
+            raise SafetensorError(f"decoder {decoder!r} is invalid: auto, library or python")
+        self.path = os.fspath(path)
+        self.index: Optional[Dict[str, Any]] = None
+        self.shards: List[Shard] = []
+        self.tensors: Dict[str, Tensor] = {}
+        self._decoder = decoder
+        self._model: Optional[_native.Model] = None
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        if self.path.endswith(".index.json"):
+            self.index = _read_index(self.path)
+            folder = os.path.dirname(self.path)
+            for name in sorted(set(self.index["weight_map"].values()), key=os.fsencode):
+                try:
+                    self.shards.append(Shard(os.path.join(folder, name)))
+                except FileNotFoundError:
+                    raise SafetensorError(f"{self.path}: the index names a shard that is missing: {name}") from None
+        else:
+            self.shards.append(Shard(self.path))
+        for shard in self.shards:
+            for entry in shard.header.in_data_order():
+                if entry.name in self.tensors:
+                    raise SafetensorError(f"{shard.path}: {entry.name} is in another shard too")
+                head = shard.look(entry)
+                dtype, shape = (head.dtype, head.shape) if head else (entry.dtype, entry.shape)
+                self.tensors[entry.name] = Tensor(entry.name, dtype, shape, shard, entry.begin, entry.end,
+                                                  len(self.tensors), head)
+        if self.index is not None:
+            self._check_index(self.index["weight_map"])
+        self.packed = any(t.packed for t in self.tensors.values())
+        if self.packed and self._decoder != "python":
+            library = _native.load()
+            if library is not None:
+                self._model = _native.Model(library, self.path)
+        if self._decoder == "library" and self.packed and self._model is None:
+            raise SafetensorError("decoder 'library': libfilterprune.so is not installed, or another version")
+
+    def _check_index(self, weight_map: Dict[str, str]) -> None:
+        for name, tensor in self.tensors.items():
+            named = weight_map.get(name)
+            held = os.path.basename(tensor.shard.path)
+            if named != held:
+                raise SafetensorError(f"{self.path}: {name} is in {held}, the index says {named}")
+        for name, shard in weight_map.items():
+            if name not in self.tensors:
+                raise SafetensorError(f"{self.path}: {name} is not in {shard}, where the index puts it")
+
+    @property
+    def decoder(self) -> str:
+        """What decodes packed tensors: "library" or "python"."""
+        return "library" if self._model is not None else "python"
+
+    def close(self) -> None:
+        if self._model is not None:
+            self._model.close()
+            self._model = None
+        for shard in self.shards:
+            shard.close()
+
+    def metadata(self) -> Optional[Dict[str, str]]:
+        """The entries of __metadata__ without our own; of shards, those of the first that has a key count."""
+        merged: Dict[str, str] = {}
+        there = False
+        for shard in self.shards:
+            found = shard.header.metadata
+            if found is None:
+                continue
+            for key, value in found.items():
+                if key != KEY:
+                    merged.setdefault(key, value)
+            # A packed file has our entry whether or not there was any other.
+            there |= KEY not in found
+        return merged if merged or there else None
+
+    def tensor(self, name: str) -> Tensor:
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise SafetensorError(f"File does not contain tensor {name}") from None
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        """The dense bytes of a tensor, uint8, decoded and checked."""
+        return self._read_batch([tensor])[0]
+
+    def _read_batch(self, tensors: List[Tensor]) -> List[np.ndarray]:
+        if self._model is not None and len(tensors) > 1:
+            # The library decodes outside of the interpreter's lock.
+            with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
+                return list(pool.map(self._read_one, tensors))
+        blobs = [t for t in tensors if t.packed and self._model is None]
+        decoded = dict(zip([t.name for t in blobs], self._decode(blobs)))
+        return [decoded[t.name] if t.name in decoded else self._read_one(t) for t in tensors]
+
+    def _read_one(self, tensor: Tensor) -> np.ndarray:
+        if tensor.packed and self._model is not None:
+            return self._model.read(tensor.index, tensor.name, tensor.nbytes)
+        return tensor.shard.read_data(tensor.begin, tensor.end)
+
+    def _decode(self, tensors: List[Tensor]) -> List[np.ndarray]:
+        blobs = [t.shard.read_data(t.begin, t.end).tobytes() for t in tensors]
+        try:
+            return _format.decode_many(blobs)
+        except _format.Damaged as damage:
+            if len(tensors) == 1:
+                raise SafetensorError(f"{tensors[0].shard.path}: {tensors[0].name}: {damage}") from None
+        # Which one is damaged shows when they are decoded one by one.
+        return [self._decode([t])[0] for t in tensors]
+
+    def read_all(self, tensors: Iterable[Tensor]) -> Iterator[np.ndarray]:
+        """The dense bytes of each, in this order; several are decoded together, which is faster."""
+        batch: List[Tensor] = []
+        size = 0
+        for tensor in tensors:
+            if batch and size + tensor.nbytes > BATCH_BYTES:
+                yield from self._read_batch(batch)
+                batch, size = [], 0
+            batch.append(tensor)
+            size += tensor.nbytes
+        yield from self._read_batch(batch)
+
+    def read_part(self, tensor: Tensor, begin: int, end: int) -> np.ndarray:
+        """Some of the dense bytes: of a plain tensor nothing else is read."""
+        if tensor.packed:
+            return self.read(tensor)[begin:end]
+        return tensor.shard.read_data(tensor.begin + begin, tensor.begin + end)

@@ -1,0 +1,141 @@
+"""safe_open and load_file, as the safetensors package has them."""
+from types import TracebackType
+from typing import Any, Dict, List, Optional, Tuple, Type
+
+import numpy as np
+
+from . import _frameworks, _header
+from ._checkpoint import Checkpoint, PathLike, Tensor
+from ._errors import SafetensorError
+
+
+def _leading(index: Tuple[Any, ...], rows: int) -> Tuple[int, int]:
+    """First and last row (exclusive) that an index touches; all of them when it does not say."""
+    first = index[0] if index else slice(None)
+    if isinstance(first, (int, np.integer)) and not isinstance(first, bool):
+        row = int(first) + (rows if first < 0 else 0)
+        if not 0 <= row < rows:
+            raise SafetensorError(f"Invalid index {first} for dimension 0 of size {rows}")
+        return row, row + 1
+    if isinstance(first, slice):
+        touched = range(rows)[first]
+        if not touched:
+            return 0, 0
+        return min(touched[0], touched[-1]), max(touched[0], touched[-1]) + 1
+    return 0, rows
+
+
+def _relative(index: Tuple[Any, ...], rows: int, begin: int, end: int) -> Tuple[Any, ...]:
+    """The same index within the rows from begin to end."""
+    first = index[0]
+    if isinstance(first, slice):
+        touched = range(rows)[first]
+        if not touched:
+            return (slice(0, 0), *index[1:])
+        start, step = touched[0] - begin, touched.step
+        stop = touched[-1] - begin + step
+        return (slice(start, None if stop < 0 else stop, step), *index[1:])
+    return (int(first) - begin + (rows if first < 0 else 0), *index[1:])
+
+
+class PySafeSlice:
+    """A tensor of which only a part is wanted: index it like an array."""
+
+    def __init__(self, opened: "safe_open", tensor: Tensor) -> None:
+        self._opened = opened
+        self._tensor = tensor
+
+    def get_shape(self) -> List[int]:
+        return list(self._tensor.shape)
+
+    def get_dtype(self) -> str:
+        return self._tensor.dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        """Of a dense tensor, only the rows of the first dimension that the index touches are read. A packed tensor is
+        decoded whole, then indexed."""
+        tensor, checkpoint = self._tensor, self._opened._checkpoint_open()
+        index = index if isinstance(index, tuple) else (index,)
+        shape, bits = tensor.shape, _header.BITS[tensor.dtype]
+        by_rows = (shape and index and isinstance(index[0], (int, np.integer, slice)) and not isinstance(index[0], bool)
+                   and bits % 8 == 0 and not tensor.packed)
+        if not by_rows:
+            return self._opened._make(checkpoint.read(tensor), tensor.dtype, shape)[index]
+        begin, end = _leading(index, shape[0])
+        row = bits // 8 * int(np.prod(shape[1:], dtype=object)) if shape[1:] else bits // 8
+        raw = checkpoint.read_part(tensor, begin * row, end * row)
+        part = self._opened._make(raw, tensor.dtype, (end - begin, *shape[1:]))
+        return part[_relative(index, shape[0], begin, end)]
+
+
+class safe_open:  # noqa: N801 (the name that users know)
+    """Opens a checkpoint, dense or packed, file or *.safetensors.index.json, and reads tensors as they are asked for.
+
+        with safe_open("model.safetensors", framework="pt", device="cpu") as f:
+            for name in f.keys():
+                tensor = f.get_tensor(name)
+
+    framework: "pt", "torch", "pytorch", "np" or "numpy". device: for torch, whatever torch knows.
+    decoder: "auto" takes libfilterprune.so where it is installed, "library" insists on it, "python" does without.
+    """
+
+    def __init__(self, filename: PathLike, framework: str = "np", device: Any = "cpu", *, decoder: str = "auto") -> None:
+        self._maker = _frameworks.maker(framework, device)
+        self._device = device
+        self._checkpoint: Optional[Checkpoint] = Checkpoint(filename, decoder)
+
+    def __enter__(self) -> "safe_open":
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException],
+                 trace: Optional[TracebackType]) -> None:
+        if self._checkpoint is not None:
+            self._checkpoint.close()
+            self._checkpoint = None
+
+    def _checkpoint_open(self) -> Checkpoint:
+        if self._checkpoint is None:
+            raise SafetensorError("File is closed")
+        return self._checkpoint
+
+    def _make(self, raw: np.ndarray, dtype: str, shape: Tuple[int, ...]) -> Any:
+        return self._maker(raw, dtype, shape, self._device)
+
+    def keys(self) -> List[str]:
+        """The names of the tensors, sorted."""
+        return sorted(self._checkpoint_open().tensors)
+
+    def offset_keys(self) -> List[str]:
+        """The names of the tensors in the order of their data."""
+        return list(self._checkpoint_open().tensors)
+
+    def metadata(self) -> Optional[Dict[str, str]]:
+        """The entries of __metadata__ that the packed checkpoint had before it was packed."""
+        return self._checkpoint_open().metadata()
+
+    def get_tensor(self, name: str) -> Any:
+        """A whole tensor. Of the file, its own bytes are read and no others."""
+        checkpoint = self._checkpoint_open()
+        tensor = checkpoint.tensor(name)
+        return self._make(checkpoint.read(tensor), tensor.dtype, tensor.shape)
+
+    def get_tensors(self) -> Dict[str, Any]:
+        """All tensors by name, in the order of their data."""
+        checkpoint = self._checkpoint_open()
+        tensors = checkpoint.tensors.values()
+        return {t.name: self._make(raw, t.dtype, t.shape) for t, raw in zip(tensors, checkpoint.read_all(tensors))}
+
+    def get_slice(self, name: str) -> PySafeSlice:
+        """A tensor to be indexed."""
+        return PySafeSlice(self, self._checkpoint_open().tensor(name))
+
+    def get_bytes(self, name: str) -> bytes:
+        """The dense little-endian bytes of a tensor, for dtypes that the framework does not know."""
+        checkpoint = self._checkpoint_open()
+        return checkpoint.read(checkpoint.tensor(name)).tobytes()
+
+
+def load_file(filename: PathLike, framework: str = "np", device: Any = "cpu", *, decoder: str = "auto") -> Dict[str, Any]:
+    """All tensors of a checkpoint by name, in the order of their data."""
+    with safe_open(filename, framework, device, decoder=decoder) as f:
+        return f.get_tensors()
