@@ -118,7 +118,8 @@ class Folder:
                 found[os.path.relpath(os.path.join(base, name), self.path)] = "folder"
             for name in files:
                 path = os.path.join(base, name)
-                found[os.path.relpath(path, self.path)] = os.readlink(path) if os.path.islink(path) else digest(path)
+                found[os.path.relpath(path, self.path)] = (os.readlink(path) if os.path.islink(path) else
+                                                           digest(path) if os.path.isfile(path) else "special")
         return found
 
 
