@@ -36,13 +36,14 @@ def main(page_path, figure_path):
     for i in range(COMPONENTS):
         x = MARGIN + i * (width + GAP)
         parts.append(f'<g class="kde" transform="translate({x} {MARGIN})">{densities[i][2]}</g>')
-        parts.append(f'<g class="kernel" transform="translate({x + (width - int(kernels[i][0])) // 2} {MARGIN + height + GAP})">'
-                     f'{kernels[i][1]}</g>')
+        middle = x + (width - int(kernels[i][0])) // 2
+        parts.append(f'<g class="kernel" transform="translate({middle} {MARGIN + height + GAP})">{kernels[i][1]}</g>')
+    tall = 2 * MARGIN + height + KERNEL_ROW
     with open(figure_path, "w", encoding="utf-8") as out:
-        out.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{2 * MARGIN + height + KERNEL_ROW}" '
-                  f'viewBox="0 0 {total} {2 * MARGIN + height + KERNEL_ROW}">\n'
-                  f'<title>Densities of the first {COMPONENTS} principal components before and after pruning, and their '
-                  f'eigen-kernels</title>\n<style>\n{style}\n</style>\n'
+        out.write(f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{tall}" '
+                  f'viewBox="0 0 {total} {tall}">\n'
+                  f'<title>Densities of the first {COMPONENTS} principal components before and after pruning, '
+                  f'and their eigen-kernels</title>\n<style>\n{style}\n</style>\n'
                   f'<rect width="100%" height="100%" style="fill: var(--paper)"/>\n' + "\n".join(parts) + "\n</svg>\n")
 
 

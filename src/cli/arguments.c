@@ -37,7 +37,8 @@ typedef struct option_row {
 #define STUDY (CMD_PRUNE | CMD_INSPECT | CMD_COMPARE)
 #define PRINTING (CMD_INSPECT | CMD_COMPARE | CMD_VERIFY | CMD_INFO)
 
-static const char pruning[] = "Pruning and two-level filters", output[] = "Output", diagnostics[] = "Diagnostics", running[] = "Running";
+static const char pruning[] = "Pruning and two-level filters", output[] = "Output",
+                  diagnostics[] = "Diagnostics", running[] = "Running";
 
 static const option_row rows[] = {
     { OPT_STRUCTURE, pruning, "structure", 0, "UNIT", CMD_PRUNE, CHOICE, AT(job.structure), 0, 0,
@@ -63,7 +64,8 @@ static const option_row rows[] = {
       "largest relative error of two levels (0.01)" },
     { OPT_BINARY_SHARE, pruning, "binary-share", 0, "X", STUDY | CMD_EXPORT, REAL, AT(job.binary_share), 0, 1, NULL,
       "share of live kernels that must meet it (0.9)" },
-    { OPT_NO_BINARY, pruning, "no-binary", 0, NULL, STUDY, FLAG_OFF, AT(job.binary), 0, 0, NULL, "look for no two-level filters" },
+    { OPT_NO_BINARY, pruning, "no-binary", 0, NULL, STUDY, FLAG_OFF, AT(job.binary), 0, 0, NULL,
+      "look for no two-level filters" },
     { OPT_LOSSLESS, output, "lossless", 0, NULL, CMD_PRUNE, LOSSLESS, 0, 0, 0, NULL,
       "change no weight: OUTPUT unpacks to the same bytes" },
     { OPT_DENSE, output, "dense", 0, NULL, CMD_PRUNE, FLAG, AT(job.dense), 0, 0, NULL,
@@ -84,8 +86,8 @@ static const option_row rows[] = {
       "kernels compared, such as 3x3 (the most common)" },
     { OPT_BASIS, diagnostics, "basis", 0, "FILE", CMD_COMPARE, TEXT, AT(basis), 0, 0, "robustness|FILE",
       "a fixed basis (joint)" },
-    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | CMD_INFO | CMD_EXPORT, CHOICE, AT(job.layout), 0, 0, "auto|oihw|hwio",
-      "order of weight axes (auto)" },
+    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | CMD_INFO | CMD_EXPORT, CHOICE, AT(job.layout), 0, 0,
+      "auto|oihw|hwio", "order of weight axes (auto)" },
     { OPT_BINS, diagnostics, "bins", 0, "N", STUDY, WHOLE, AT(job.bins), 2, 4096, NULL, "histogram bins (70)" },
     { OPT_BANDWIDTH, diagnostics, "bandwidth", 0, "RULE", STUDY, BANDWIDTH, AT(job.bandwidth), 0, 0,
       "silverman|scott|NUMBER", "of the densities" },
@@ -322,8 +324,9 @@ static int take_letters(const command *cmd, const char *letters, int *i, int arg
         }
         if (!row) {
             char safe[SAFE_NAME];
-            return fail_usage("unknown option '-%s'; see filterprune %s%s--help", safe_text(safe, sizeof safe, letters, 1),
-                              cmd->name, cmd->name[0] ? " " : "");
+            safe_text(safe, sizeof safe, letters, 1);
+            return fail_usage("unknown option '-%s'; see filterprune %s%s--help", safe, cmd->name,
+                              cmd->name[0] ? " " : "");
         }
         if (row->value) {
             if (letters[1]) return take(row, letters + 1, set);
@@ -363,7 +366,7 @@ int parse_arguments(const command *cmd, int argc, char **argv, settings *set)
         const char *text = argv[i];
         int status = EXIT_DONE;
         if (only_operands || text[0] != '-') set->operands[set->operand_count++] = text;
-        else if (!text[1]) status = fail_usage("'-' is not supported: a checkpoint is read at many places, from a file");
+        else if (!text[1]) status = fail_usage("'-' is not supported: a checkpoint is read in many places");
         else if (text[1] != '-') status = take_letters(cmd, text + 1, &i, argc, argv, set);
         else if (text[2]) status = take_long(cmd, text + 2, &i, argc, argv, set);
         else only_operands = true;

@@ -8,6 +8,7 @@
  * terminal.c   what the terminal can show; names made safe to print; numbers for people
  * table.c      aligned columns for any width
  * progress.c   the bar
+ * paths.c      names of files
  * pages.c      report files: refused or written whole
  * summary.c    what a report says in a terminal
  * many.c       many inputs in one call
@@ -37,8 +38,8 @@ typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE, OPT_HELP, OPT_VERSION,
-    OPT_COUNT
+    OPT_BANDWIDTH, OPT_HALF, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
+    OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
 
 typedef struct settings {
@@ -170,6 +171,15 @@ typedef struct progress {
 void progress_begin(progress *bar, const settings *set, fpr_options *job, const char *label);
 void progress_end(progress *bar); /* erases it */
 
+/* ---- names of files */
+
+/* Both return what the caller frees, or NULL without memory. */
+char *join_text(const char *a, const char *b, const char *c);
+char *join_path(const char *directory, const char *name);
+const char *base_name(const char *path);
+bool ends_with(const char *text, const char *end);
+bool strip_end(char *text, const char *end); /* whether it had that end, and more than it */
+
 /* ---- pages */
 
 typedef struct page {
@@ -184,12 +194,12 @@ int page_open(page *p, const char *path, const char *input, bool force);
 /* Renames the page into place (page_commit) or removes it (page_abandon). Both leave *p closed. */
 int page_commit(page *p);
 void page_abandon(page *p);
-char *join_text(const char *a, const char *b, const char *c); /* malloc; NULL without memory */
 
 /* ---- summaries */
 
 typedef struct page_names { const char *html, *json; } page_names; /* report files, NULL when there are none */
-void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages, const terminal *term);
+void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages,
+                   const terminal *term);
 void print_warnings(const fpr_report *report); /* to standard error, one line each */
 
 /* ---- the main job, shared by cmd_prune.c and many.c */

@@ -3,27 +3,16 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-
-static bool strip_end(char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    if (n <= m || strcmp(text + n - m, end) != 0) return false;
-    text[n - m] = 0;
-    return true;
-}
 
 /* Where the report goes when --report does not say: OUTPUT without .safetensors; in OUTPUT, under the input's name,
  * when that is a directory of shards. NULL without memory. */
 static char *default_stem(const char *input, const char *output)
 {
-    const char *slash = strrchr(input, '/');
-    char *name = strdup(slash ? slash + 1 : input), *stem = NULL;
+    char *name = strdup(base_name(input)), *stem = NULL;
     if (!name) return NULL;
     if (strip_end(name, ".index.json")) {
         strip_end(name, ".safetensors");
-        size_t n = strlen(output);
-        stem = join_text(output, n && output[n - 1] == '/' ? "" : "/", name);
+        stem = join_path(output, name);
     } else {
         stem = strdup(output);
         if (stem) strip_end(stem, ".safetensors");

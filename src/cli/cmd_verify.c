@@ -40,7 +40,8 @@ static void print_result(const fpr_verification *v, const settings *set, const t
             safe_name(name, set->operands[0]), number_count(text, v->tensor_count - wrong));
     if (wrong) fprintf(term->out, "    %s do not, or differ from what was stated\n", number_count(text, wrong));
     if (has_original)
-        fprintf(term->out, "    %s equal %s bit for bit\n", number_count(text, exact), safe_name(name, set->operands[1]));
+        fprintf(term->out, "    %s equal %s bit for bit\n", number_count(text, exact),
+                safe_name(name, set->operands[1]));
     if (exact + wrong == v->tensor_count) return;
     fprintf(term->out, "    %s pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
     if (has_original) fprintf(term->out, ", as stated; error up to %s", number_share(share, worst));
@@ -74,8 +75,9 @@ int cmd_verify(const settings *set)
         const fpr_verified *tensor = &v->tensors[i];
         char name[SAFE_NAME], text[SAFE_NAME];
         if (tensor->ok) continue;
-        fail_text(EXIT_DIFFERENT, packed, "%s (tensor %s)", safe_name(text, tensor->problem ? tensor->problem : "differs"),
-                  safe_text(name, sizeof name, tensor->name, tensor->name_bytes));
+        safe_text(name, sizeof name, tensor->name, tensor->name_bytes);
+        safe_name(text, tensor->problem ? tensor->problem : "differs");
+        fail_text(EXIT_DIFFERENT, packed, "%s (tensor %s)", text, name);
     }
     if (!v && done == FPR_DIFFERS) fail(&error, packed);
     fpr_verification_free(v);

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,26 +15,11 @@ typedef struct entry {
     bool has_report;
 } entry;
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-static bool cut(char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    if (n <= m || strcmp(text + n - m, end) != 0) return false;
-    text[n - m] = 0;
-    return true;
-}
-
 /* A file keeps its name; a sharded checkpoint becomes a directory named after its index. */
 static char *output_for(const char *directory, const char *input)
 {
-    size_t n = strlen(directory);
-    char *path = join_text(directory, n && directory[n - 1] == '/' ? "" : "/", base_name(input));
-    if (path && cut(path, ".index.json")) cut(path, ".safetensors");
+    char *path = join_path(directory, base_name(input));
+    if (path && strip_end(path, ".index.json")) strip_end(path, ".safetensors");
     return path;
 }
 
@@ -82,6 +68,9 @@ static void run_one(const settings *set, int i, entry *e)
     free(result.html);
 }
 
+/* NaN, shown as "-", where there is nothing to have a share of. */
+static double share_of(uint64_t part, uint64_t whole) { return whole ? (double)part / (double)whole : NAN; }
+
 static const char *status_text(int status)
 {
     static const char *const names[] = { "done", "failed", "failed", "invalid", "refused", "differs" };
@@ -104,9 +93,9 @@ static void print_table(const settings *set, const entry *entries, const termina
         table_cell(t, "%s", status_text(e->status));
         table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_before) : "");
         table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_after) : "");
-        table_cell(t, "%s", done && e->bytes_before ? number_share(a, (double)e->bytes_after / (double)e->bytes_before) : "");
+        table_cell(t, "%s", done ? number_share(a, share_of(e->bytes_after, e->bytes_before)) : "");
         table_cell(t, "%s", done ? number_count(a, e->kernels) : "");
-        table_cell(t, "%s", done && e->kernels ? number_share(a, (double)e->live / (double)e->kernels) : "");
+        table_cell(t, "%s", done ? number_share(a, share_of(e->live, e->kernels)) : "");
         table_cell(t, "%s", done ? number_count(a, e->binary_layers) : "");
         table_cell(t, "%s", done ? number_seconds(a, e->seconds) : "");
     }
@@ -144,7 +133,7 @@ static void put_row(FILE *out, const settings *set, int i, const entry *e)
     if (e->has_report) {
         /* The report lies beside OUTPUT, or in it when that is a directory of shards. */
         char *stem = strdup(base_name(e->output));
-        bool sharded = stem && !cut(stem, ".safetensors") && strstr(base_name(set->operands[i]), ".index.json");
+        bool sharded = stem && !strip_end(stem, ".safetensors") && ends_with(set->operands[i], ".index.json");
         fputs("<a href=\"./", out);
         if (sharded) put_link(out, stem), fputc('/', out);
         put_link(out, stem ? stem : "");
@@ -162,9 +151,9 @@ static void put_row(FILE *out, const settings *set, int i, const entry *e)
     }
     fprintf(out, "</th><td>done</td><td>%s</td><td>%s</td><td>%s</td>", number_count(a, e->bytes_before),
             number_count(b, e->bytes_after),
-            number_share(c, e->bytes_before ? (double)e->bytes_after / (double)e->bytes_before : 1));
+            number_share(c, share_of(e->bytes_after, e->bytes_before)));
     fprintf(out, "<td>%s</td><td>%s</td><td>%s</td></tr>\n", number_count(a, e->kernels),
-            e->kernels ? number_share(d, (double)e->live / (double)e->kernels) : "", number_count(b, e->binary_layers));
+            number_share(d, share_of(e->live, e->kernels)), number_count(b, e->binary_layers));
 }
 
 static int write_index(const settings *set, const entry *entries, const char *path)
@@ -189,7 +178,8 @@ static int write_index(const settings *set, const entry *entries, const char *pa
     if (status) return status;
     for (int i = 0; i < set->operand_count; i++) done += entries[i].status == EXIT_DONE;
     fputs(head, p.stream);
-    fprintf(p.stream, "<caption>%d of %d done by filterprune %s; each name leads to its report. Sizes in bytes.</caption>\n",
+    fprintf(p.stream,
+            "<caption>%d of %d done by filterprune %s; each name leads to its report. Sizes in bytes.</caption>\n",
             done, set->operand_count, fpr_version());
     fputs("<thead><tr><th scope=\"col\">Checkpoint</th><th scope=\"col\">Result</th><th scope=\"col\">Before</th>"
           "<th scope=\"col\">After</th><th scope=\"col\">Share</th><th scope=\"col\">Kernels</th>"
@@ -210,7 +200,7 @@ int run_batch(const settings *set)
 {
     size_t count = (size_t)set->operand_count;
     entry *entries = calloc(count, sizeof *entries);
-    char *index = join_text(set->out_dir, "/", "index.html");
+    char *index = join_path(set->out_dir, "index.html");
     int status = entries && index ? prepare(set, entries) : fail_memory(), worst = EXIT_DONE;
     if (!status && !set->no_report) status = page_check(index, NULL, set->job.force);
     if (!status) {

@@ -78,7 +78,8 @@ int finish_stdout(int exit_status)
 {
     if (fflush(stdout) != 0 && !write_problem) write_problem = errno;
     if (!write_problem && !ferror(stdout)) return exit_status;
-    return fail_text(EXIT_MACHINE, "standard output", "cannot write: %s", strerror(write_problem ? write_problem : EIO));
+    if (!write_problem) write_problem = EIO;
+    return fail_text(EXIT_MACHINE, "standard output", "cannot write: %s", strerror(write_problem));
 }
 
 int write_to_stream(void *stream, const void *bytes, size_t count)

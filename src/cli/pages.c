@@ -8,20 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *join_text(const char *a, const char *b, const char *c)
-{
-    size_t size = strlen(a) + strlen(b) + strlen(c) + 1;
-    char *joined = malloc(size);
-    if (joined) snprintf(joined, size, "%s%s%s", a, b, c);
-    return joined;
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && !strcmp(text + n - m, end);
-}
-
 int page_check(const char *path, const char *input, bool force)
 {
     struct stat is, in;

@@ -78,7 +78,8 @@ static void print_time(const fpr_report *r, double seconds, const terminal *term
     char time[NUMBER_TEXT], rate[NUMBER_TEXT], peak[NUMBER_TEXT];
     begin_line(term, "time");
     fprintf(term->out, "%s, %s/s, %u thread%s", number_seconds(time, seconds),
-            number_bytes(rate, seconds > 0 ? (double)r->input_bytes / seconds : 0), r->threads, r->threads == 1 ? "" : "s");
+            number_bytes(rate, seconds > 0 ? (double)r->input_bytes / seconds : 0), r->threads,
+            r->threads == 1 ? "" : "s");
     if (r->peak_rss_bytes) fprintf(term->out, ", memory %s", number_bytes(peak, (double)r->peak_rss_bytes));
     fputc('\n', term->out);
 }
@@ -255,7 +256,8 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
 {
     static const column after[] = {
         { "layer", false, 0 }, { "shape", true, 5 }, { "kernels", true, 6 }, { "live", true, 0 }, { "pruned", true, 3 },
-        { "two-level", true, 2 }, { "error", true, 4 }, { "codec", true, 7 }, { "before", true, 1 }, { "after", true, 0 },
+        { "two-level", true, 2 }, { "error", true, 4 }, { "codec", true, 7 }, { "before", true, 1 },
+        { "after", true, 0 },
     };
     static const column before[] = {
         { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 3 }, { "live", true, 0 },
@@ -279,8 +281,8 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
     if (shown < r->layer_count) {
         char a[NUMBER_TEXT];
         fprintf(term->out, "  %sThe %d layers %s; all %s with -v%s\n", style_on(term, STYLE_DIM), INTERESTING,
-                r->has_output ? "that changed and saved most" : "with most sparse kernels", number_count(a, r->layer_count),
-                style_off(term));
+                r->has_output ? "that changed and saved most" : "with most sparse kernels",
+                number_count(a, r->layer_count), style_off(term));
     }
 out:
     table_free(t);

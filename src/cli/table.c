@@ -74,7 +74,8 @@ static size_t common_beginning(const table *t, size_t row_count)
     return common;
 }
 
-static void print_row(const table *t, const terminal *term, unsigned indent, const unsigned *widths, size_t skip, size_t row)
+static void print_row(const table *t, const terminal *term, unsigned indent, const unsigned *widths, size_t skip,
+                      size_t row)
 {
     size_t last = 0; /* column with something to print: no spaces at the end of a line */
     for (size_t c = 0; c < t->column_count; c++) {

@@ -57,8 +57,8 @@ static size_t read_utf8(const char *text, size_t n, unsigned *point)
 static bool is_treacherous(unsigned p)
 {
     return (p >= 0x80 && p < 0xa0) || p == 0xad || p == 0x61c || (p >= 0x200b && p <= 0x200f) ||
-           (p >= 0x2028 && p <= 0x202e) || (p >= 0x2060 && p <= 0x206f) || p == 0xfeff || (p >= 0xfff0 && p <= 0xfffb) ||
-           p >= 0xe0000;
+           (p >= 0x2028 && p <= 0x202e) || (p >= 0x2060 && p <= 0x206f) || p == 0xfeff ||
+           (p >= 0xfff0 && p <= 0xfffb) || p >= 0xe0000;
 }
 
 char *safe_text(char *dst, size_t size, const char *src, size_t n)

@@ -34,7 +34,8 @@ class Batch(harness.Case):
     def test_status_is_that_of_the_worst(self):
         self.small("a.safetensors")
         open("bad.safetensors", "wb").write(b"nonsense")
-        self.assertEqual(harness.run("--out-dir", "one", "a.safetensors", "bad.safetensors", "none.safetensors").status, 1)
+        names = ("a.safetensors", "bad.safetensors", "none.safetensors")
+        self.assertEqual(harness.run("--out-dir", "one", *names).status, 1)
         self.ok("--out-dir", "two", "a.safetensors", "-q")
         os.remove("two/index.html")
         self.assertEqual(harness.run("--out-dir", "two", "a.safetensors").status, 4)
@@ -56,7 +57,8 @@ class Batch(harness.Case):
         self.small("two/a.safetensors")
         before = self.listing()
         line = self.fails(2, "--out-dir", "out", "one/a.safetensors", "two/a.safetensors")
-        self.assertEqual(line, "filterprune: one/a.safetensors and two/a.safetensors would both become out/a.safetensors\n")
+        self.assertEqual(line, "filterprune: one/a.safetensors and two/a.safetensors would both become "
+                               "out/a.safetensors\n")
         self.assertEqual(self.listing(), before)
 
     def test_into_the_inputs_own_directory(self):

@@ -26,7 +26,8 @@ ONE_LINE = re.compile(r"^filterprune: [^\n]+\n$")
 
 def environment(**changes):
     """A small environment, the same everywhere."""
-    env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "COLUMNS": "80", "HOME": "/nonexistent"}
+    env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "LC_ALL": "C.UTF-8", "COLUMNS": "80",
+           "HOME": "/nonexistent"}
     # A sanitizer's settings belong to the machine that runs the tests.
     env.update({k: v for k, v in os.environ.items() if k.endswith("SAN_OPTIONS")})
     env.update(changes)

@@ -44,7 +44,8 @@ class Package(harness.Case):
 
     def test_only_the_public_names_are_visible(self):
         lib = self.library_directory(self.install())
-        names = [line.split()[-1] for line in tool("nm", "-D", "--defined-only", str(lib / "libfilterprune.so")).splitlines()]
+        symbols = tool("nm", "-D", "--defined-only", str(lib / "libfilterprune.so"))
+        names = [line.split()[-1] for line in symbols.splitlines()]
         if not is_sanitized():
             self.assertEqual([name for name in names if not name.startswith("fpr_")], [])
         header = (harness.SOURCE / "include" / "filterprune.h").read_text()

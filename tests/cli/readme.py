@@ -38,11 +38,12 @@ class Readme(harness.Case):
 
     def test_the_figure_is_what_the_tool_makes(self):
         self.ok("-q", harness.SPARSE_MODEL, "small.safetensors")
-        subprocess.run([sys.executable, "-B", harness.SOURCE / "tools" / "readme_figure.py", "small.report.html", "figure.svg"],
-                       check=True)
+        maker = harness.SOURCE / "tools" / "readme_figure.py"
+        subprocess.run([sys.executable, "-B", maker, "small.report.html", "figure.svg"], check=True)
 
         def texts(path):
-            return [element.text for element in ElementTree.parse(path).iter() if element.tag.endswith(("}text", "}title"))]
+            elements = ElementTree.parse(path).iter()
+            return [element.text for element in elements if element.tag.endswith(("}text", "}title"))]
 
         self.assertEqual(texts("figure.svg"), texts(harness.SOURCE / "src" / "report" / "figure1.svg"))
 

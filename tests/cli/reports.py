@@ -17,7 +17,8 @@ class Reports(harness.Case):
         self.assertEqual(report["input"]["layers"], 3)
         self.assertEqual(report["output"]["bytes"], os.path.getsize("out.safetensors"))
         self.assertEqual(report["output"]["format"], "packed")
-        self.assertEqual([layer["name"] for layer in report["layers"]], ["conv1.weight", "conv2.weight", "conv3.weight"])
+        names = [layer["name"] for layer in report["layers"]]
+        self.assertEqual(names, ["conv1.weight", "conv2.weight", "conv3.weight"])
         self.assertEqual(report["layers"][2]["binary"]["scope"], "filter")
         self.assertTrue(report["layers"][2]["binary"]["symmetric"])
         self.assertEqual([tensor["name"] for tensor in report["tensors"]], ["fc.bias"])
@@ -57,8 +58,9 @@ class Reports(harness.Case):
         self.ok("in.safetensors", "a.safetensors", "--no-report", "-q")
         self.ok("in.safetensors", "b.safetensors", "--report", "sub/name", "-q")
         self.ok("in.safetensors", "c.bin", "-q")
-        self.assertEqual(self.listing(), ["a.safetensors", "b.safetensors", "c.bin", "c.bin.report.html", "c.bin.report.json",
-                                          "in.safetensors", "sub", "sub/name.report.html", "sub/name.report.json"])
+        self.assertEqual(self.listing(), ["a.safetensors", "b.safetensors", "c.bin", "c.bin.report.html",
+                                          "c.bin.report.json", "in.safetensors", "sub", "sub/name.report.html",
+                                          "sub/name.report.json"])
 
     def test_dry_run_writes_only_a_report_that_was_asked_for(self):
         self.small()
@@ -89,10 +91,12 @@ class Reports(harness.Case):
         self.assertEqual(compared["schema"], "filterprune-compare-1")
         self.assertEqual(len(compared["divergence"]), 2)
         verified = json.loads(self.ok("verify", "--json", "out.safetensors", "in.safetensors").out)
-        self.assertEqual((verified["schema"], verified["ok"], len(verified["tensors"])), ("filterprune-verify-1", True, 4))
+        self.assertEqual((verified["schema"], verified["ok"]), ("filterprune-verify-1", True))
+        self.assertEqual(len(verified["tensors"]), 4)
         info = json.loads(self.ok("info", "--json", "out.safetensors").out)
         self.assertEqual(info["schema"], "filterprune-info-1")
-        self.assertEqual([t["name"] for t in info["tensors"]], ["conv1.weight", "conv2.weight", "conv3.weight", "fc.bias"])
+        names = [tensor["name"] for tensor in info["tensors"]]
+        self.assertEqual(names, ["conv1.weight", "conv2.weight", "conv3.weight", "fc.bias"])
 
     def test_pages(self):
         self.small()

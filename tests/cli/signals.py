@@ -31,7 +31,9 @@ class Signals(harness.Case):
     def interrupt(self, process, number, writing):
         """Sends the signal as soon as it is handled, or once OUTPUT has begun. Whether the job was still running."""
         try:
-            while process.poll() is None and not (self.is_ready(process) and (not writing or self.has_written(process))):
+            while process.poll() is None:
+                if self.is_ready(process) and (not writing or self.has_written(process)):
+                    break
                 time.sleep(0.002)
         except (OSError, StopIteration):  # it ended between two looks
             pass

@@ -20,7 +20,8 @@ def on_terminal(*arguments, width=80, **env):
     primary, secondary = pty.openpty()
     fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     settings = harness.environment(**{"TERM": "xterm-256color", "COLUMNS": None, **env})
-    process = subprocess.Popen([harness.PROGRAM, *arguments], stdin=secondary, stdout=secondary, stderr=secondary, env=settings)
+    process = subprocess.Popen([harness.PROGRAM, *arguments], stdin=secondary, stdout=secondary, stderr=secondary,
+                               env=settings)
     os.close(secondary)
     text = b""
     while True:
@@ -106,8 +107,9 @@ class Terminal(harness.Case):
 
     def test_quiet_prints_errors_only(self):
         self.small()
-        for arguments in (["in.safetensors", "out.safetensors"], ["inspect", "in.safetensors"], ["info", "in.safetensors"],
-                          ["verify", "out.safetensors", "in.safetensors"], ["unpack", "out.safetensors", "dense.safetensors"],
+        for arguments in (["in.safetensors", "out.safetensors"], ["inspect", "in.safetensors"],
+                          ["info", "in.safetensors"], ["verify", "out.safetensors", "in.safetensors"],
+                          ["unpack", "out.safetensors", "dense.safetensors"],
                           ["compare", "in.safetensors", "out.safetensors"], ["--out-dir", "many", "in.safetensors"]):
             with self.subTest(arguments=arguments):
                 result = self.ok(*arguments, "-q")
@@ -132,8 +134,8 @@ class Terminal(harness.Case):
         harness.write_checkpoint("in.safetensors", {evil: harness.weights(1, 16, 16, dead=0.5)},
                                  metadata={"\x1b[31mkey": "line\nbreak"})
         self.ok("in.safetensors", "out.safetensors", "-q")
-        for arguments in (["in.safetensors", "out.safetensors", "-f"], ["inspect", "in.safetensors"], ["info", "in.safetensors"],
-                          ["verify", "-v", "out.safetensors", "in.safetensors"]):
+        for arguments in (["in.safetensors", "out.safetensors", "-f"], ["inspect", "in.safetensors"],
+                          ["info", "in.safetensors"], ["verify", "-v", "out.safetensors", "in.safetensors"]):
             result = self.ok(*arguments, env=harness.environment(COLUMNS="300"))
             text = result.out + result.err
             self.assertIn(r"conv\x1b]0;owned\x07\x1b[2J\r\nfilterprune: fine\u{202e}\u{200b}\u{9b}31m", text)

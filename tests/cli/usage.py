@@ -16,7 +16,7 @@ LINES = [
     (["verify"], "verify wants PACKED (and ORIGINAL, if you like); see filterprune verify --help"),
     (["info"], "info wants one FILE; see filterprune info --help"),
     (["", "b"], "a file name is empty"),
-    (["-", "b"], "'-' is not supported: a checkpoint is read at many places, from a file"),
+    (["-", "b"], "'-' is not supported: a checkpoint is read in many places"),
     # the nearest name
     (["--amonut", "1", "a", "b"], "unknown option '--amonut'; did you mean '--amount'?"),
     (["--los-less", "a", "b"], "unknown option '--los-less'; did you mean '--lossless'?"),
@@ -30,7 +30,8 @@ LINES = [
     (["-q", "inspect", "a"], "the command comes first: filterprune inspect ..."),
     (["inspect", "--dense", "a"], "option '--dense' belongs to the main job; see filterprune inspect --help"),
     (["verify", "--basis=x", "a"], "option '--basis' belongs to compare; see filterprune verify --help"),
-    (["help", "nothing"], "no command 'nothing'; the commands are inspect, compare, unpack, verify, info and help"),
+    (["help", "nothing"],
+     "no command 'nothing'; the commands are inspect, compare, unpack, verify, info, export and help"),
     # values
     (["--eps"], "option '--eps' wants a value"),
     (["-j"], "option '-j' wants a value"),
@@ -61,7 +62,8 @@ LINES = [
     (["-qv", "a", "b"], "--quiet and --verbose contradict each other"),
 ]
 
-NO_NUMBERS = ["", "x", "0x1p-3", "nan", "inf", "-inf", "1e400", " 0.5", "0.5 ", "0,5", "0.5f", "--", "-0.1", "1.001", "+0.5"]
+NO_NUMBERS = ["", "x", "0x1p-3", "nan", "inf", "-inf", "1e400", " 0.5", "0.5 ", "0,5", "0.5f", "--", "-0.1", "1.001",
+              "+0.5"]
 NO_SIZES = ["", "0", "-5", "20M", "20 MB", "MB", "1e999", "0.1B", "nan"]
 
 

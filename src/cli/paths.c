@@ -1,0 +1,37 @@
+/* Names of files, taken apart and put together. */
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *join_text(const char *a, const char *b, const char *c)
+{
+    size_t size = strlen(a) + strlen(b) + strlen(c) + 1;
+    char *joined = malloc(size);
+    if (joined) snprintf(joined, size, "%s%s%s", a, b, c);
+    return joined;
+}
+
+char *join_path(const char *directory, const char *name)
+{
+    return join_text(directory, ends_with(directory, "/") ? "" : "/", name);
+}
+
+const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+bool strip_end(char *text, const char *end)
+{
+    if (strlen(text) == strlen(end) || !ends_with(text, end)) return false;
+    text[strlen(text) - strlen(end)] = 0;
+    return true;
+}
