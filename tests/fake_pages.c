@@ -3,7 +3,10 @@
 
 #include <stdio.h>
 
-static int put(void *context, const void *bytes, size_t count) { return fwrite(bytes, 1, count, context) == count ? 0 : -1; }
+static int put(void *context, const void *bytes, size_t count)
+{
+    return fwrite(bytes, 1, count, context) == count ? 0 : -1;
+}
 
 static FILE *create(const char *directory, const char *name, const char *kind)
 {
@@ -32,11 +35,16 @@ static int write_comparison(const char *directory, const char *name, const fpr_c
 
 int main(int argc, char **argv)
 {
-    static const struct { const char *name; fake_kind kind; } reports[] = {
-        {"rich", FAKE_RICH}, {"inspect", FAKE_INSPECT}, {"resnet50", FAKE_RESNET50}, {"huge", FAKE_HUGE}, {"tiny", FAKE_TINY},
-        {"empty", FAKE_EMPTY}};
-    static const struct { const char *name; size_t models; unsigned side; } comparisons[] = {
-        {"compare2", 2, 3}, {"compare8", 8, 3}, {"compare40", 40, 5}, {"compare200", 200, 3}};
+    static const struct {
+        const char *name;
+        fake_kind kind;
+    } reports[] = {{"rich", FAKE_RICH}, {"inspect", FAKE_INSPECT}, {"resnet50", FAKE_RESNET50},
+                   {"huge", FAKE_HUGE}, {"tiny", FAKE_TINY},       {"empty", FAKE_EMPTY}};
+    static const struct {
+        const char *name;
+        size_t models;
+        unsigned side;
+    } comparisons[] = {{"compare2", 2, 3}, {"compare8", 8, 3}, {"compare40", 40, 5}, {"compare200", 200, 3}};
     int bad = 0;
     if (argc != 2) return 2;
     for (size_t i = 0; i < sizeof reports / sizeof *reports; i++) {

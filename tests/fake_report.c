@@ -17,11 +17,17 @@ static char **texts(const char *const *list, size_t count)
     return copy;
 }
 
-static double bell(double x, double at, double sd) { return exp(-0.5 * (x - at) * (x - at) / (sd * sd)) / (sd * sqrt(2 * PI)); }
+static double bell(double x, double at, double sd)
+{
+    return exp(-0.5 * (x - at) * (x - at) / (sd * sd)) / (sd * sqrt(2 * PI));
+}
 
 /* ---- groups */
 
-typedef struct shape { unsigned rank; uint64_t side[3]; } shape;
+typedef struct shape {
+    unsigned rank;
+    uint64_t side[3];
+} shape;
 
 static unsigned weights(const shape *s)
 {
@@ -62,7 +68,8 @@ static fpr_distribution fake_distribution(unsigned k, unsigned bins, const doubl
 {
     fpr_distribution d = {kernels, base_alloc((uint64_t)k * bins, sizeof *d.counts), base_calloc(k, sizeof *d.kde)};
     for (unsigned i = 0; i < k; i++) {
-        double sd = 0.05 + 0.75 * pow(0.78, i), at = 0.3 * sin(1 + i) + shift, h = 0.9 * sd * pow((double)kernels + 1, -0.2);
+        double sd = 0.05 + 0.75 * pow(0.78, i), at = 0.3 * sin(1 + i) + shift,
+               h = 0.9 * sd * pow((double)kernels + 1, -0.2);
         double lo = range[0] - 3 * h, step = (range[1] - range[0] + 6 * h) / (FPR_KDE_POINTS - 1);
         fpr_kde *kde = &d.kde[i];
         *kde = (fpr_kde){.bandwidth = h, .start = lo, .step = step};
@@ -75,7 +82,8 @@ static fpr_distribution fake_distribution(unsigned k, unsigned bins, const doubl
         for (unsigned j = 0; j < bins; j++) {
             double x = range[0] + (j + 0.5) * width;
             double share = width * ((1 - wide - spike) * bell(x, at, sd) + wide * bell(x, 0, 1.4 * sd));
-            d.counts[(size_t)i * bins + j] = (uint64_t)(share * (double)kernels + (fabs(x) < width / 2 ? spike * (double)kernels : 0));
+            d.counts[(size_t)i * bins + j] =
+                (uint64_t)(share * (double)kernels + (fabs(x) < width / 2 ? spike * (double)kernels : 0));
         }
     }
     return d;
@@ -118,12 +126,13 @@ static fpr_layer fake_layer(const char *name, uint64_t depth, uint64_t out, uint
 {
     double t = (double)depth;
     unsigned k = weights(&s);
-    fpr_layer l = {.name = text(name), .name_bytes = strlen(name), .dtype = FPR_F32, .rank = 2 + s.rank, .depth = depth};
+    fpr_layer l = {
+        .name = text(name), .name_bytes = strlen(name), .dtype = FPR_F32, .rank = 2 + s.rank, .depth = depth};
     l.shape = base_alloc(5, sizeof *l.shape);
     l.shape[0] = out, l.shape[1] = in;
     memcpy(l.shape + 2, s.side, s.rank * sizeof *l.shape);
-    l.conv = (fpr_layer_shape){.filters = out, .channels = in, .kernel_rank = s.rank, .k = k, .kernels = out * in,
-                               .layout = FPR_LAYOUT_OIHW};
+    l.conv = (fpr_layer_shape){
+        .filters = out, .channels = in, .kernel_rank = s.rank, .k = k, .kernels = out * in, .layout = FPR_LAYOUT_OIHW};
     memcpy(l.conv.kernel_shape, s.side, sizeof l.conv.kernel_shape);
     l.finite = true;
     l.sparsity = floor(0.5 * (1 + sin(0.37 * t)) * 0.4 * (double)l.conv.kernels) / (double)l.conv.kernels;
@@ -150,9 +159,13 @@ static fpr_layer fake_layer(const char *name, uint64_t depth, uint64_t out, uint
 static void make_binary(fpr_layer *l, bool after, fpr_scope scope)
 {
     unsigned k = (unsigned)l->conv.k;
-    l->binary = (fpr_binary){.kernels = l->conv.kernels - l->sparse, .share = 0.994, .scope = scope,
-                             .symmetric = scope == FPR_SCOPE_FILTER, .level_low = {-0.12, -0.05},
-                             .level_high = {0.05, 0.12}, .max_relative_error = 0.0031};
+    l->binary = (fpr_binary){.kernels = l->conv.kernels - l->sparse,
+                             .share = 0.994,
+                             .scope = scope,
+                             .symmetric = scope == FPR_SCOPE_FILTER,
+                             .level_low = {-0.12, -0.05},
+                             .level_high = {0.05, 0.12},
+                             .max_relative_error = 0.0031};
     if (after) l->stored.bytes_after = l->stored.bytes_before / 29;
     l->picture_filters = 8, l->picture_channels = 8;
     size_t n = (size_t)64 * k;
@@ -161,7 +174,8 @@ static void make_binary(fpr_layer *l, bool after, fpr_scope scope)
     for (size_t i = 0; i < n; i++) {
         size_t filter = i / (8 * k);
         bool dead = (i / k) % 13 == 5;
-        double level = sin(1.7 * (double)i * (double)i) > 0.1 ? 0.05 + 0.01 * (double)filter : -0.05 - 0.01 * (double)filter;
+        double level =
+            sin(1.7 * (double)i * (double)i) > 0.1 ? 0.05 + 0.01 * (double)filter : -0.05 - 0.01 * (double)filter;
         l->picture_before[i] = (float)(dead ? 1e-5 * sin((double)i) : level * (1 + 0.02 * sin((double)i)));
         if (after) l->picture_after[i] = (float)(dead ? 0 : level);
     }
@@ -189,8 +203,16 @@ static fpr_report *blank(const char *input, const char *output)
         r->output_path = text(output);
         r->output_bytes = 61520344, r->output_hash = 0xfedcba9876543210u;
     }
-    r->options = (fpr_options){.layout = FPR_LAYOUT_OIHW, .eps = 0.01, .bins = 70, .prune = true, .amount = -1, .binary = true,
-                               .binary_tol = 0.01, .binary_share = 0.9, .level = 3, .threads = 2};
+    r->options = (fpr_options){.layout = FPR_LAYOUT_OIHW,
+                               .eps = 0.01,
+                               .bins = 70,
+                               .prune = true,
+                               .amount = -1,
+                               .binary = true,
+                               .binary_tol = 0.01,
+                               .binary_share = 0.9,
+                               .level = 3,
+                               .threads = 2};
     static const fpr_phase phases[] = {{"read", 0.012}, {"measure", 0.43}, {"pack", 0.31}, {"write", 0.05}};
     memcpy(r->phases, phases, sizeof phases);
     r->phase_count = 4, r->threads = 2, r->peak_rss_bytes = 83886080;
@@ -198,8 +220,11 @@ static fpr_report *blank(const char *input, const char *output)
     static const char *const names[] = {"fc.weight", "fc.bias", "bn1.num_batches_tracked"};
     for (size_t i = 0; i < 3; i++) {
         fpr_other *o = &r->others[r->other_count++];
-        *o = (fpr_other){.name = text(names[i]), .name_bytes = strlen(names[i]), .dtype = i < 2 ? FPR_F32 : FPR_I64,
-                         .rank = i < 2 ? 2 - (unsigned)i : 0, .shape = base_alloc(2, 8)};
+        *o = (fpr_other){.name = text(names[i]),
+                         .name_bytes = strlen(names[i]),
+                         .dtype = i < 2 ? FPR_F32 : FPR_I64,
+                         .rank = i < 2 ? 2 - (unsigned)i : 0,
+                         .shape = base_alloc(2, 8)};
         o->shape[0] = 1000, o->shape[1] = 2048;
         uint64_t bytes = i == 0 ? 8192000 : i == 1 ? 4000 : 8;
         if (output) o->stored = (fpr_stored){i ? "raw" : "planes", bytes, i ? bytes : bytes / 10 * 9};
@@ -270,8 +295,8 @@ static fpr_report *resnet50(void)
             uint64_t mid = (uint64_t)64 << stage;
             for (unsigned c = 1; c <= 4; c++) {
                 if (c == 4 && b) continue;
-                snprintf(name, sizeof name, c < 4 ? "layer%d.%d.conv%d.weight" : "layer%d.%d.downsample.0.weight", (int)stage + 1,
-                         (int)b, (int)c);
+                snprintf(name, sizeof name, c < 4 ? "layer%d.%d.conv%d.weight" : "layer%d.%d.downsample.0.weight",
+                         (int)stage + 1, (int)b, (int)c);
                 add_layer(r, name, c < 3 ? mid : 4 * mid, c == 1 || c == 4 ? in : mid, c == 2 ? s33 : s11);
             }
             in = 4 * mid;
@@ -331,12 +356,18 @@ static fpr_report *tiny(void)
 fpr_report *fake_report(fake_kind kind)
 {
     switch (kind) {
-    case FAKE_RICH: return rich(true);
-    case FAKE_INSPECT: return rich(false);
-    case FAKE_RESNET50: return resnet50();
-    case FAKE_HUGE: return huge();
-    case FAKE_TINY: return tiny();
-    default: return blank("empty.safetensors", NULL);
+    case FAKE_RICH:
+        return rich(true);
+    case FAKE_INSPECT:
+        return rich(false);
+    case FAKE_RESNET50:
+        return resnet50();
+    case FAKE_HUGE:
+        return huge();
+    case FAKE_TINY:
+        return tiny();
+    default:
+        return blank("empty.safetensors", NULL);
     }
 }
 
@@ -344,8 +375,8 @@ fpr_report *fake_report(fake_kind kind)
 
 fpr_comparison *fake_comparison(size_t models, unsigned side)
 {
-    static const char *const stems[] = {"resnet20_cifar", "brain_mri_unet", "vdsr_x4", "mobileface", "retina_unet_fp16",
-                                        "pneumonia_xray", "esrgan_thick", "xnor_vgg13"};
+    static const char *const stems[] = {"resnet20_cifar",   "brain_mri_unet", "vdsr_x4",      "mobileface",
+                                        "retina_unet_fp16", "pneumonia_xray", "esrgan_thick", "xnor_vgg13"};
     shape s = {2, {side, side, 0}};
     fpr_comparison *c = base_calloc(1, sizeof *c);
     c->kernel_rank = 2, c->k = side * side, c->bins = 70;
@@ -361,12 +392,17 @@ fpr_comparison *fake_comparison(size_t models, unsigned side)
         char path[96];
         snprintf(path, sizeof path, "zoo/%s%s%02d.safetensors", i == 1 ? "<i>" : "", stems[i * 5 % 8], (int)(i / 8));
         fpr_compared *m = &c->models[i];
-        *m = (fpr_compared){.path = text(path), .layers = 10 + i, .kernels = 20000 + 977 * i, .live = 19000 + 900 * i,
+        *m = (fpr_compared){.path = text(path),
+                            .layers = 10 + i,
+                            .kernels = 20000 + 977 * i,
+                            .live = 19000 + 900 * i,
                             .binary_layers = i % 8 == 7 ? 12 : 0};
-        m->distribution = fake_distribution(c->k, 70, c->range, m->kernels, 0.2 * (double)(i % 8) / 8, i % 8 == 7 ? 0.2 : 0,
-                                            0.1 * sin((double)i));
+        m->distribution = fake_distribution(c->k, 70, c->range, m->kernels, 0.2 * (double)(i % 8) / 8,
+                                            i % 8 == 7 ? 0.2 : 0, 0.1 * sin((double)i));
         for (size_t j = 0; j < models; j++) {
-            double d = i == j ? 0 : fabs(sin((double)i * 0.9) - sin((double)j * 0.9)) * 2 + 0.02 + (i % 8 == 7 || j % 8 == 7 ? 3 : 0);
+            double d = i == j ? 0
+                              : fabs(sin((double)i * 0.9) - sin((double)j * 0.9)) * 2 + 0.02 +
+                                    (i % 8 == 7 || j % 8 == 7 ? 3 : 0);
             c->divergence[i * models + j] = d;
             m->mean_shift += models > 1 ? d / (double)(models - 1) : 0;
             for (unsigned p = 0; p < c->k; p++) c->per_component[(i * models + j) * c->k + p] = d * (1 + 0.5 * cos(p));
@@ -383,9 +419,13 @@ fpr_verification *fake_verification(void)
     fpr_verification *v = base_calloc(1, sizeof *v);
     v->tensors = base_calloc(2, sizeof *v->tensors);
     v->tensor_count = 2;
-    v->tensors[0] = (fpr_verified){.name = text(FAKE_HOSTILE_NAME), .name_bytes = strlen(FAKE_HOSTILE_NAME), .ok = true, .exact = true,
-                                   .max_abs = NAN, .relative_l2 = NAN};
-    v->tensors[1] = (fpr_verified){.name = text("b"), .name_bytes = 1, .max_abs = 0.5, .relative_l2 = 1e-3,
-                                   .problem = text("checksum differs")};
+    v->tensors[0] = (fpr_verified){.name = text(FAKE_HOSTILE_NAME),
+                                   .name_bytes = strlen(FAKE_HOSTILE_NAME),
+                                   .ok = true,
+                                   .exact = true,
+                                   .max_abs = NAN,
+                                   .relative_l2 = NAN};
+    v->tensors[1] = (fpr_verified){
+        .name = text("b"), .name_bytes = 1, .max_abs = 0.5, .relative_l2 = 1e-3, .problem = text("checksum differs")};
     return v;
 }

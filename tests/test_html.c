@@ -1,5 +1,6 @@
-/* The pages and their drawings as text: nothing from a file acts as markup, tags balance, numbers are those of the struct,
- * sizes stay within their bounds, failures are told. What a browser makes of them is tested in tests/report/. */
+/* The pages and their drawings as text: nothing from a file acts as markup, tags balance, numbers are those of the
+ * struct, sizes stay within their bounds, failures are told. What a browser makes of them is tested in tests/report/.
+ */
 #include "fake_report.h"
 
 #include "report/page.h"
@@ -13,7 +14,10 @@
 
 #include <cmocka.h>
 
-typedef struct sheet { char *bytes; size_t count, capacity, stop_after; } sheet;
+typedef struct sheet {
+    char *bytes;
+    size_t count, capacity, stop_after;
+} sheet;
 
 static int keep(void *context, const void *bytes, size_t count)
 {
@@ -79,23 +83,27 @@ static const char *end_piece(void)
 static void names_are_text(void **state)
 {
     (void)state;
-    static const struct { const char *name, *text; } cases[] = {
+    static const struct {
+        const char *name, *text;
+    } cases[] = {
         {"<script>", "&lt;script&gt;"},
         {"a&b\"c'd", "a&amp;b&quot;c&#39;d"},
         {"\x01\n\x7f", "\xE2\x9F\xA8U+0001\xE2\x9F\xA9\xE2\x9F\xA8U+000A\xE2\x9F\xA9\xE2\x9F\xA8U+007F\xE2\x9F\xA9"},
-        {"\xe2\x80\xae", "\xE2\x9F\xA8U+202E\xE2\x9F\xA9"},       /* right-to-left override */
-        {"\xf3\xa0\x81\x81", "\xE2\x9F\xA8U+E0041\xE2\x9F\xA9"},  /* a tag character */
-        {"\xef\xbf\xbe", "\xE2\x9F\xA8U+FFFE\xE2\x9F\xA9"},       /* no character at all */
+        {"\xe2\x80\xae", "\xE2\x9F\xA8U+202E\xE2\x9F\xA9"},      /* right-to-left override */
+        {"\xf3\xa0\x81\x81", "\xE2\x9F\xA8U+E0041\xE2\x9F\xA9"}, /* a tag character */
+        {"\xef\xbf\xbe", "\xE2\x9F\xA8U+FFFE\xE2\x9F\xA9"},      /* no character at all */
         {"\xc3\xa9\xe6\x97\xa5", "\xc3\xa9\xe6\x97\xa5"},
         {"\xff\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_string_equal(PIECE(page_text(begin_piece(), cases[i].name, strlen(cases[i].name))), cases[i].text);
-    assert_string_equal(PIECE(page_text(begin_piece(), "a\0b", 3)), "a\xE2\x9F\xA8U+0000\xE2\x9F\xA9" "b");
+    assert_string_equal(PIECE(page_text(begin_piece(), "a\0b", 3)), "a\xE2\x9F\xA8U+0000\xE2\x9F\xA9"
+                                                                    "b");
     assert_string_equal(PIECE(page_name(begin_piece(), "", 0)), "<bdi>(empty name)</bdi>");
     assert_string_equal(PIECE(page_short(begin_piece(), "abcdefghijkl", 12, 6)), "ab\xE2\x80\xA6ijkl");
     /* Cut between characters, never inside one. */
-    assert_string_equal(PIECE(page_short(begin_piece(), "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", 10, 4)), "\xE2\x80\xA6\xc3\xa9\xc3\xa9");
+    assert_string_equal(PIECE(page_short(begin_piece(), "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9", 10, 4)),
+                        "\xE2\x80\xA6\xc3\xa9\xc3\xa9");
     static char endless[2000000];
     memset(endless, 'n', sizeof endless);
     PIECE(page_name(begin_piece(), endless, sizeof endless));
@@ -108,25 +116,34 @@ static void numbers_are_for_people(void **state)
     assert_string_equal(PIECE(page_count(begin_piece(), 0)), "0");
     assert_string_equal(PIECE(page_count(begin_piece(), 999)), "999");
     assert_string_equal(PIECE(page_count(begin_piece(), 1234567)), "1,234,567");
-    assert_string_equal(PIECE(page_size(begin_piece(), 1)), "1\xC2\xA0" "byte");
-    assert_string_equal(PIECE(page_size(begin_piece(), 999)), "999\xC2\xA0" "bytes");
+    assert_string_equal(PIECE(page_size(begin_piece(), 1)), "1\xC2\xA0"
+                                                            "byte");
+    assert_string_equal(PIECE(page_size(begin_piece(), 999)), "999\xC2\xA0"
+                                                              "bytes");
     assert_string_equal(PIECE(page_size(begin_piece(), 61520344)), "61.5\xC2\xA0MB");
     assert_string_equal(PIECE(page_size(begin_piece(), 999600)), "1.00\xC2\xA0MB");
-    assert_string_equal(PIECE(page_size(begin_piece(), UINT64_MAX)), "18.4\xC2\xA0" "EB");
+    assert_string_equal(PIECE(page_size(begin_piece(), UINT64_MAX)), "18.4\xC2\xA0"
+                                                                     "EB");
     assert_string_equal(PIECE(page_share(begin_piece(), 0.978)), "97.8\xC2\xA0%");
-    assert_string_equal(PIECE(page_share(begin_piece(), 0.99999)), "&gt;\xC2\xA0" "99.9\xC2\xA0%");
-    assert_string_equal(PIECE(page_share(begin_piece(), 1e-9)), "&lt;\xC2\xA0" "0.1\xC2\xA0%");
+    assert_string_equal(PIECE(page_share(begin_piece(), 0.99999)), "&gt;\xC2\xA0"
+                                                                   "99.9\xC2\xA0%");
+    assert_string_equal(PIECE(page_share(begin_piece(), 1e-9)), "&lt;\xC2\xA0"
+                                                                "0.1\xC2\xA0%");
     assert_string_equal(PIECE(page_share(begin_piece(), 1)), "100\xC2\xA0%");
     assert_string_equal(PIECE(page_share(begin_piece(), NAN)), "\xE2\x80\x93");
     assert_string_equal(PIECE(page_value(begin_piece(), 0.0123456)), "0.0123");
-    assert_string_equal(PIECE(page_value(begin_piece(), -12.34)), "\xE2\x88\x92" "12.3");
+    assert_string_equal(PIECE(page_value(begin_piece(), -12.34)), "\xE2\x88\x92"
+                                                                  "12.3");
     assert_string_equal(PIECE(page_value(begin_piece(), 1.25e-7)), "1.25e-7");
     assert_string_equal(PIECE(page_value(begin_piece(), 9.996e-7)), "1.00e-6");
     assert_string_equal(PIECE(page_value(begin_piece(), 9.996)), "10.0");
     assert_string_equal(PIECE(page_value(begin_piece(), 0.09999)), "0.100");
     assert_string_equal(PIECE(page_value(begin_piece(), INFINITY)), "\xE2\x80\x93");
     static const uint64_t shape[] = {64, 3, 7, 7};
-    assert_string_equal(PIECE(page_shape(begin_piece(), shape, 4)), "64\xC3\x97" "3\xC3\x97" "7\xC3\x97" "7");
+    assert_string_equal(PIECE(page_shape(begin_piece(), shape, 4)), "64\xC3\x97"
+                                                                    "3\xC3\x97"
+                                                                    "7\xC3\x97"
+                                                                    "7");
     assert_string_equal(PIECE(page_shape(begin_piece(), NULL, 0)), "scalar");
 }
 
@@ -135,9 +152,13 @@ static void numbers_are_for_people(void **state)
 static void ticks_are_round(void **state)
 {
     (void)state;
-    static const struct { double lo, hi; unsigned wanted; double first, step; unsigned count, decimals; } cases[] = {
-        {0, 1, 5, 0, 0.2, 6, 1}, {-2.71, 2.77, 6, -2, 1, 5, 0}, {0, 0.034, 4, 0, 0.01, 4, 2}, {0, 9700, 5, 0, 2000, 5, 0},
-        {0.5, 9.5, 9, 1, 1, 9, 0}, {-1e-9, 1e-9, 4, -1e-9, 5e-10, 5, 10}};
+    static const struct {
+        double lo, hi;
+        unsigned wanted;
+        double first, step;
+        unsigned count, decimals;
+    } cases[] = {{0, 1, 5, 0, 0.2, 6, 1},     {-2.71, 2.77, 6, -2, 1, 5, 0}, {0, 0.034, 4, 0, 0.01, 4, 2},
+                 {0, 9700, 5, 0, 2000, 5, 0}, {0.5, 9.5, 9, 1, 1, 9, 0},     {-1e-9, 1e-9, 4, -1e-9, 5e-10, 5, 10}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         svg_ticks t = svg_round_ticks(cases[i].lo, cases[i].hi, cases[i].wanted);
         assert_int_equal(t.count, cases[i].count);
@@ -160,14 +181,20 @@ static void curves_keep_what_bends(void **state)
         broken[i] = i == 5 ? NAN : 0.5;
         high[i] = i == 5 ? 2 : 0;
     }
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, straight, 11, false)), "<path class=\"c\" d=\"M0 50l100-50\"/>");
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, bent, 11, false)), "<path class=\"c\" d=\"M0 50l40 0l10-25l10 25l40 0\"/>");
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, bent, 11, true)), "<path class=\"c\" d=\"M0 50l40 0l10-25l10 25l40 0z\"/>");
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, broken, 11, false)), "<path class=\"c\" d=\"M0 25l40 0M60 25l40 0\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, straight, 11, false)),
+                        "<path class=\"c\" d=\"M0 50l100-50\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, bent, 11, false)),
+                        "<path class=\"c\" d=\"M0 50l40 0l10-25l10 25l40 0\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, bent, 11, true)),
+                        "<path class=\"c\" d=\"M0 50l40 0l10-25l10 25l40 0z\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, broken, 11, false)),
+                        "<path class=\"c\" d=\"M0 25l40 0M60 25l40 0\"/>");
     /* Cut where it crosses the upper edge, half-way up to 2. */
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, high, 11, false)), "<path class=\"c\" d=\"M0 50l40 0l5-50M55 0l5 50l40 0\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, 0, 1, high, 11, false)),
+                        "<path class=\"c\" d=\"M0 50l40 0l5-50M55 0l5 50l40 0\"/>");
     /* Only what lies inside the horizontal axis. */
-    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, -5, 2, straight, 11, false)), "<path class=\"c\" d=\"M10 35l80-20\"/>");
+    assert_string_equal(PIECE(svg_curve(begin_piece(), "c", &plot, -5, 2, straight, 11, false)),
+                        "<path class=\"c\" d=\"M10 35l80-20\"/>");
 }
 
 static void cells_are_joined(void **state)
@@ -220,7 +247,8 @@ static void assert_balanced(const sheet *p)
         assert_non_null(end);
         bool closing = at[1] == '/';
         char name[16] = "";
-        sscanf(at + 1 + closing, "%15[a-z0-9]", name);
+        size_t letters = strspn(at + 1 + closing, "abcdefghijklmnopqrstuvwxyz0123456789");
+        memcpy(name, at + 1 + closing, letters < 15 ? letters : 15);
         assert_true(name[0] != '\0');
         bool is_empty = end[-1] == '/';
         for (size_t i = 0; i < 2; i++) is_empty |= strcmp(name, empty[i]) == 0;
@@ -330,7 +358,8 @@ static void only_one_line_depends_on_time(void **state)
     assert_int_equal(fpr_report_html(r, keep, &a, NULL), FPR_OK);
     r->threads = r->options.threads = 7, r->phases[0].seconds = 99, r->peak_rss_bytes = 1;
     assert_int_equal(fpr_report_html(r, keep, &b, NULL), FPR_OK);
-    char *line_a = strstr(a.bytes, "<p class=\"soft\" id=\"timing\">"), *line_b = strstr(b.bytes, "<p class=\"soft\" id=\"timing\">");
+    char *line_a = strstr(a.bytes, "<p class=\"soft\" id=\"timing\">"),
+         *line_b = strstr(b.bytes, "<p class=\"soft\" id=\"timing\">");
     assert_non_null(line_a);
     assert_int_equal(line_a - a.bytes, line_b - b.bytes);
     assert_memory_equal(a.bytes, b.bytes, (size_t)(line_a - a.bytes));

@@ -16,7 +16,10 @@
 
 /* ---- a place to write to */
 
-typedef struct page { char *bytes; size_t count, capacity, stop_after; } page;
+typedef struct page {
+    char *bytes;
+    size_t count, capacity, stop_after;
+} page;
 
 static int keep(void *context, const void *bytes, size_t count)
 {
@@ -90,11 +93,36 @@ static void assert_round_trip(double v)
 static void every_double_reads_back(void **state)
 {
     (void)state;
-    static const double special[] = {0.0, -0.0, 0.1, 0.3, 1.0 / 3, 1e-6, 9.99999999999999954748e-7, 1e15, 999999999999999.9, 1e308,
-                                     DBL_MAX, DBL_MIN, 5e-324, 2.2250738585072011e-308, 4503599627370496.5, 9007199254740993.0,
-                                     0.5, 0.25, 1.0 - DBL_EPSILON / 2, 1.0 + DBL_EPSILON, 123456.789, 1e22, 1e23, 123456789012345678.0,
-                                     0.000001234, 8.5, 1024, 67108864.000000007};
-    for (size_t i = 0; i < sizeof special / sizeof *special; i++) assert_round_trip(special[i]), assert_round_trip(-special[i]);
+    static const double special[] = {0.0,
+                                     -0.0,
+                                     0.1,
+                                     0.3,
+                                     1.0 / 3,
+                                     1e-6,
+                                     9.99999999999999954748e-7,
+                                     1e15,
+                                     999999999999999.9,
+                                     1e308,
+                                     DBL_MAX,
+                                     DBL_MIN,
+                                     5e-324,
+                                     2.2250738585072011e-308,
+                                     4503599627370496.5,
+                                     9007199254740993.0,
+                                     0.5,
+                                     0.25,
+                                     1.0 - DBL_EPSILON / 2,
+                                     1.0 + DBL_EPSILON,
+                                     123456.789,
+                                     1e22,
+                                     1e23,
+                                     123456789012345678.0,
+                                     0.000001234,
+                                     8.5,
+                                     1024,
+                                     67108864.000000007};
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        assert_round_trip(special[i]), assert_round_trip(-special[i]);
     uint64_t x = 88172645463325252u;
     for (int i = 0; i < 400000; i++) {
         x ^= x << 13, x ^= x >> 7, x ^= x << 17; /* Marsaglia's xorshift64 */
@@ -112,23 +140,39 @@ static void every_double_reads_back(void **state)
         assert_string_equal(text, expected);
     }
     /* Around powers of two the doubles below lie closer. */
-    for (int e = -19; e < 49; e++) assert_round_trip(ldexp(1, e)), assert_round_trip(nextafter(ldexp(1, e), 0)), assert_round_trip(nextafter(ldexp(1, e), 1e30));
+    for (int e = -19; e < 49; e++)
+        assert_round_trip(ldexp(1, e)), assert_round_trip(nextafter(ldexp(1, e), 0)),
+            assert_round_trip(nextafter(ldexp(1, e), 1e30));
 }
 
 static void text_is_as_expected(void **state)
 {
     (void)state;
-    static const struct { double v; const char *text; } cases[] = {
-        {0, "0"}, {-0.0, "-0.0"}, {0.1, "0.1"}, {-1.5, "-1.5"}, {42, "42"}, {1e14, "100000000000000"}, {1e300, "1e+300"},
-        {0.01, "0.01"}, {1.0 / 3, "0.3333333333333333"}, {5e-324, "4.94065645841247e-324"}, {0.000001, "0.000001"}};
+    static const struct {
+        double v;
+        const char *text;
+    } cases[] = {{0, "0"},
+                 {-0.0, "-0.0"},
+                 {0.1, "0.1"},
+                 {-1.5, "-1.5"},
+                 {42, "42"},
+                 {1e14, "100000000000000"},
+                 {1e300, "1e+300"},
+                 {0.01, "0.01"},
+                 {1.0 / 3, "0.3333333333333333"},
+                 {5e-324, "4.94065645841247e-324"},
+                 {0.000001, "0.000001"}};
     char text[REPORT_NUMBER];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         report_format_double(text, cases[i].v);
         assert_string_equal(text, cases[i].text);
     }
-    static const struct { double v; unsigned decimals; const char *text; } fixed[] = {
-        {1.005, 1, "1.0"}, {0, 2, "0.00"}, {-0.004, 2, "0.00"}, {-0.126, 2, "-0.13"}, {99.96, 1, "100.0"}, {7, 0, "7"}, {0.04, 0, "0"},
-        {0.5, 3, "0.500"}};
+    static const struct {
+        double v;
+        unsigned decimals;
+        const char *text;
+    } fixed[] = {{1.005, 1, "1.0"},   {0, 2, "0.00"}, {-0.004, 2, "0.00"}, {-0.126, 2, "-0.13"},
+                 {99.96, 1, "100.0"}, {7, 0, "7"},    {0.04, 0, "0"},      {0.5, 3, "0.500"}};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         report_format_fixed(text, fixed[i].v, fixed[i].decimals);
         assert_string_equal(text, fixed[i].text);
@@ -152,8 +196,10 @@ static void locale_does_not_matter(void **state)
     const char *locale = setlocale(LC_ALL, "de_DE.UTF-8");
     char comma[8];
     snprintf(comma, sizeof comma, "%.1f", 0.5);
-    if (!locale) print_message("no German locale here: only the C locale is seen\n");
-    else assert_string_equal(comma, "0,5");
+    if (!locale)
+        print_message("no German locale here: only the C locale is seen\n");
+    else
+        assert_string_equal(comma, "0,5");
     assert_int_equal(fpr_report_json(r, keep, &german, NULL), FPR_OK);
     setlocale(LC_ALL, "C");
     assert_int_equal(plain.count, german.count);
@@ -194,8 +240,10 @@ static void assert_group(json_t *node, const fpr_group *g)
     assert_int_equal(json_integer_value(at(node, "live")), g->live);
     assert_int_equal(json_integer_value(at(node, "binary")), g->binary);
     assert_number(at(node, "live_fraction"), (double)g->live / (double)g->kernels);
-    static const char *const parts[] = {"basis", "range", "before", "live_before", "after", "live_after", "divergence", "live_divergence"};
-    for (size_t i = 0; i < 8; i++) assert_int_equal(json_is_null(at(node, parts[i])), i < 4 ? !g->has_basis : !g->has_after);
+    static const char *const parts[] = {"basis", "range",      "before",     "live_before",
+                                        "after", "live_after", "divergence", "live_divergence"};
+    for (size_t i = 0; i < 8; i++)
+        assert_int_equal(json_is_null(at(node, parts[i])), i < 4 ? !g->has_basis : !g->has_after);
     if (!g->has_basis) return;
     json_t *basis = at(node, "basis");
     assert_numbers(at(basis, "mean"), g->basis.mean, g->k);
@@ -231,8 +279,10 @@ static void assert_layer(json_t *node, const fpr_layer *l)
     assert_number(at(node, "variance_entropy_clean"), l->variance_entropy_clean);
     assert_number(at(node, "variance_entropy_clean_normalized"), l->variance_entropy_clean_normalized);
     assert_number(at(node, "orthogonality"), l->orthogonality);
-    if (l->explained_variance_ratio) assert_numbers(at(node, "explained_variance_ratio"), l->explained_variance_ratio, l->conv.k);
-    else assert_true(json_is_null(at(node, "explained_variance_ratio")));
+    if (l->explained_variance_ratio)
+        assert_numbers(at(node, "explained_variance_ratio"), l->explained_variance_ratio, l->conv.k);
+    else
+        assert_true(json_is_null(at(node, "explained_variance_ratio")));
     assert_int_equal(json_integer_value(at(node, "pruned_kernels")), l->pruned_kernels);
     assert_integers(at(node, "dead_filters"), l->dead_filters, l->dead_filter_count);
     assert_integers(at(node, "dead_channels"), l->dead_channels, l->dead_channel_count);
@@ -241,10 +291,14 @@ static void assert_layer(json_t *node, const fpr_layer *l)
     assert_number(at(binary, "share"), l->binary.share);
     assert_number(at(binary, "max_relative_error"), l->binary.max_relative_error);
     assert_int_equal(json_is_true(at(binary, "symmetric")), l->binary.symmetric);
-    if (l->binary.scope) assert_string_equal(json_string_value(at(binary, "scope")), scopes[l->binary.scope]);
-    else assert_true(json_is_null(at(binary, "scope")));
-    if (l->stored.codec) assert_int_equal(json_integer_value(at(stored, "bytes_after")), l->stored.bytes_after);
-    else assert_true(json_is_null(stored));
+    if (l->binary.scope)
+        assert_string_equal(json_string_value(at(binary, "scope")), scopes[l->binary.scope]);
+    else
+        assert_true(json_is_null(at(binary, "scope")));
+    if (l->stored.codec)
+        assert_int_equal(json_integer_value(at(stored, "bytes_after")), l->stored.bytes_after);
+    else
+        assert_true(json_is_null(stored));
     assert_number(at(at(node, "error"), "max_abs"), l->error_max_abs);
     assert_number(at(at(node, "error"), "relative_l2"), l->error_relative_l2);
     assert_int_equal(json_array_size(at(node, "warnings")), l->warning_count);
@@ -282,9 +336,10 @@ static void report_equals_its_struct(void **state)
 static void options_are_all_there(void **state)
 {
     (void)state;
-    static const char *const names[] = {"layout", "eps", "bins", "bandwidth", "half", "prune", "structure", "criterion", "amount", "global",
-                                        "pointwise", "only", "skip", "target_size", "binary", "binary_tol", "binary_share", "dense", "level",
-                                        "cast", "drop"};
+    static const char *const names[] = {"layout",    "eps",         "bins",   "bandwidth",  "half",         "prune",
+                                        "structure", "criterion",   "amount", "global",     "pointwise",    "only",
+                                        "skip",      "target_size", "binary", "binary_tol", "binary_share", "dense",
+                                        "level",     "cast",        "drop"};
     page p = {0};
     fpr_report *r = fake_report(FAKE_RICH);
     r->options.bandwidth = FPR_BANDWIDTH_FIXED, r->options.bandwidth_value = 0.125, r->options.cast = FPR_CAST_BF16;
@@ -330,7 +385,7 @@ static void hostile_names_stay_text(void **state)
     report_begin(&out, '[');
     report_string(&out, "a\0b", 3);
     report_string0(&out, "\"\\/\b\x1f\x7f");
-    report_string0(&out, "\xc3\xa9\xf0\x9f\x98\x80"); /* e acute, an emoji */
+    report_string0(&out, "\xc3\xa9\xf0\x9f\x98\x80");            /* e acute, an emoji */
     report_string0(&out, "\xc0\xaf|\xed\xa0\x80|\xf5|\xe2\x82"); /* overlong, a surrogate, too large, cut short */
     report_string0(&out, NULL);
     report_end(&out, ']');
@@ -340,7 +395,9 @@ static void hostile_names_stay_text(void **state)
     assert_memory_equal(json_string_value(json_array_get(root, 0)), "a\0b", 3);
     assert_string_equal(json_string_value(json_array_get(root, 1)), "\"\\/\b\x1f\x7f");
     assert_string_equal(json_string_value(json_array_get(root, 2)), "\xc3\xa9\xf0\x9f\x98\x80");
-    assert_string_equal(json_string_value(json_array_get(root, 3)), "\xef\xbf\xbd\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd");
+    assert_string_equal(
+        json_string_value(json_array_get(root, 3)),
+        "\xef\xbf\xbd\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd\xef\xbf\xbd");
     assert_true(json_is_null(json_array_get(root, 4)));
     for (size_t i = 0; i < p.count; i++) assert_true((unsigned char)p.bytes[i] >= 0x20);
     json_decref(root);
@@ -366,7 +423,8 @@ static void comparison_equals_its_struct(void **state)
         assert_number(at(m, "mean_shift"), c->models[i].mean_shift);
         assert_numbers(json_array_get(at(root, "divergence"), i), c->divergence + i * 8, 8);
         for (size_t j = 0; j < 8; j++)
-            assert_numbers(json_array_get(json_array_get(at(root, "per_component"), i), j), c->per_component + (i * 8 + j) * 9, 9);
+            assert_numbers(json_array_get(json_array_get(at(root, "per_component"), i), j),
+                           c->per_component + (i * 8 + j) * 9, 9);
     }
     assert_integers(at(root, "kernel_shape"), c->kernel_shape, 2);
     assert_numbers(at(root, "range"), c->range, 2);
@@ -406,7 +464,8 @@ static void assert_documented(json_t *node)
         json_array_foreach(node, i, child) assert_documented(child);
         return;
     }
-    json_object_foreach(node, key, child) {
+    json_object_foreach(node, key, child)
+    {
         char quoted[80];
         snprintf(quoted, sizeof quoted, "\"%s\"", key);
         if (!strstr(schema_text, quoted)) fail_msg("SCHEMA.md does not name %s", quoted);
@@ -472,12 +531,12 @@ static void nothing_stays_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_double_reads_back),      cmocka_unit_test(text_is_as_expected),
-        cmocka_unit_test(locale_does_not_matter),       cmocka_unit_test(report_equals_its_struct),
-        cmocka_unit_test(options_are_all_there),        cmocka_unit_test(only_timing_depends_on_time),
-        cmocka_unit_test(hostile_names_stay_text),      cmocka_unit_test(comparison_equals_its_struct),
+        cmocka_unit_test(every_double_reads_back),        cmocka_unit_test(text_is_as_expected),
+        cmocka_unit_test(locale_does_not_matter),         cmocka_unit_test(report_equals_its_struct),
+        cmocka_unit_test(options_are_all_there),          cmocka_unit_test(only_timing_depends_on_time),
+        cmocka_unit_test(hostile_names_stay_text),        cmocka_unit_test(comparison_equals_its_struct),
         cmocka_unit_test(verification_equals_its_struct), cmocka_unit_test(failures_are_told),
-        cmocka_unit_test(nothing_stays_behind),         cmocka_unit_test(fields_are_documented),
+        cmocka_unit_test(nothing_stays_behind),           cmocka_unit_test(fields_are_documented),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

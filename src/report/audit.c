@@ -1,10 +1,8 @@
-/* Provenance: what an auditor needs to run it again: files with checksums, version, every effective option, a command. */
+/* Provenance: what an auditor needs to run it again: files with checksums, version, every effective option, a command.
+ */
 #include "report/page.h"
 
-static void fact(report_out *out, const char *name)
-{
-    page_print(out, "<dt>%s</dt><dd>", name);
-}
+static void fact(report_out *out, const char *name) { page_print(out, "<dt>%s</dt><dd>", name); }
 
 static void hash(report_out *out, const char *name, uint64_t value)
 {
@@ -45,7 +43,10 @@ static void flag(report_out *out, bool set, const char *name)
     if (set) page_print(out, " --%s", name);
 }
 
-static void word_option(report_out *out, const char *name, const char *value) { page_print(out, " --%s %s", name, value); }
+static void word_option(report_out *out, const char *name, const char *value)
+{
+    page_print(out, " --%s %s", name, value);
+}
 
 static void number_option(report_out *out, const char *name, double v)
 {
@@ -69,11 +70,14 @@ static void command(report_out *out, const fpr_report *r)
     word_option(out, "layout", layouts[o->layout]);
     number_option(out, "eps", o->eps);
     number_option(out, "bins", o->bins);
-    if (o->bandwidth == FPR_BANDWIDTH_FIXED) number_option(out, "bandwidth", o->bandwidth_value);
-    else word_option(out, "bandwidth", o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
+    if (o->bandwidth == FPR_BANDWIDTH_FIXED)
+        number_option(out, "bandwidth", o->bandwidth_value);
+    else
+        word_option(out, "bandwidth", o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
     flag(out, o->half, "half");
     if (r->has_output) {
-        static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1", "l2"};
+        static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1",
+                                                                                                      "l2"};
         flag(out, !o->prune, "no-prune");
         word_option(out, "structure", structures[o->structure]);
         word_option(out, "criterion", criteria[o->criterion]);
@@ -138,8 +142,8 @@ void page_audit(report_out *out, const fpr_report *r)
     page_plural(out, r->layer_count, "convolution layer", "convolution layers");
     report_text(out, "</dd>");
     fact(out, "Program");
-    report_text(out, "filterprune " FPR_VERSION_STRING "</dd></dl>\n<p>With every effective option written out, the same result "
-                     "comes from:</p>\n");
+    report_text(out, "filterprune " FPR_VERSION_STRING
+                     "</dd></dl>\n<p>With every effective option written out, the same result comes from:</p>\n");
     command(out, r);
     timing(out, r);
     report_text(out, "</section>\n");

@@ -36,15 +36,16 @@ static double largest(const double *v, unsigned k)
 #define SLICE_GAP 4 /* pixels between the slices of a 3-D kernel */
 
 /* One kernel; each cell carries its value as a title. */
-static void kernel(report_out *out, const double *v, unsigned rank, const uint64_t *shape, unsigned k, double limit, const char *what,
-                   unsigned number)
+static void kernel(report_out *out, const double *v, unsigned rank, const uint64_t *shape, unsigned k, double limit,
+                   const char *what, unsigned number)
 {
     int width, height;
     page_kernel_size(rank, shape, &width, &height);
     int cell = (rank == 3 ? 56 : 76) / (height > 1 ? height : width > 4 ? 4 : width);
     if (cell > 24) cell = 24;
     if (cell < 3) cell = 3;
-    int slices = rank == 3 ? (int)shape[0] : 1, closer = cell - SLICE_GAP; /* page_cell leaves a whole cell between slices */
+    int slices = rank == 3 ? (int)shape[0] : 1,
+        closer = cell - SLICE_GAP; /* page_cell leaves a whole cell between slices */
     svg_open(out, "kernel", width * cell - (slices - 1) * closer, height * cell);
     report_text(out, what);
     if (number) page_print(out, " %u", number);
@@ -64,9 +65,12 @@ static void kernel(report_out *out, const double *v, unsigned rank, const uint64
 
 void page_color_scale(report_out *out)
 {
-    report_text(out, "<p class=\"scale\"><span>\xE2\x88\x92largest</span><svg width=\"150\" height=\"12\" viewBox=\"0 0 150 12\" "
-                     "aria-hidden=\"true\">");
-    for (unsigned i = 0; i < DIVERGING; i++) page_print(out, "<rect class=\"d%u\" x=\"%u\" y=\"0\" width=\"10\" height=\"12\"/>", i, i * 10);
+    report_text(
+        out,
+        "<p class=\"scale\"><span>\xE2\x88\x92largest</span><svg width=\"150\" height=\"12\" viewBox=\"0 0 150 12\" "
+        "aria-hidden=\"true\">");
+    for (unsigned i = 0; i < DIVERGING; i++)
+        page_print(out, "<rect class=\"d%u\" x=\"%u\" y=\"0\" width=\"10\" height=\"12\"/>", i, i * 10);
     report_text(out, "</svg><span>+largest</span></p>");
 }
 
@@ -91,8 +95,9 @@ static void explained(report_out *out, const double *ratio, unsigned k)
         for (unsigned i = 0; i < k; i++) {
             char text[REPORT_NUMBER];
             report_format_fixed(text, sum[i] * 100, 2);
-            page_print(out, "<circle cx=\"%d\" cy=\"%d\" r=\"%s\"><title>%u: %s %%</title></circle>", (int)lround(svg_place(&plot.x, i + 1)),
-                       (int)lround(svg_place(&plot.y, sum[i])), k > 16 ? "2" : "3", i + 1, text);
+            page_print(out, "<circle cx=\"%d\" cy=\"%d\" r=\"%s\"><title>%u: %s %%</title></circle>",
+                       (int)lround(svg_place(&plot.x, i + 1)), (int)lround(svg_place(&plot.y, sum[i])),
+                       k > 16 ? "2" : "3", i + 1, text);
         }
     svg_axis_x(out, &plot, k < 12 ? k : 8, "component");
     svg_close(out);
@@ -125,5 +130,6 @@ void page_basis(report_out *out, const fpr_basis *basis, unsigned rank, const ui
     if (rank == 3) report_text(out, ", their slices side by side");
     report_text(out, ", with the share of variance that each explains. Colours reach to \xC2\xB1");
     page_value(out, limit);
-    report_text(out, " in all of them; the mean kernel, which is subtracted first, has its own scale.</figcaption></figure>\n");
+    report_text(
+        out, " in all of them; the mean kernel, which is subtracted first, has its own scale.</figcaption></figure>\n");
 }

@@ -105,8 +105,9 @@ void page_binary(report_out *out, const fpr_report *r)
     page_color_scale(out);
     report_text(out, "<figcaption><b>Figure 2.</b> First filters of the binary-like layers");
     if (r->has_output) report_text(out, ", before and after");
-    report_text(out, ". Rows are filters, columns input channels; each image is one kernel, coloured from the most negative to "
-                     "the most positive weight of the picture. Plain ones are sparse.");
+    report_text(
+        out, ". Rows are filters, columns input channels; each image is one kernel, coloured from the most negative to "
+             "the most positive weight of the picture. Plain ones are sparse.");
     if (drawn < all) {
         page_print(out, " The first %u of ", (unsigned)drawn);
         page_plural(out, all, "such layer is", "such layers are");

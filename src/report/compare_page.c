@@ -8,7 +8,10 @@
 #define ROWS 1000        /* in the table of models */
 #define PAIRS 200        /* in the table of pairs */
 
-typedef struct pair { size_t a, b; double shift; } pair;
+typedef struct pair {
+    size_t a, b;
+    double shift;
+} pair;
 
 /* Largest first; ties by place, so that the order never depends on the sorting. */
 static int by_shift(const void *left, const void *right)
@@ -51,7 +54,10 @@ static pair *all_pairs(const fpr_comparison *c, size_t *count)
     return pairs;
 }
 
-static void model_name(report_out *out, const fpr_comparison *c, size_t i) { page_path(out, page_file_name(c->models[i].path)); }
+static void model_name(report_out *out, const fpr_comparison *c, size_t i)
+{
+    page_path(out, page_file_name(c->models[i].path));
+}
 
 /* ---- first screen */
 
@@ -74,7 +80,8 @@ static void summary(report_out *out, const fpr_comparison *c, const size_t *orde
     page_plural(out, c->model_count, "model", "models");
     report_text(out, ", ");
     page_shape(out, c->kernel_shape, c->kernel_rank);
-    report_text(out, " kernels</h1>\n<p class=\"lede\">How far apart the distributions of their convolution kernels lie: ");
+    report_text(out,
+                " kernels</h1>\n<p class=\"lede\">How far apart the distributions of their convolution kernels lie: ");
     page_plural(out, kernels, "kernel", "kernels");
     report_text(out, " in one common basis of ");
     page_plural(out, c->k, "component", "components");
@@ -92,8 +99,10 @@ static void summary(report_out *out, const fpr_comparison *c, const size_t *orde
     }
     size_t warnings = c->warning_count + c->left_out_count;
     page_print(out, "<li class=\"%s\"><p>Warnings</p><p class=\"big\">", warnings ? "warn" : "good");
-    if (warnings) page_count(out, warnings);
-    else report_text(out, "None");
+    if (warnings)
+        page_count(out, warnings);
+    else
+        report_text(out, "None");
     page_print(out, "</p><p>%s</p></li></ul>\n", warnings ? "See below." : "Every model took part.");
     if (warnings) {
         report_text(out, "<div class=\"notes\" id=\"warnings\"><h2>Warnings</h2>");
@@ -104,8 +113,9 @@ static void summary(report_out *out, const fpr_comparison *c, const size_t *orde
         }
         report_text(out, "</div>\n");
     }
-    report_text(out, "</header>\n<nav aria-label=\"Sections\"><ul><li><a href=\"#shift\">Shift</a></li><li><a href=\"#basis\">Basis</a></li>"
-                     "<li><a href=\"#models\">Models</a></li><li><a href=\"#pairs\">Pairs</a></li></ul></nav>\n");
+    report_text(out, "</header>\n<nav aria-label=\"Sections\"><ul><li><a href=\"#shift\">Shift</a></li><li><a "
+                     "href=\"#basis\">Basis</a></li><li><a href=\"#models\">Models</a></li><li><a "
+                     "href=\"#pairs\">Pairs</a></li></ul></nav>\n");
 }
 
 /* ---- tables */
@@ -129,11 +139,14 @@ static void value_cell(report_out *out, double v)
 static void model_table(report_out *out, const fpr_comparison *c, const size_t *order)
 {
     report_text(out, "<section id=\"models\"><h2>Models</h2>\n");
-    if (c->model_count > ROWS) page_print(out, "<p class=\"soft\">The first %u of %zu models are listed.</p>", ROWS, c->model_count);
-    report_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of models\"><table class=\"sortable\">"
-                     "<thead><tr><th scope=\"col\">Place</th><th class=\"left\" scope=\"col\">Model</th><th scope=\"col\">Mean shift</th>"
-                     "<th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th scope=\"col\">Live</th>"
-                     "<th scope=\"col\">Binary-like layers</th></tr></thead><tbody>\n");
+    if (c->model_count > ROWS)
+        page_print(out, "<p class=\"soft\">The first %u of %zu models are listed.</p>", ROWS, c->model_count);
+    report_text(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of models\"><table "
+        "class=\"sortable\"><thead><tr><th scope=\"col\">Place</th><th class=\"left\" scope=\"col\">Model</th><th "
+        "scope=\"col\">Mean shift</th><th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th "
+        "scope=\"col\">Live</th><th scope=\"col\">Binary-like layers</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < c->model_count && i < ROWS; i++) {
         const fpr_compared *m = &c->models[order[i]];
         report_text(out, "<tr>");
@@ -159,10 +172,15 @@ static void pair_table(report_out *out, const fpr_comparison *c, const pair *pai
     unsigned columns = c->k < PAGE_COMPONENTS ? c->k : PAGE_COMPONENTS;
     report_text(out, "<section id=\"pairs\"><h2>Pairs</h2>\n");
     if (count > PAIRS)
-        page_print(out, "<p class=\"soft\">The %u pairs of largest shift of %zu are listed; the JSON output has all.</p>", PAIRS, count);
-    report_text(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of pairs\"><table class=\"sortable\">"
-                     "<caption>Shift, and symmetric divergence along each component.</caption><thead><tr>"
-                     "<th class=\"left\" scope=\"col\">Model</th><th class=\"left\" scope=\"col\">Model</th><th scope=\"col\">Shift</th>");
+        page_print(out,
+                   "<p class=\"soft\">The %u pairs of largest shift of %zu are listed; the JSON output has all.</p>",
+                   PAIRS, count);
+    report_text(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of pairs\"><table "
+        "class=\"sortable\"><caption>Shift, and symmetric divergence along each component.</caption><thead><tr><th "
+        "class=\"left\" scope=\"col\">Model</th><th class=\"left\" scope=\"col\">Model</th><th "
+        "scope=\"col\">Shift</th>");
     for (unsigned i = 0; i < columns; i++) page_print(out, "<th scope=\"col\">PC\xC2\xA0%u</th>", i + 1);
     report_text(out, "</tr></thead><tbody>\n");
     for (size_t i = 0; i < count && i < PAIRS; i++) {
@@ -186,8 +204,10 @@ static void pair_table(report_out *out, const fpr_comparison *c, const pair *pai
 static void basis(report_out *out, const fpr_comparison *c)
 {
     report_text(out, "<section id=\"basis\"><h2>Basis</h2>\n<p>");
-    if (c->basis_source && strcmp(c->basis_source, "joint") == 0) report_text(out, "Fitted to the kernels of all models together.");
-    else report_text(out, "Fixed basis: "), page_path(out, c->basis_source), report_text(out, ".");
+    if (c->basis_source && strcmp(c->basis_source, "joint") == 0)
+        report_text(out, "Fitted to the kernels of all models together.");
+    else
+        report_text(out, "Fixed basis: "), page_path(out, c->basis_source), report_text(out, ".");
     report_text(out, "</p>");
     page_basis(out, &c->basis, c->kernel_rank, c->kernel_shape, c->k);
     report_text(out, "</section>\n");
@@ -199,7 +219,8 @@ fpr_status fpr_comparison_html(const fpr_comparison *c, fpr_write write, void *c
     size_t *order = model_order(c);
     pair *pairs = all_pairs(c, &pair_count);
     report_out out;
-    fpr_status status = order && pairs ? FPR_OK : base_no_memory(error, (uint64_t)c->model_count * c->model_count * sizeof *pairs / 2);
+    fpr_status status =
+        order && pairs ? FPR_OK : base_no_memory(error, (uint64_t)c->model_count * c->model_count * sizeof *pairs / 2);
     if (!status) status = report_open(&out, write, context, error);
     if (!status) {
         page_begin(&out, "comparison", NULL);

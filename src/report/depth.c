@@ -64,10 +64,9 @@ static void panel(report_out *out, const fpr_report *r, const profile *p, double
 
 void page_depth(report_out *out, const fpr_report *r)
 {
-    static const profile profiles[] = {
-        {"Sparse kernels", "share", NULL, sparsity, true},
-        {"Variance entropy / T(n)", "ratio", "dashed: random kernels", entropy, false},
-        {"Orthogonality", "ratio", "dashed: orthogonal filters", orthogonality, false}};
+    static const profile profiles[] = {{"Sparse kernels", "share", NULL, sparsity, true},
+                                       {"Variance entropy / T(n)", "ratio", "dashed: random kernels", entropy, false},
+                                       {"Orthogonality", "ratio", "dashed: orthogonal filters", orthogonality, false}};
     double *values = base_alloc(POINTS + 1, sizeof *values);
     if (!values) {
         out->failed = FPR_NO_MEMORY;
@@ -75,8 +74,8 @@ void page_depth(report_out *out, const fpr_report *r)
     }
     report_text(out, "<section id=\"depth\"><h2>Depth profile</h2>\n<figure><div class=\"panels\">");
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) panel(out, r, &profiles[i], values);
-    report_text(out, "</div><figcaption><b>Depth profile.</b> One point a layer, from the input to the output side. Entropy is given for "
-                     "kernels of nine weights, for which T(n) was fitted");
+    report_text(out, "</div><figcaption><b>Depth profile.</b> One point a layer, from the input to the output side. "
+                     "Entropy is given for kernels of nine weights, for which T(n) was fitted");
     if (r->layer_count > POINTS)
         page_print(out, "; every %u-th layer is drawn", (unsigned)((r->layer_count + POINTS - 1) / POINTS));
     report_text(out, ". Layers without the quantity leave a gap.</figcaption></figure></section>\n");

@@ -8,7 +8,9 @@
 
 enum { BEFORE, AFTER, LIVE_BEFORE, LIVE_AFTER, CURVES };
 
-typedef struct curves { const fpr_kde *kde[CURVES]; } curves; /* NULL: not drawn */
+typedef struct curves {
+    const fpr_kde *kde[CURVES];
+} curves; /* NULL: not drawn */
 
 static const fpr_kde *curve(bool wanted, const fpr_distribution *d) { return wanted && d->kernels ? d->kde : NULL; }
 
@@ -64,8 +66,8 @@ static void mark_cut(report_out *out, const svg_plot *plot, const fpr_kde *kde, 
     double x = svg_place(&plot->x, at);
     bool right = x < plot->x.to - 80;
     page_print(out, "<path class=\"%s\" d=\"M%d %dl4 6h-8z\"/>", class_name, (int)x, (int)top - 1);
-    page_print(out, "<text class=\"%s%s\" x=\"%d\" y=\"%d\">%s</text>", class_name, right ? "" : " end", (int)x + (right ? 8 : -8),
-               (int)(top + 7 + row), text);
+    page_print(out, "<text class=\"%s%s\" x=\"%d\" y=\"%d\">%s</text>", class_name, right ? "" : " end",
+               (int)x + (right ? 8 : -8), (int)(top + 7 + row), text);
 }
 
 static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned i, double upper)
@@ -83,8 +85,11 @@ static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned
         const fpr_kde *kde = &c->kde[which][i];
         bool alone = which < LIVE_BEFORE && !c->kde[LIVE_BEFORE];
         const char *class_name = alone ? classes[which + LIVE_BEFORE] : classes[which];
-        if (kde->degenerate) degenerate(out, which % 2 ? "after" : "before", &plot, kde);
-        else svg_curve(out, class_name, &plot, kde->start, kde->step, kde->density, FPR_KDE_POINTS, alone ? which == 0 : which == 2);
+        if (kde->degenerate)
+            degenerate(out, which % 2 ? "after" : "before", &plot, kde);
+        else
+            svg_curve(out, class_name, &plot, kde->start, kde->step, kde->density, FPR_KDE_POINTS,
+                      alone ? which == 0 : which == 2);
     }
     if (c->kde[BEFORE]) mark_cut(out, &plot, &c->kde[BEFORE][i], "spike-before", 0);
     if (c->kde[AFTER]) mark_cut(out, &plot, &c->kde[AFTER][i], "spike-after", 12);
@@ -108,12 +113,17 @@ static void caption(report_out *out, const fpr_group *g, const curves *c, unsign
 {
     page_print(out, "<figcaption><b>Figure 1%c.</b> Density of the coefficients of the ", letter);
     page_shape(out, g->kernel_shape, g->kernel_rank);
-    report_text(out, " kernels along their principal components (Gaussian kernel estimate; kernels scaled to a largest |weight| of 1). ");
+    report_text(out, " kernels along their principal components (Gaussian kernel estimate; kernels scaled to a largest "
+                     "|weight| of 1). ");
     if (drawn < g->k) page_print(out, "The first %u of %u components are drawn. ", drawn, g->k);
     if (c->kde[LIVE_BEFORE])
-        report_text(out, "Area and heavy line: live kernels; dotted lines: all kernels, sparse ones included. The vertical scale "
-                         "follows the live kernels: a dotted line that leaves at the top has its peak written there. ");
-    else report_text(out, g->sparse ? "No kernel is live: all kernels are drawn. " : "No kernel is sparse: all kernels are drawn. ");
+        report_text(
+            out,
+            "Area and heavy line: live kernels; dotted lines: all kernels, sparse ones included. The vertical scale "
+            "follows the live kernels: a dotted line that leaves at the top has its peak written there. ");
+    else
+        report_text(out, g->sparse ? "No kernel is live: all kernels are drawn. "
+                                   : "No kernel is sparse: all kernels are drawn. ");
     report_text(out, "All panels share the horizontal axis, each three in a row the vertical one.");
     if (g->has_after) report_text(out, " KL: symmetric divergence of all kernels, before against after.");
     report_text(out, "</figcaption>");

@@ -93,8 +93,10 @@ static void options(report_out *out, const fpr_report *r)
     report_key(out, "eps"), report_number(out, o->eps);
     report_key(out, "bins"), report_integer(out, o->bins);
     report_key(out, "bandwidth");
-    if (o->bandwidth == FPR_BANDWIDTH_FIXED) report_number(out, o->bandwidth_value);
-    else report_string0(out, o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
+    if (o->bandwidth == FPR_BANDWIDTH_FIXED)
+        report_number(out, o->bandwidth_value);
+    else
+        report_string0(out, o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
     report_key(out, "half"), report_bool(out, o->half);
     report_key(out, "prune"), report_bool(out, o->prune);
     report_key(out, "structure"), report_string0(out, structures[o->structure]);
@@ -174,8 +176,10 @@ static void group(report_out *out, const fpr_group *g)
     report_key(out, "binary"), report_integer(out, g->binary);
     report_line(out);
     report_key(out, "basis");
-    if (basis) report_basis(out, &g->basis, g->k);
-    else report_null(out);
+    if (basis)
+        report_basis(out, &g->basis, g->k);
+    else
+        report_null(out);
     report_line(out);
     report_key(out, "range");
     report_numbers(out, basis ? g->range : NULL, 2);
@@ -273,7 +277,8 @@ static void timing(report_out *out, const fpr_report *r)
     report_begin(out, '{');
     report_key(out, "seconds");
     report_begin(out, '{');
-    for (size_t i = 0; i < r->phase_count; i++) report_key(out, r->phases[i].name), report_number(out, r->phases[i].seconds);
+    for (size_t i = 0; i < r->phase_count; i++)
+        report_key(out, r->phases[i].name), report_number(out, r->phases[i].seconds);
     report_end(out, '}');
     report_key(out, "threads"), report_integer(out, r->threads);
     report_key(out, "peak_rss_bytes"), report_integer(out, r->peak_rss_bytes);

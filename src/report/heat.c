@@ -56,8 +56,10 @@ static void cell(report_out *out, const heat *h, size_t i, size_t j)
     report_format_fixed(x, (double)j * h->cell, 1);
     report_format_fixed(size, h->cell, 1);
     page_decimal(text, v);
-    if (i == j) page_print(out, "<rect class=\"same\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", x, size, size);
-    else page_print(out, "<rect class=\"v%u\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", shade(h, v), x, size, size);
+    if (i == j)
+        page_print(out, "<rect class=\"same\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", x, size, size);
+    else
+        page_print(out, "<rect class=\"v%u\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", shade(h, v), x, size, size);
     if (h->n <= 60) {
         short_name(out, name_of(h, i), 40);
         if (i != j) report_text(out, " \xE2\x86\x94 "), short_name(out, name_of(h, j), 40);
@@ -69,7 +71,10 @@ static void cell(report_out *out, const heat *h, size_t i, size_t j)
     if (h->cell >= 38) {
         report_format_fixed(x, ((double)j + 0.5) * h->cell, 1);
         page_print(out, "<text class=\"value mid %s\" x=\"%s\" y=\"%d\">%s</text>",
-                   i == j ? "label" : shade(h, v) < 19 ? "on-dark" : "on-light", x, (int)(h->cell / 2 + 4), i == j ? "" : text);
+                   i == j             ? "label"
+                   : shade(h, v) < 19 ? "on-dark"
+                                      : "on-light",
+                   x, (int)(h->cell / 2 + 4), i == j ? "" : text);
     }
 }
 
@@ -107,13 +112,17 @@ static void matrix(report_out *out, const heat *h)
     report_format_fixed(text[0], width, 0);
     report_format_fixed(text[1], height, 0);
     report_format_fixed(text[2], h->cell, 1);
-    page_print(out, "<svg role=\"img\" class=\"heat\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" data-cell=\"%s\" data-left=\"%d\" "
-               "data-top=\"%d\" data-names=\"", text[0], text[1], text[0], text[1], text[2], (int)h->left, (int)h->top);
+    page_print(out,
+               "<svg role=\"img\" class=\"heat\" width=\"%s\" height=\"%s\" viewBox=\"0 0 %s %s\" data-cell=\"%s\" "
+               "data-left=\"%d\" data-top=\"%d\" data-names=\"",
+               text[0], text[1], text[0], text[1], text[2], (int)h->left, (int)h->top);
     for (size_t i = 0; i < h->n; i++) {
         if (i) report_bytes(out, "\n", 1);
         short_name(out, name_of(h, i), 60);
     }
-    report_text(out, "\"><title>Heat map of the divergence of every pair of models; the table of pairs has the numbers</title>");
+    report_text(
+        out,
+        "\"><title>Heat map of the divergence of every pair of models; the table of pairs has the numbers</title>");
     labels(out, h);
     for (size_t i = 0; i < h->n; i++) {
         report_format_fixed(text[0], h->top + (double)i * h->cell, 1);
@@ -130,7 +139,8 @@ static void color_bar(report_out *out, const heat *h)
     svg_open(out, "bar", 380, 44);
     report_text(out, "Scale of colours");
     svg_draw(out);
-    for (unsigned i = 0; i < SHADES; i++) page_print(out, "<rect class=\"v%u\" x=\"%u\" y=\"4\" width=\"11\" height=\"12\"/>", i, 14 + i * 11);
+    for (unsigned i = 0; i < SHADES; i++)
+        page_print(out, "<rect class=\"v%u\" x=\"%u\" y=\"4\" width=\"11\" height=\"12\"/>", i, 14 + i * 11);
     svg_plot plot = {{h->lo, h->hi, 14, 366}, {0, 1, 16, 4}};
     if (!h->logarithmic) {
         svg_axis_x(out, &plot, 6, NULL);
@@ -139,7 +149,8 @@ static void color_bar(report_out *out, const heat *h)
         for (int decade = report_decade(h->lo); decade <= report_decade(h->hi); decade++)
             for (unsigned m = 0; m < (few ? 3u : 1u); m++) {
                 static const double multiples[] = {1, 2, 5};
-                double v = multiples[m] * report_power_of_ten(decade), x = 14 + 352 * log(v / h->lo) / log(h->hi / h->lo);
+                double v = multiples[m] * report_power_of_ten(decade),
+                       x = 14 + 352 * log(v / h->lo) / log(h->hi / h->lo);
                 char text[REPORT_NUMBER];
                 if (v < h->lo || v > h->hi) continue;
                 report_format_double(text, v);
@@ -156,16 +167,22 @@ void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order
     h.cell = floor(fmin(58, fmax(4, 820.0 / (double)h.n)));
     h.left = h.n > 60 ? 40 : 190, h.top = h.n > 60 ? 24 : 150;
     find_scale(&h);
-    report_text(out, "<figure id=\"figure-3a\"><div class=\"tools\" id=\"order\" hidden>Order by <button type=\"button\" value=\"shift\" "
-                     "aria-pressed=\"true\">mean shift</button><button type=\"button\" value=\"name\" aria-pressed=\"false\">name"
-                     "</button></div><div class=\"plot\" tabindex=\"0\" role=\"region\" aria-label=\"Heat map\">");
+    report_text(
+        out,
+        "<figure id=\"figure-3a\"><div class=\"tools\" id=\"order\" hidden>Order by <button type=\"button\" "
+        "value=\"shift\" aria-pressed=\"true\">mean shift</button><button type=\"button\" value=\"name\" "
+        "aria-pressed=\"false\">name</button></div><div class=\"plot\" tabindex=\"0\" role=\"region\" "
+        "aria-label=\"Heat map\">");
     matrix(out, &h);
     report_text(out, "</div><p id=\"read\" class=\"soft\" aria-hidden=\"true\"></p>");
     color_bar(out, &h);
-    report_text(out, "<figcaption><b>Figure 3a.</b> Symmetric Kullback\xE2\x80\x93Leibler divergence of every pair of models, weighted by "
-                     "explained variance. Models are ordered by their mean shift to all others, largest first. Colours run ");
+    report_text(
+        out, "<figcaption><b>Figure 3a.</b> Symmetric Kullback\xE2\x80\x93Leibler divergence of every pair of models, "
+             "weighted by explained variance. Models are ordered by their mean shift to all others, largest first. "
+             "Colours run ");
     report_text(out, h.logarithmic ? "logarithmically." : "linearly from 0.");
     if (h.n > 60) report_text(out, " Numbers are the places in the table of models.");
-    if (count < c->model_count) page_print(out, " The %zu models of largest mean shift of %zu are drawn.", count, c->model_count);
+    if (count < c->model_count)
+        page_print(out, " The %zu models of largest mean shift of %zu are drawn.", count, c->model_count);
     report_text(out, "</figcaption></figure>\n");
 }

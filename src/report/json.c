@@ -82,8 +82,10 @@ static void word(report_out *out, const char *text)
 
 void report_string0(report_out *out, const char *text)
 {
-    if (text) report_string(out, text, strlen(text));
-    else report_null(out);
+    if (text)
+        report_string(out, text, strlen(text));
+    else
+        report_null(out);
 }
 
 void report_bool(report_out *out, bool v) { word(out, v ? "true" : "false"); }

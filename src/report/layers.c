@@ -3,12 +3,13 @@
 
 #include <math.h>
 
-#define ROWS 600      /* rows of a table; the JSON report has all */
-#define DEAD_RUNS 24  /* runs of indices written out for one layer */
+#define ROWS 600     /* rows of a table; the JSON report has all */
+#define DEAD_RUNS 24 /* runs of indices written out for one layer */
 
 static void scroll_begin(report_out *out, const char *label)
 {
-    page_print(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\"><table class=\"sortable\">", label);
+    page_print(out, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\"><table class=\"sortable\">",
+               label);
 }
 
 static void heading(report_out *out, const char *text, bool left)
@@ -40,8 +41,10 @@ static void bar(report_out *out, double v, double width, bool share)
         page_number(out, v);
     }
     report_text(out, "\">");
-    if (share) page_share(out, v);
-    else report_format_fixed(text, v, 3), report_text(out, text);
+    if (share)
+        page_share(out, v);
+    else
+        report_format_fixed(text, v, 3), report_text(out, text);
     report_text(out, "</td>");
 }
 
@@ -137,7 +140,9 @@ void page_layers(report_out *out, const fpr_report *r)
     heading(out, "Variance entropy", false);
     heading(out, "Entropy / T(n)", false);
     heading(out, "the same, live", false);
-    heading(out, "Orthog\xC2\xAD" "onality", false);
+    heading(out,
+            "Orthog\xC2\xADonality",
+            false);
     heading(out, "Dead filters", false);
     heading(out, "Dead channels", false);
     heading(out, "At two levels", false);
@@ -203,7 +208,9 @@ void page_dead(report_out *out, const fpr_report *r)
         report_text(out, "<p>Every filter and every channel has a live kernel.</p></section>\n");
         return;
     }
-    page_print(out, "<p>All kernels of these are %s: a filter that computes nothing but its bias, a channel that nothing reads.</p>",
+    page_print(out,
+               "<p>All kernels of these are %s: a filter that computes nothing but its bias, a channel that nothing "
+               "reads.</p>",
                r->has_output ? "zero or sparse after pruning" : "sparse");
     cut_note(out, rows, "layers with dead filters or channels");
     scroll_begin(out, "Table of dead filters and channels");
@@ -232,7 +239,8 @@ void page_dead(report_out *out, const fpr_report *r)
 void page_others(report_out *out, const fpr_report *r)
 {
     uint64_t before = 0, after = 0;
-    for (size_t i = 0; i < r->other_count; i++) before += r->others[i].stored.bytes_before, after += r->others[i].stored.bytes_after;
+    for (size_t i = 0; i < r->other_count; i++)
+        before += r->others[i].stored.bytes_before, after += r->others[i].stored.bytes_after;
     report_text(out, "<section id=\"tensors\"><h2>Other tensors</h2>\n<p>");
     if (!r->other_count) {
         report_text(out, "Every tensor is a convolution layer.</p></section>\n");

@@ -13,19 +13,9 @@ typedef unsigned __int128 wide;
 /* All exact: 5^22 < 2^53. */
 static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-static const uint64_t ten_to[] = {1u,
-                                  10u,
-                                  100u,
-                                  1000u,
-                                  10000u,
-                                  100000u,
-                                  1000000u,
-                                  10000000u,
-                                  100000000u,
-                                  1000000000u,
-                                  10000000000u,
-                                  100000000000u,
-                                  1000000000000u};
+static const uint64_t ten_to[] = {1u,           10u,           100u,          1000u,      10000u,
+                                  100000u,      1000000u,      10000000u,     100000000u, 1000000000u,
+                                  10000000000u, 100000000000u, 1000000000000u};
 
 double report_power_of_ten(int exponent)
 {
@@ -40,8 +30,10 @@ int report_decade(double v)
     int d = (int)floor(log10(a));
     /* log10 rounds: just below a power of ten it may give that power. */
     if (d > -300 && d < 300) {
-        if (a < report_power_of_ten(d)) d--;
-        else if (a >= report_power_of_ten(d + 1)) d++;
+        if (a < report_power_of_ten(d))
+            d--;
+        else if (a >= report_power_of_ten(d + 1))
+            d++;
     }
     return d;
 }
@@ -89,13 +81,13 @@ static size_t format_common(char *dst, double v)
 {
     int e;
     uint64_t m = (uint64_t)ldexp(frexp(v, &e), 53); /* v = m * 2^(e - 53), 2^52 <= m < 2^53 */
-    unsigned s = (unsigned)(53 - e);                 /* 3 .. 72 */
+    unsigned s = (unsigned)(53 - e);                /* 3 .. 72 */
     int decade = 14;
     while (decade > -6 && v < report_power_of_ten(decade)) decade--;
     for (unsigned digits = 15;; digits++) {
-        unsigned p = (unsigned)((int)digits - 1 - decade);        /* 0 .. 22 */
+        unsigned p = (unsigned)((int)digits - 1 - decade); /* 0 .. 22 */
         wide power = p <= 12 ? ten_to[p] : (wide)ten_to[12] * ten_to[p - 12];
-        wide exact = m * power;                                   /* < 2^127 */
+        wide exact = m * power; /* < 2^127 */
         uint64_t d = (uint64_t)((exact + ((wide)1 << (s - 1))) >> s);
         if (digits == 17) return format_scaled(dst, d, p, 0); /* 17 digits always read back */
         /* d / 10^p reads back as v when it is nearer to m / 2^s than half the distance to the next double, which is
@@ -118,8 +110,10 @@ static size_t format_rare(char *dst, double v)
     size_t length = 0;
     for (const char *t = text; *t; t++) {
         bool usual = (*t >= '0' && *t <= '9') || *t == '-' || *t == '+' || *t == 'e';
-        if (usual) dst[length++] = *t;
-        else if (length && dst[length - 1] != '.') dst[length++] = '.';
+        if (usual)
+            dst[length++] = *t;
+        else if (length && dst[length - 1] != '.')
+            dst[length++] = '.';
     }
     dst[length] = '\0';
     return length;

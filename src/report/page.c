@@ -1,5 +1,5 @@
-/* The frame of a page, and the order of its sections. One self-contained file: the style and the script inside, a policy
- * that forbids every request, nothing that needs the script to be read. */
+/* The frame of a page, and the order of its sections. One self-contained file: the style and the script inside, a
+ * policy that forbids every request, nothing that needs the script to be read. */
 #include "report/page.h"
 
 #include <stdlib.h>
@@ -14,19 +14,21 @@ void page_begin(report_out *out, const char *kind, const char *path)
     }
     report_text(out, "filterprune ");
     report_text(out, kind);
-    report_text(out, "</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                     "<meta name=\"generator\" content=\"filterprune " FPR_VERSION_STRING "\">\n"
-                     "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-                     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n<style>\n");
+    report_text(out,
+                "</title>\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta "
+                "name=\"generator\" content=\"filterprune " FPR_VERSION_STRING "\">\n"
+                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+                "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n<style>\n");
     report_text(out, page_css);
     report_text(out, "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n");
 }
 
 void page_footer(report_out *out)
 {
-    report_text(out, "</main>\n<footer><p>Made by filterprune " FPR_VERSION_STRING
-                     ". This page needs no network and keeps its meaning without scripts; the JSON report beside it holds "
-                     "every number at full precision.</p></footer>\n<script>\n");
+    report_text(out,
+                "</main>\n<footer><p>Made by filterprune " FPR_VERSION_STRING
+                ". This page needs no network and keeps its meaning without scripts; the JSON report beside it holds "
+                "every number at full precision.</p></footer>\n<script>\n");
     report_text(out, page_js);
     report_text(out, "</script>\n</body>\n</html>\n");
 }
@@ -52,10 +54,11 @@ void page_warnings(report_out *out, char *const *warnings, size_t count)
 
 static void navigation(report_out *out, const fpr_report *r)
 {
-    static const struct { const char *id, *text; } links[] = {{"groups", "Kernel groups"}, {"binary", "Binary filters"},
-                                                              {"depth", "Depth profile"},  {"layers", "Layers"},
-                                                              {"dead", "Dead filters"},    {"tensors", "Other tensors"},
-                                                              {"audit", "Provenance"},     {"words", "Words"}};
+    static const struct {
+        const char *id, *text;
+    } links[] = {
+        {"groups", "Kernel groups"}, {"binary", "Binary filters"}, {"depth", "Depth profile"}, {"layers", "Layers"},
+        {"dead", "Dead filters"},    {"tensors", "Other tensors"}, {"audit", "Provenance"},    {"words", "Words"}};
     report_text(out, "<nav aria-label=\"Sections\"><ul>");
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         if (i < 5 && !r->layer_count) continue;
@@ -94,22 +97,44 @@ static void group_sections(report_out *out, const fpr_report *r)
     }
 }
 
-static const char words[] =
-    "<section id=\"words\"><h2>Words</h2><dl class=\"facts\">"
-    "<dt>kernel, filter, channel</dt><dd>A kernel is the weights that one filter applies to one input channel; a filter is all "
-    "kernels of one output channel; a channel is all kernels of a layer that read one input channel.</dd>"
-    "<dt>sparse, live</dt><dd>A kernel is sparse when its largest |weight| is below eps times the largest of its layer, live "
-    "otherwise. A filter or channel is dead when all its kernels are sparse.</dd>"
-    "<dt>component, coefficient</dt><dd>Kernels are divided by their own largest |weight|, centred, and written in the basis of "
-    "their principal components: the coefficients are what the distributions show.</dd>"
-    "<dt>shift</dt><dd>Symmetric Kullback\xE2\x80\x93Leibler divergence of the coefficients\xE2\x80\x99 histograms, before "
-    "against after, per component; weighted by explained variance and summed. 0 means that nothing moved.</dd>"
-    "<dt>variance entropy</dt><dd>Entropy (base 10) of the variance ratios of a layer\xE2\x80\x99s own kernels; divided by T(n), "
-    "what n random 3\xC3\x97" "3 kernels would have. Near or above 1: the layer looks untrained; near 0: its kernels are all alike.</dd>"
-    "<dt>orthogonality</dt><dd>1 when all filters of a layer are orthogonal, lower the more they repeat each other.</dd>"
-    "<dt>binary-like</dt><dd>The weights take two values, within the stated error, for the stated share of the live kernels.</dd>"
-    "</dl><p class=\"soft\">Gavrikov and Keuper, CNN Filter DB, CVPR 2022; Adversarial Robustness Through the Lens of "
-    "Convolutional Filters, CVPRW 2022; Does Medical Imaging learn different Convolution Filters?, MedNeurIPS 2022.</p></section>\n";
+static void words(report_out *out)
+{
+    static const struct {
+        const char *term, *meaning;
+    } entries[] = {
+        {"kernel, filter, channel",
+         "A kernel is the weights that one filter applies to one input channel; a filter is all kernels of one output "
+         "channel; a channel is all kernels of a layer that read one input channel."},
+        {"sparse, live",
+         "A kernel is sparse when its largest |weight| is below eps times the largest of its layer, live otherwise. A "
+         "filter or channel is dead when all its kernels are sparse."},
+        {"component, coefficient",
+         "Kernels are divided by their own largest |weight|, centred, and written in the basis of their principal "
+         "components: the coefficients are what the distributions show."},
+        {"shift",
+         "Symmetric Kullback\xE2\x80\x93Leibler divergence of the coefficients\xE2\x80\x99 histograms, before against "
+         "after, per component; weighted by explained variance and summed. 0 means that nothing moved."},
+        {"variance entropy",
+         "Entropy (base 10) of the variance ratios of a layer\xE2\x80\x99s own kernels; divided by T(n), what n random "
+         "kernels of nine weights would have. Near or above 1: the layer looks untrained; near 0: its kernels are all "
+         "alike."},
+        {"orthogonality", "1 when all filters of a layer are orthogonal, lower the more they repeat each other."},
+        {"binary-like",
+         "The weights take two values, within the stated error, for the stated share of the live kernels."},
+    };
+    report_text(out, "<section id=\"words\"><h2>Words</h2><dl class=\"facts\">");
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        report_text(out, "<dt>");
+        report_text(out, entries[i].term);
+        report_text(out, "</dt><dd>");
+        report_text(out, entries[i].meaning);
+        report_text(out, "</dd>");
+    }
+    report_text(out,
+                "</dl><p class=\"soft\">Gavrikov and Keuper, CNN Filter DB, CVPR 2022; Adversarial Robustness Through "
+                "the Lens of Convolutional Filters, CVPRW 2022; Does Medical Imaging learn different Convolution "
+                "Filters?, MedNeurIPS 2022.</p></section>\n");
+}
 
 fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, fpr_error *error)
 {
@@ -130,7 +155,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
     }
     page_others(&out, r);
     page_audit(&out, r);
-    report_text(&out, words);
+    words(&out);
     page_footer(&out);
     return report_close(&out, error);
 }

@@ -11,28 +11,28 @@ void page_text(report_out *out, const char *bytes, size_t count);
 /* A name or path: at most some 160 bytes, the middle left out when longer, isolated from the direction of the text. */
 void page_name(report_out *out, const char *bytes, size_t count);
 void page_short(report_out *out, const char *bytes, size_t count, size_t most); /* bare text, head ... tail */
-void page_path(report_out *out, const char *path);      /* page_name of it; NULL: a dash */
-const char *page_file_name(const char *path);           /* what follows the last slash */
+void page_path(report_out *out, const char *path);                              /* page_name of it; NULL: a dash */
+const char *page_file_name(const char *path);                                   /* what follows the last slash */
 /* Markup of our own with integers and constant words; no double (locale), no foreign text. At most 512 bytes. */
 void page_print(report_out *out, const char *format, ...) BASE_PRINTF(2, 3);
 
-void page_count(report_out *out, uint64_t v);           /* 1,234,567 */
-void page_size(report_out *out, uint64_t bytes);        /* 61.5 MB */
-void page_share(report_out *out, double share);         /* 0.978 -> 97.8 %; NaN: a dash */
-void page_value(report_out *out, double v);             /* three significant digits; NaN: a dash */
-void page_number(report_out *out, double v);            /* as in JSON; NaN: a dash */
+void page_count(report_out *out, uint64_t v);                           /* 1,234,567 */
+void page_size(report_out *out, uint64_t bytes);                        /* 61.5 MB */
+void page_share(report_out *out, double share);                         /* 0.978 -> 97.8 %; NaN: a dash */
+void page_value(report_out *out, double v);                             /* three significant digits; NaN: a dash */
+void page_number(report_out *out, double v);                            /* as in JSON; NaN: a dash */
 void page_shape(report_out *out, const uint64_t *shape, unsigned rank); /* 64x3x3 with multiplication signs */
 void page_plural(report_out *out, uint64_t n, const char *singular, const char *plural); /* "3 layers", "1 layer" */
 size_t page_decimal(char *dst, double v); /* page_value's text, dst has REPORT_NUMBER bytes */
 
 /* ---- page.c */
-void page_begin(report_out *out, const char *kind, const char *path);   /* up to and including <body> */
-void page_footer(report_out *out);                                     /* </main>, footer, script, </html> */
+void page_begin(report_out *out, const char *kind, const char *path); /* up to and including <body> */
+void page_footer(report_out *out);                                    /* </main>, footer, script, </html> */
 void page_warnings(report_out *out, char *const *warnings, size_t count);
 
 /* ---- basis.c: eigen-kernels and explained variance */
-#define PAGE_COMPONENTS 9  /* components whose distributions are drawn */
-#define PAGE_KERNELS 27    /* eigen-kernels drawn */
+#define PAGE_COMPONENTS 9 /* components whose distributions are drawn */
+#define PAGE_KERNELS 27   /* eigen-kernels drawn */
 void page_basis(report_out *out, const fpr_basis *basis, unsigned rank, const uint64_t *shape, unsigned k);
 /* One of DIVERGING classes for v in [-limit, limit]; the middle one only for what is nearly zero. */
 #define DIVERGING 15
@@ -43,19 +43,20 @@ void page_kernel_size(unsigned rank, const uint64_t *shape, int *width, int *hei
 void page_color_scale(report_out *out);
 
 /* ---- sections of the report's page */
-void page_summary(report_out *out, const fpr_report *r);      /* summary.c */
+void page_summary(report_out *out, const fpr_report *r); /* summary.c */
 void page_group_table(report_out *out, const fpr_report *r);
 void page_distributions(report_out *out, const fpr_group *g, char letter); /* distributions.c: Figure 1 */
-void page_binary(report_out *out, const fpr_report *r);       /* binary.c: Figure 2 */
-void page_depth(report_out *out, const fpr_report *r);        /* depth.c */
-void page_layers(report_out *out, const fpr_report *r);       /* layers.c */
+void page_binary(report_out *out, const fpr_report *r);                    /* binary.c: Figure 2 */
+void page_depth(report_out *out, const fpr_report *r);                     /* depth.c */
+void page_layers(report_out *out, const fpr_report *r);                    /* layers.c */
 void page_dead(report_out *out, const fpr_report *r);
 void page_others(report_out *out, const fpr_report *r);
-void page_audit(report_out *out, const fpr_report *r);        /* audit.c */
+void page_audit(report_out *out, const fpr_report *r); /* audit.c */
 
 /* ---- sections of the comparison's page */
-void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order, size_t count); /* heat.c: the first count of order */
-void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, size_t count);   /* ridge.c */
+void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order,
+                   size_t count); /* heat.c: the first count of order */
+void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, size_t count); /* ridge.c */
 
 /* page.css and page.js, made into C by the build. */
 extern const char page_css[], page_js[];

@@ -1,5 +1,5 @@
-/* What a script adds to a page that reads well without one: tables sorted by a click on a heading, the heat map in another
-   order and its cell spelled out under the pointer. */
+/* What a script adds to a page that reads well without one: tables sorted by a click on a heading, the heat map in
+   another order, and its cell spelled out under the pointer. */
 "use strict";
 
 for (const table of document.querySelectorAll("table.sortable")) {
@@ -38,13 +38,15 @@ if (heat) {
     const rows = [...heat.querySelectorAll("g.row")];
     const cells = rows.map((row) => [...row.querySelectorAll("rect")]);
     const numbers = rows.map((row) => [...row.querySelectorAll("text.value")]);
-    const labels = { y: [...heat.querySelectorAll("text.row-name")], x: [...heat.querySelectorAll("text.column-name")] };
+    const row_labels = [...heat.querySelectorAll("text.row-name")];
+    const column_labels = [...heat.querySelectorAll("text.column-name")];
     const by_shift = names.map((_, i) => i);
     const by_name = [...by_shift].sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
     const arrange = (order) => order.forEach((model, place) => {
         rows[model].setAttribute("transform", `translate(${left} ${top_ + place * cell})`);
-        labels.y[model]?.setAttribute("y", top_ + (place + 0.5) * cell + 3.5);
-        labels.x[model]?.setAttribute("transform", `translate(${left + (place + 0.5) * cell + 3.5} ${top_ - 7}) rotate(-60)`);
+        const middle = (place + 0.5) * cell + 3.5;
+        row_labels[model]?.setAttribute("y", top_ + middle);
+        column_labels[model]?.setAttribute("transform", `translate(${left + middle} ${top_ - 7}) rotate(-60)`);
         for (const row of cells) row[model].setAttribute("x", place * cell);
         for (const row of numbers) row[model]?.setAttribute("x", (place + 0.5) * cell);
     });

@@ -18,15 +18,16 @@ typedef struct report_out {
     char *bytes; /* [REPORT_BUFFER] */
     size_t used;
     fpr_status failed; /* FPR_IO when write returned -1, FPR_NO_MEMORY: everything further is dropped */
-    bool comma;   /* JSON: a value stands before, so that a comma comes before the next one */
-    bool line;    /* JSON: the next value or closing bracket begins a line */
+    bool comma;        /* JSON: a value stands before, so that a comma comes before the next one */
+    bool line;         /* JSON: the next value or closing bracket begins a line */
 } report_out;
 
 fpr_status report_open(report_out *out, fpr_write write, void *context, fpr_error *error);
 fpr_status report_close(report_out *out, fpr_error *error); /* flushes and frees; tells of failures */
 void report_bytes(report_out *out, const char *bytes, size_t count);
 void report_text(report_out *out, const char *text);
-/* Room for count <= REPORT_BUFFER bytes at out->bytes + out->used; the caller adds to out->used. NULL after a failure. */
+/* Room for count <= REPORT_BUFFER bytes at out->bytes + out->used; the caller adds to out->used. NULL after a failure.
+ */
 char *report_reserve(report_out *out, size_t count);
 
 /* ---- number.c: numbers as text. dst has REPORT_NUMBER bytes; returns the length, without the NUL that follows. */
@@ -54,10 +55,11 @@ void report_integer(report_out *out, uint64_t v);
 void report_number(report_out *out, double v); /* NaN and infinities: null */
 void report_bool(report_out *out, bool v);
 void report_null(report_out *out);
-void report_hash(report_out *out, uint64_t hash); /* 16 hexadecimal digits; null for 0 */
-void report_numbers(report_out *out, const double *v, size_t count); /* an array; NULL: null */
+void report_hash(report_out *out, uint64_t hash);                       /* 16 hexadecimal digits; null for 0 */
+void report_numbers(report_out *out, const double *v, size_t count);    /* an array; NULL: null */
 void report_integers(report_out *out, const uint64_t *v, size_t count); /* an array; v may be NULL when count is 0 */
-/* Densities as multiples of 10^(d - 6), d the decade of the peak: seven digits of the peak, none wasted in the tails. */
+/* Densities as multiples of 10^(d - 6), d the decade of the peak: seven digits of the peak, none wasted in the tails.
+ */
 void report_densities(report_out *out, const double *v, size_t count);
 void report_strings(report_out *out, char *const *v, size_t count);
 

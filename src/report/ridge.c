@@ -103,11 +103,13 @@ void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, 
         out->failed = FPR_NO_MEMORY;
         return;
     }
-    report_text(out, "<figure id=\"figure-3b\"><div class=\"plot\" tabindex=\"0\" role=\"region\" aria-label=\"Ridge plot\">");
+    report_text(
+        out, "<figure id=\"figure-3b\"><div class=\"plot\" tabindex=\"0\" role=\"region\" aria-label=\"Ridge plot\">");
     draw(out, &r, columns);
-    report_text(out, "</div><figcaption><b>Figure 3b.</b> Density of the coefficients, one row a model in the order of Figure 3a, one "
-                     "column a component with the variance it explains. Each curve is scaled to its own peak; each column has its own "
-                     "horizontal scale, from where to where some curve reaches 1 % of its peak.");
+    report_text(out, "</div><figcaption><b>Figure 3b.</b> Density of the coefficients, one row a model in the order of "
+                     "Figure 3a, one column a component with the variance it explains. Each curve is scaled to its own "
+                     "peak; each column has its own horizontal scale, from where to where some curve reaches 1 % of "
+                     "its peak.");
     if (columns < c->k) page_print(out, " The first %u of %u components are drawn.", columns, c->k);
     report_text(out, "</figcaption></figure>\n");
     base_free(r.scaled);

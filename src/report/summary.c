@@ -66,8 +66,10 @@ static void lede(report_out *out, const fpr_report *r, const facts *f)
     report_text(out, ", ");
     page_share(out, part(f->live, f->kernels));
     report_text(out, " are live; ");
-    if (f->binary_layers) page_plural(out, f->binary_layers, "layer is binary-like", "layers are binary-like");
-    else report_text(out, "no layer is binary-like");
+    if (f->binary_layers)
+        page_plural(out, f->binary_layers, "layer is binary-like", "layers are binary-like");
+    else
+        report_text(out, "no layer is binary-like");
     if (f->shown && f->shown->has_after) {
         report_text(out, "; the distribution of the ");
         page_shape(out, f->shown->kernel_shape, f->shown->kernel_rank);
@@ -176,8 +178,10 @@ static void shift_tile(report_out *out, const fpr_report *r, const facts *f)
 static void warning_tile(report_out *out, const facts *f)
 {
     tile(out, f->warnings ? "warn" : "good", "Warnings");
-    if (f->warnings) page_count(out, f->warnings);
-    else report_text(out, "None");
+    if (f->warnings)
+        page_count(out, f->warnings);
+    else
+        report_text(out, "None");
     report_text(out, "</p><p>");
     report_text(out, f->warnings ? "See below." : "Every tensor was read, checked and understood.");
     report_text(out, "</p></li>");
@@ -220,7 +224,8 @@ void page_summary(report_out *out, const fpr_report *r)
             report_text(out, "<ul>");
             layer_warnings(out, r);
             report_text(out, "</ul>");
-            if (f.warnings - r->warning_count > 40) report_text(out, "<p>The first 40 by layer are shown; the JSON report has all.</p>");
+            if (f.warnings - r->warning_count > 40)
+                report_text(out, "<p>The first 40 by layer are shown; the JSON report has all.</p>");
         }
         report_text(out, "</div>\n");
     }
@@ -246,12 +251,13 @@ static void cell_count(report_out *out, uint64_t v)
 void page_group_table(report_out *out, const fpr_report *r)
 {
     bool after = r->has_output;
-    report_text(out, "<section id=\"groups\"><h2>Kernel groups</h2>\n<p>All layers of one kernel shape form a group with a basis "
-                     "of its own. Kernels of one weight or of more than 128 have no basis: their sparsity is counted.</p>\n"
-                     "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of kernel groups\"><table>"
-                     "<thead><tr><th class=\"left\" scope=\"col\">Kernel</th><th scope=\"col\">Layers</th>"
-                     "<th scope=\"col\">Kernels</th><th scope=\"col\">Sparse</th><th scope=\"col\">Live</th>"
-                     "<th scope=\"col\">At two levels</th>");
+    report_text(
+        out,
+        "<section id=\"groups\"><h2>Kernel groups</h2>\n<p>All layers of one kernel shape form a group with a basis of "
+        "its own. Kernels of one weight or of more than 128 have no basis: their sparsity is counted.</p>\n<div "
+        "class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of kernel groups\"><table><thead><tr><th "
+        "class=\"left\" scope=\"col\">Kernel</th><th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th "
+        "scope=\"col\">Sparse</th><th scope=\"col\">Live</th><th scope=\"col\">At two levels</th>");
     if (after) report_text(out, "<th scope=\"col\">Shift, all kernels</th><th scope=\"col\">Shift, live kernels</th>");
     report_text(out, "</tr></thead><tbody>");
     for (size_t i = 0; i < r->group_count && i < 200; i++) {

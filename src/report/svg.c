@@ -128,12 +128,14 @@ void svg_text_turned(report_out *out, const char *class_name, double x, double y
 
 /* ---- axes */
 
-static void tick_text(report_out *out, const char *class_name, double x, double y, double v, unsigned decimals, bool percent)
+static void tick_text(report_out *out, const char *class_name, double x, double y, double v, unsigned decimals,
+                      bool percent)
 {
     char text[REPORT_NUMBER + 8];
     size_t n = 0;
     if (v < 0) memcpy(text, "\xE2\x88\x92", 3), n = 3;
-    n += report_format_fixed(text + n, fabs(percent ? v * 100 : v), percent ? (decimals > 2 ? decimals - 2 : 0) : decimals);
+    n += report_format_fixed(text + n, fabs(percent ? v * 100 : v),
+                             percent ? (decimals > 2 ? decimals - 2 : 0) : decimals);
     if (percent) memcpy(text + n, "\xC2\xA0%", 4);
     svg_text(out, class_name, x, y, text);
 }
@@ -261,8 +263,10 @@ void svg_curve(report_out *out, const char *class_name, const svg_plot *plot, do
         before_x = x, before_y = y, has_before = true;
     }
     bool close = filled && p.down;
-    if (close) pen_step(&p, p.last_x, p.last_y), pen_step(&p, p.last_x, base);
-    else pen_up(&p);
+    if (close)
+        pen_step(&p, p.last_x, p.last_y), pen_step(&p, p.last_x, base);
+    else
+        pen_up(&p);
     report_text(out, close ? "z\"/>" : "\"/>");
 }
 
@@ -319,7 +323,8 @@ void svg_legend(report_out *out, const svg_key *keys, size_t count)
 {
     report_text(out, "<ul class=\"legend\">");
     for (size_t i = 0; i < count; i++) {
-        report_text(out, "<li><svg class=\"key\" width=\"28\" height=\"12\" viewBox=\"0 0 28 12\" aria-hidden=\"true\"><path");
+        report_text(
+            out, "<li><svg class=\"key\" width=\"28\" height=\"12\" viewBox=\"0 0 28 12\" aria-hidden=\"true\"><path");
         class_attribute(out, keys[i].class_name);
         report_text(out, keys[i].filled ? " d=\"M1 11V3h26v8z\"/></svg>" : " d=\"M1 6h26\"/></svg>");
         page_text(out, keys[i].text, strlen(keys[i].text));

@@ -10,23 +10,36 @@
 /* Characters that would act instead of being seen: controls, bidirectional overrides, what has no width. */
 static bool is_invisible(uint32_t c)
 {
-    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
-           (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF) ||
-           (c >= 0xE0000 && c <= 0xE0FFF);
+    return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) ||
+           (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c & 0xFFFE) == 0xFFFE ||
+           (c >= 0xFDD0 && c <= 0xFDEF) || (c >= 0xE0000 && c <= 0xE0FFF);
 }
 
 static void text_character(report_out *out, const char *bytes, unsigned length, uint32_t c)
 {
     switch (c) {
-    case '<': report_text(out, "&lt;"); return;
-    case '>': report_text(out, "&gt;"); return;
-    case '&': report_text(out, "&amp;"); return;
-    case '"': report_text(out, "&quot;"); return;
-    case '\'': report_text(out, "&#39;"); return;
-    default: break;
+    case '<':
+        report_text(out, "&lt;");
+        return;
+    case '>':
+        report_text(out, "&gt;");
+        return;
+    case '&':
+        report_text(out, "&amp;");
+        return;
+    case '"':
+        report_text(out, "&quot;");
+        return;
+    case '\'':
+        report_text(out, "&#39;");
+        return;
+    default:
+        break;
     }
-    if (is_invisible(c)) page_print(out, "\xE2\x9F\xA8U+%04X\xE2\x9F\xA9", c);
-    else report_bytes(out, bytes, length);
+    if (is_invisible(c))
+        page_print(out, "\xE2\x9F\xA8U+%04X\xE2\x9F\xA9", c);
+    else
+        report_bytes(out, bytes, length);
 }
 
 void page_text(report_out *out, const char *bytes, size_t count)
@@ -43,8 +56,10 @@ void page_text(report_out *out, const char *bytes, size_t count)
         if (!count) return;
         uint32_t code = 0xFFFD;
         unsigned length = report_utf8(bytes, count, &code);
-        if (length) text_character(out, bytes, length, code);
-        else report_text(out, "\xEF\xBF\xBD"), length = 1;
+        if (length)
+            text_character(out, bytes, length, code);
+        else
+            report_text(out, "\xEF\xBF\xBD"), length = 1;
         bytes += length, count -= length;
     }
 }
@@ -86,16 +101,21 @@ static void breakable(report_out *out, const char *bytes, size_t count)
 void page_name(report_out *out, const char *bytes, size_t count)
 {
     report_text(out, "<bdi>");
-    if (!count) report_text(out, "(empty name)");
-    else if (count > NAME_BYTES) page_short(out, bytes, count, NAME_BYTES);
-    else breakable(out, bytes, count);
+    if (!count)
+        report_text(out, "(empty name)");
+    else if (count > NAME_BYTES)
+        page_short(out, bytes, count, NAME_BYTES);
+    else
+        breakable(out, bytes, count);
     report_text(out, "</bdi>");
 }
 
 void page_path(report_out *out, const char *path)
 {
-    if (path) page_name(out, path, strlen(path));
-    else report_text(out, "\xE2\x80\x93");
+    if (path)
+        page_name(out, path, strlen(path));
+    else
+        report_text(out, "\xE2\x80\x93");
 }
 
 const char *page_file_name(const char *path)
@@ -148,10 +168,16 @@ void page_share(report_out *out, double share)
         report_text(out, dash);
         return;
     }
-    if (share > 0 && share < 0.0005) report_text(out, "&lt;\xC2\xA0" "0.1");
-    else if (share < 1 && share > 0.9995) report_text(out, "&gt;\xC2\xA0" "99.9");
-    else if (share == 0 || share == 1) report_text(out, share == 0 ? "0" : "100");
-    else report_format_fixed(text, share * 100, 1), report_text(out, text);
+    if (share > 0 && share < 0.0005)
+        report_text(out, "&lt;\xC2\xA0"
+                         "0.1");
+    else if (share < 1 && share > 0.9995)
+        report_text(out, "&gt;\xC2\xA0"
+                         "99.9");
+    else if (share == 0 || share == 1)
+        report_text(out, share == 0 ? "0" : "100");
+    else
+        report_format_fixed(text, share * 100, 1), report_text(out, text);
     report_text(out, "\xC2\xA0%");
 }
 

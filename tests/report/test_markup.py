@@ -31,7 +31,11 @@ def find_axe(directory):
     """The script's text, or None: offline, no npm."""
     path = os.path.join(directory, "node_modules", "axe-core", "axe.min.js")
     if not os.path.exists(path) and shutil.which("npm"):
-        subprocess.run(["npm", "install", "--prefix", directory, "--no-audit", "--no-fund", "axe-core@4"], capture_output=True, timeout=120)
+        subprocess.run(
+            ["npm", "install", "--prefix", directory, "--no-audit", "--no-fund", "axe-core@4"],
+            capture_output=True,
+            timeout=120,
+        )
     if not os.path.exists(path):
         return None
     with open(path, encoding="utf-8") as file:
@@ -41,8 +45,11 @@ def find_axe(directory):
 def check_axe(page, path, axe, dark, width):
     page.open(path, width, dark)
     page.run(axe + ";0")
-    found = page.run("""axe.run(document, { resultTypes: ['violations'] }).then((r) =>
-        r.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`))""")
+    found = page.run(
+        """axe.run(document, { resultTypes: ['violations'] }).then((r) =>
+        r.violations.map((v) =>
+            `${v.id}: ${v.help}: ${v.nodes.slice(0, 3).map((n) => n.html.slice(0, 160)).join(' | ')}`))"""
+    )
     for violation in found:
         fail(f"{path} ({'dark' if dark else 'light'}, {width}): {violation}")
 
@@ -55,7 +62,10 @@ def main():
         directory = arguments[1]
         os.makedirs(directory, exist_ok=True)
         subprocess.run([arguments[0], directory], check=True)
-        pages, axe_directory = sorted(os.path.join(directory, f) for f in os.listdir(directory) if f.endswith(".html")), arguments[2:]
+        pages, axe_directory = (
+            sorted(os.path.join(directory, f) for f in os.listdir(directory) if f.endswith(".html")),
+            arguments[2:],
+        )
     tidy = shutil.which("tidy")
     axe = find_axe(axe_directory[0]) if axe_directory and find_chromium() else None
     for path in pages if tidy else []:

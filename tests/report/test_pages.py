@@ -110,6 +110,7 @@ def check_curve(panel, class_name, kde, what):
 
 # ---- the report's page
 
+
 def check_distributions(page, report):
     groups = [g for g in report["groups"] if g["basis"]][:8]
     for place, group in enumerate(groups):
@@ -131,8 +132,10 @@ def check_distributions(page, report):
             check(f"{100 * ratio:.1f}" in panel["head"], f"{what}: heading {panel['head']} for a ratio of {ratio}")
             lo, hi = group["range"]
             x_of = axis(panel["x"])
-            check(near(x_of(46), lo, (hi - lo) * 1e-3) and near(x_of(350), hi, (hi - lo) * 1e-3),
-                  f"{what}: axis from {x_of(46)} to {x_of(350)}, range {lo} to {hi}")
+            check(
+                near(x_of(46), lo, (hi - lo) * 1e-3) and near(x_of(350), hi, (hi - lo) * 1e-3),
+                f"{what}: axis from {x_of(46)} to {x_of(350)}, range {lo} to {hi}",
+            )
             for class_name, key in curves.items():
                 distribution = group[key]
                 if distribution and distribution["kernels"] and not distribution["kde"][i]["degenerate"]:
@@ -141,8 +144,11 @@ def check_distributions(page, report):
 
 def check_basis(page, basis, section):
     k = len(basis["mean"])
-    cells = page.run(f"""[...document.querySelectorAll('{section} svg.kernel')].map((svg) =>
-        [...svg.querySelectorAll('rect')].map((r) => [r.querySelector('title').textContent, r.getAttribute('class')]))""")
+    cells = page.run(
+        f"""[...document.querySelectorAll('{section} svg.kernel')].map((svg) =>
+        [...svg.querySelectorAll('rect')].map((r) =>
+            [r.querySelector('title').textContent, r.getAttribute('class')]))"""
+    )
     drawn = k if k <= 27 else 9 if k > 49 else 18
     check(len(cells) == drawn + 1, f"{section}: {len(cells)} kernels drawn for {k}")
     limit = max(abs(v) for row in basis["components"][:drawn] for v in row)
@@ -163,19 +169,32 @@ def check_basis(page, basis, section):
 
 def check_binary(page, report):
     layers = [layer for layer in report["layers"] if layer["binary"]["scope"]]
-    pictures = page.run("""[...document.querySelectorAll('#figure-2 .pair')].map((pair) =>
-        [...pair.querySelectorAll('svg.filters')].map((svg) => [...svg.querySelectorAll('path')].map((p) => p.getAttribute('d')).join(' ')))""")
-    check(len(pictures) <= min(18, len(layers)) and bool(pictures) == bool(layers), f"figure 2: {len(pictures)} pictures, {len(layers)} layers")
+    pictures = page.run(
+        """[...document.querySelectorAll('#figure-2 .pair')].map((pair) =>
+        [...pair.querySelectorAll('svg.filters')].map((svg) =>
+            [...svg.querySelectorAll('path')].map((p) => p.getAttribute('d')).join(' ')))"""
+    )
+    check(
+        len(pictures) <= min(18, len(layers)) and bool(pictures) == bool(layers),
+        f"figure 2: {len(pictures)} pictures, {len(layers)} layers",
+    )
     for pair, layer in zip(pictures, layers):
         check(len(pair) == (2 if report["output"] else 1), f"figure 2: {len(pair)} pictures of {layer['name']}")
         k = math.prod(layer["kernel_shape"])
         areas = [sum(float(run) for run in re.findall(r"h(\d+)v1", d)) for d in pair]
-        check(all(a == areas[0] and a % k == 0 and 0 < a <= 64 * k for a in areas), f"figure 2: {areas} cells of {layer['name']}")
+        check(
+            all(a == areas[0] and a % k == 0 and 0 < a <= 64 * k for a in areas),
+            f"figure 2: {areas} cells of {layer['name']}",
+        )
 
 
 def check_depth(page, report):
     panels = {p["head"]: p for p in page.run(f"({READ_PANEL})('#depth svg.depth')")}
-    fields = {"Sparse kernels": "sparsity", "Variance entropy / T(n)": "variance_entropy_normalized", "Orthogonality": "orthogonality"}
+    fields = {
+        "Sparse kernels": "sparsity",
+        "Variance entropy / T(n)": "variance_entropy_normalized",
+        "Orthogonality": "orthogonality",
+    }
     for head, field in fields.items():
         values = [(i, layer[field]) for i, layer in enumerate(report["layers"]) if layer[field] is not None]
         check((head in panels) == bool(values), f"depth: panel {head} with {len(values)} values")
@@ -191,7 +210,9 @@ def check_depth(page, report):
 
 
 def check_tables(page, report):
-    rows = page.run("[...document.querySelectorAll('#layers tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))")
+    rows = page.run(
+        "[...document.querySelectorAll('#layers tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"
+    )
     check(len(rows) == min(600, len(report["layers"])), f"layers: {len(rows)} rows")
     headings = page.run("[...document.querySelectorAll('#layers thead th')].map((h) => h.textContent)")
     sparse = headings.index("Sparse")
@@ -203,7 +224,10 @@ def check_tables(page, report):
         if layer["sparsity"] is None:
             check(row[sparse] == "\u2013", f"layers: {row[sparse]} for nothing")
         elif 0.0005 < layer["sparsity"] < 0.9995:
-            check(near(number(row[sparse]), 100 * layer["sparsity"], 0.051), f"layers: {row[sparse]} for {layer['sparsity']}")
+            check(
+                near(number(row[sparse]), 100 * layer["sparsity"], 0.051),
+                f"layers: {row[sparse]} for {layer['sparsity']}",
+            )
     dead = [layer for layer in report["layers"] if layer["dead_filters"] or layer["dead_channels"]]
     shown = page.run("document.querySelectorAll('#dead tbody tr').length")
     check(shown == min(600, len(dead)), f"dead: {shown} rows for {len(dead)}")
@@ -215,7 +239,10 @@ def check_first_screen(page, report):
     text = page.run("document.querySelector('header').innerText")
     check(text.count("\n") < 120, "first screen is long")
     if report["output"]:
-        check(f"{report['input']['bytes']:,}" in text and f"{report['output']['bytes']:,}" in text, "first screen: exact sizes")
+        check(
+            f"{report['input']['bytes']:,}" in text and f"{report['output']['bytes']:,}" in text,
+            "first screen: exact sizes",
+        )
     live = sum(g["live"] for g in report["groups"])
     kernels = sum(g["kernels"] for g in report["groups"])
     if kernels and 0.0005 < live / kernels < 0.9995:
@@ -224,7 +251,10 @@ def check_first_screen(page, report):
     check(page.run("document.querySelectorAll('#warnings li').length") == min(warnings, 80), "first screen: warnings")
     for side in ("input", "output"):
         if report[side] and report[side]["xxh3"]:
-            check(report[side]["xxh3"] in page.run("document.querySelector('#audit').textContent"), f"audit: {side}'s checksum")
+            check(
+                report[side]["xxh3"] in page.run("document.querySelector('#audit').textContent"),
+                f"audit: {side}'s checksum",
+            )
 
 
 def check_sorting(page, report):
@@ -232,11 +262,16 @@ def check_sorting(page, report):
         return
     sparse = page.run("[...document.querySelectorAll('#layers thead th')].findIndex((h) => h.textContent === 'Sparse')")
     page.run(f"document.querySelectorAll('#layers thead button')[{sparse}].click()")
-    cells = page.run(f"[...document.querySelectorAll('#layers tbody tr')].map((r) => r.cells[{sparse}].dataset.v ?? null)")
+    cells = page.run(
+        f"[...document.querySelectorAll('#layers tbody tr')].map((r) => r.cells[{sparse}].dataset.v ?? null)"
+    )
     numbers = [float(c) for c in cells if c is not None]
     check(numbers == sorted(numbers, reverse=True), "sorting: largest first")
-    check(cells[:len(numbers)] == [c for c in cells if c is not None], "sorting: rows without a value last")
-    check(page.run(f"document.querySelectorAll('#layers thead th')[{sparse}].getAttribute('aria-sort')") == "descending", "sorting: aria-sort")
+    check(cells[: len(numbers)] == [c for c in cells if c is not None], "sorting: rows without a value last")
+    check(
+        page.run(f"document.querySelectorAll('#layers thead th')[{sparse}].getAttribute('aria-sort')") == "descending",
+        "sorting: aria-sort",
+    )
     page.run(f"document.querySelectorAll('#layers thead button')[{sparse}].focus()")
     check(page.run("document.activeElement.tagName") == "BUTTON", "sorting: buttons take the focus")
 
@@ -256,14 +291,19 @@ def check_report(page, report):
 
 # ---- the comparison's page
 
+
 def check_comparison(page, c):
     n = len(c["models"])
     k = len(c["basis"]["mean"])
     drawn = min(n, 200)
     order = sorted(range(n), key=lambda i: (-c["models"][i]["mean_shift"], i))[:drawn]
-    cells = page.run("""[...document.querySelectorAll('svg.heat g.row')].map((g) => [...g.querySelectorAll('rect')].map((r) =>
-        [r.querySelector('title').textContent.split(': ').pop(), r.getAttribute('class')]))""")
-    check(len(cells) == drawn and all(len(row) == drawn for row in cells), f"heat map: {len(cells)} rows for {n} models")
+    cells = page.run(
+        """[...document.querySelectorAll('svg.heat g.row')].map((g) => [...g.querySelectorAll('rect')].map((r) =>
+        [r.querySelector('title').textContent.split(': ').pop(), r.getAttribute('class')]))"""
+    )
+    check(
+        len(cells) == drawn and all(len(row) == drawn for row in cells), f"heat map: {len(cells)} rows for {n} models"
+    )
     shades = []
     for i, row in zip(order, cells):
         for j, (text, shade) in zip(order, row):
@@ -301,8 +341,9 @@ def check_comparison(page, c):
 
 # ---- every page
 
+
 def check_page(page, path, screenshots=True):
-    stem = path[:-len(".html")]
+    stem = path[: -len(".html")]
     name = os.path.basename(stem)
     with open(stem + ".json", encoding="utf-8") as file:
         document = json.load(file)
@@ -310,12 +351,27 @@ def check_page(page, path, screenshots=True):
     check(not page.problems, f"{name}: {page.problems}")
     check(len(page.requests) == 1, f"{name}: asked for {page.requests}")
     check(page.run("document.querySelectorAll('script').length") == 1, f"{name}: one script")
-    check(page.run("document.querySelectorAll('svg:not([aria-hidden]):not(:has(title))').length") == 0, f"{name}: drawings without a title")
-    check(page.run("new Set([...document.querySelectorAll('[id]')].map((e) => e.id)).size === document.querySelectorAll('[id]').length"),
-          f"{name}: ids are unique")
+    check(
+        page.run("document.querySelectorAll('svg:not([aria-hidden]):not(:has(title))').length") == 0,
+        f"{name}: drawings without a title",
+    )
+    check(
+        page.run(
+            "((all) => new Set(all.map((e) => e.id)).size === all.length)([...document.querySelectorAll('[id]')])"
+        ),
+        f"{name}: ids are unique",
+    )
     levels = page.run("[...document.querySelectorAll('h1, h2, h3, h4')].map((h) => Number(h.tagName[1]))")
-    check(levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:])), f"{name}: headings {levels}")
-    check(page.run("[...document.querySelectorAll('nav a')].every((a) => document.querySelector(a.getAttribute('href')))"), f"{name}: links")
+    check(
+        levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:])),
+        f"{name}: headings {levels}",
+    )
+    check(
+        page.run(
+            "[...document.querySelectorAll('nav a')].every((a) => document.querySelector(a.getAttribute('href')))"
+        ),
+        f"{name}: links",
+    )
     scripted = page.run("document.querySelector('main').innerText.replace(/\\s+/g, ' ')")
     if document["schema"] == "filterprune-report-1":
         check_report(page, document)
@@ -326,15 +382,17 @@ def check_page(page, path, screenshots=True):
     check(not page.problems, f"{name}: without scripts: {page.problems}")
     plain = page.run("document.querySelector('main').innerText.replace(/\\s+/g, ' ')")
     check(plain == scripted.replace("Order by mean shift name ", "", 1), f"{name}: reads the same without scripts")
-    for width in (1280, 400):
-        for dark in (False, True):
-            page.open(path, width, dark)
-            check(page.run("document.documentElement.scrollWidth") <= width, f"{name}: wider than {width} pixels")
-            background = page.run("getComputedStyle(document.body).backgroundColor")
-            light = sum(map(int, re.findall(r"\d+", background)[:3])) > 384
-            check(light != dark, f"{name}: background {background} in {'dark' if dark else 'light'}")
-            if screenshots:
-                page.screenshot(f"{stem}-{width}-{'dark' if dark else 'light'}.png")
+    large = os.path.getsize(path) > 700_000
+    for width, dark in (
+        ((1280, False), (400, True)) if large else ((1280, False), (1280, True), (400, False), (400, True))
+    ):
+        page.open(path, width, dark)
+        check(page.run("document.documentElement.scrollWidth") <= width, f"{name}: wider than {width} pixels")
+        background = page.run("getComputedStyle(document.body).backgroundColor")
+        light = sum(map(int, re.findall(r"\d+", background)[:3])) > 384
+        check(light != dark, f"{name}: background {background} in {'dark' if dark else 'light'}")
+        if screenshots:
+            page.screenshot(f"{stem}-{width}-{'dark' if dark else 'light'}.png")
 
 
 def main():
@@ -348,7 +406,11 @@ def main():
         pages = sorted(f for f in os.listdir(directory) if f.endswith(".html"))
         with Page() as page:
             for name in pages:
-                check_page(page, os.path.join(directory, name), screenshots=name != "compare200.html")
+                check_page(
+                    page,
+                    os.path.join(directory, name),
+                    screenshots=name in ("rich.html", "inspect.html", "compare8.html"),
+                )
     print(f"{len(failures)} failures")
     return 1 if failures else 0
 
