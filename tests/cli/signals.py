@@ -10,7 +10,7 @@ import harness
 class Signals(harness.Case):
     def setUp(self):
         super().setUp()
-        harness.write_checkpoint("in.safetensors", {f"conv{i}.weight": harness.big_noise(12) for i in range(8)})
+        harness.write_checkpoint("in.safetensors", {f"conv{i}.weight": harness.big_noise(8) for i in range(6)})
         self.bytes = open("in.safetensors", "rb").read()
 
     def start(self, *arguments, **more):
