@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "conv/conv.h"
+#include "conv/counter.h"
 #include "num/num.h"
 
 #include "numbers.h"
@@ -87,10 +87,16 @@ static void find_range(group *g)
     assert_int_equal(conv_range_blocks(g->blocks, g->layers, &g->settings, &g->basis, g->range, NULL), FPR_OK);
 }
 
+/* How tables hold what they count: by themselves; in cells from the start; in cells that are emptied all the time. */
+enum { BY_THEMSELVES, IN_CELLS, IN_WIDE_CELLS, WAYS };
+static unsigned way;
+
 static void start_counting(group *g)
 {
     drop_distributions(g);
     assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, &g->settings, &g->counter, NULL), FPR_OK);
+    if (way != BY_THEMSELVES) g->counter->numbers_max = 0;
+    if (way == IN_WIDE_CELLS) g->counter->cells_max = 1;
     assert_int_equal(conv_counter_add(g->counter, g->blocks, g->layers, NULL), FPR_OK);
 }
 
@@ -681,25 +687,36 @@ static void every_allocation_may_fail(void **state)
     free_group(&g);
 }
 
+static int set_way(void **state)
+{
+    way = (unsigned)(uintptr_t)*state;
+    return 0;
+}
+
+#define EACH_WAY(test)                                                                                       \
+    cmocka_unit_test_prestate_setup_teardown(test, set_way, NULL, (void *)BY_THEMSELVES),                    \
+    cmocka_unit_test_prestate_setup_teardown(test, set_way, NULL, (void *)IN_CELLS),                         \
+    cmocka_unit_test_prestate_setup_teardown(test, set_way, NULL, (void *)IN_WIDE_CELLS)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(distributions_of_a_smooth_group),
-        cmocka_unit_test(distributions_of_other_kernel_shapes),
-        cmocka_unit_test(distributions_of_a_sparse_group),
-        cmocka_unit_test(distributions_of_a_binary_group),
-        cmocka_unit_test(a_narrow_component_gets_finer_cells),
-        cmocka_unit_test(windows_follow_the_coefficients),
-        cmocka_unit_test(changed_kernels_count_as_they_are_now),
-        cmocka_unit_test(degenerate_groups_stay_finite),
-        cmocka_unit_test(no_kernels_at_all),
-        cmocka_unit_test(bandwidths_as_asked_for),
-        cmocka_unit_test(any_number_of_bins),
-        cmocka_unit_test(distributions_do_not_depend_on_threads_or_instructions),
-        cmocka_unit_test(scaling_by_a_power_of_two_changes_nothing),
-        cmocka_unit_test(order_and_division_into_layers_do_not_matter),
-        cmocka_unit_test(counting_in_batches_is_counting_at_once),
-        cmocka_unit_test(every_allocation_may_fail),
+        EACH_WAY(distributions_of_a_smooth_group),
+        EACH_WAY(distributions_of_other_kernel_shapes),
+        EACH_WAY(distributions_of_a_sparse_group),
+        EACH_WAY(distributions_of_a_binary_group),
+        EACH_WAY(a_narrow_component_gets_finer_cells),
+        EACH_WAY(windows_follow_the_coefficients),
+        EACH_WAY(changed_kernels_count_as_they_are_now),
+        EACH_WAY(degenerate_groups_stay_finite),
+        EACH_WAY(no_kernels_at_all),
+        EACH_WAY(bandwidths_as_asked_for),
+        EACH_WAY(any_number_of_bins),
+        EACH_WAY(distributions_do_not_depend_on_threads_or_instructions),
+        EACH_WAY(scaling_by_a_power_of_two_changes_nothing),
+        EACH_WAY(order_and_division_into_layers_do_not_matter),
+        EACH_WAY(counting_in_batches_is_counting_at_once),
+        EACH_WAY(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("distributions", tests, NULL, NULL);
 }

@@ -390,6 +390,26 @@ static void ranks_within_and_between_masses(void **state)
     for (size_t i = 0; i < COUNT_OF(ranks); i++) assert_close(values[i], want[i], 1e-15);
 }
 
+static void numbers_are_sorted(void **state)
+{
+    (void)state;
+    static double x[5000], want[5000], spare[5000];
+    const double odd[] = {0, -0.0, 1e-320, -1e-320, 1e300, -1e300, 1, nextafter(1, 2), nextafter(1, 0), -1};
+    for (unsigned round = 0; round < 4; round++)
+        for (size_t n = 0; n <= 5000; n = n * 3 + 1) {
+            for (size_t i = 0; i < n; i++) {
+                x[i] = round == 0   ? random_normal()
+                       : round == 1 ? odd[random_bits() % COUNT_OF(odd)]
+                       : round == 2 ? 1 + 1e-12 * random_normal()
+                                    : -2.5;
+            }
+            memcpy(want, x, n * sizeof *x);
+            qsort(want, n, sizeof *want, by_value);
+            num_sort(x, n, spare);
+            for (size_t i = 0; i < n; i++) assert_true(x[i] == want[i]);
+        }
+}
+
 /* ---- densities */
 
 static void check_density(const double *x, size_t n, double h)
@@ -602,6 +622,7 @@ int main(void)
         cmocka_unit_test(silverman_of_nine_integers),
         cmocka_unit_test(silverman_falls_back_twice),
         cmocka_unit_test(ranks_within_and_between_masses),
+        cmocka_unit_test(numbers_are_sorted),
         cmocka_unit_test(densities_agree_with_the_exact_sum),
         cmocka_unit_test(a_distribution_does_not_diverge_from_itself),
         cmocka_unit_test(divergences_in_closed_form),

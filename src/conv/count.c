@@ -5,21 +5,17 @@
  * is projected while this one is counted. So there is one set of tables whatever the number of threads, and counting in
  * integers makes the result independent of order.
  *
- * A table holds cells, a whole number of them to each histogram bin (num_cells_view). A cell is one 64-bit number: how
- * many coefficients it holds in the high bits, and in the low bits the sum of their positions within the cell, in units
- * of 2^-NUM_FRACTION_BITS of it. From these come the histogram, exactly, and percentiles and density estimates, which
- * see a cell as a point at its mean. Tables look at as narrow a window as the coefficients seen so far allow: a component
- * of small variance gets finer cells. When a coefficient falls outside, the window is moved or its cells are merged in
- * pairs. */
+ * Of up to some thousand kernels a table keeps the coefficients themselves. Beyond, it holds cells, a whole number of
+ * them to each histogram bin (column.c). */
 #include "conv/counter.h"
 
 #include <math.h>
 
 #define CHUNK_TILES 64        /* tiles in a chunk: 64 * 256 * 9 coefficients are 1.2 MB */
 #define CELLS_MIN 65536u      /* percentiles from at least so many cells */
+#define NUMBERS_MAX 8192u     /* coefficients that a table keeps as they are: sorting more takes longer than counting */
+#define NUMBERS_TOTAL 524288u /* the same of all components of a kind: 4 MiB */
 #define CELLS_TOTAL 1310720u  /* cells of all components of a kind, where k is large */
-#define COUNT_MAX (UINT64_C(1) << (64 - COUNT_SHIFT)) /* kernels that tables take before they are emptied */
-#define ZOOM_MAX 34           /* cells of a bin, log2: what doubles can tell apart */
 
 /* ---------------------------------------------------------------- first half: a tile's coefficients, by kind */
 
@@ -99,163 +95,16 @@ static void fill_task(conv_counter *c, size_t index, unsigned worker)
     if (m) c->kernels->tile_project(to, sorted, stride, m, k, c->mean, c->components);
 }
 
-/* ---------------------------------------------------------------- second half: one component's tables */
-
-static void wide_add(table *t, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        t->wide[i].count += t->cells[i] >> COUNT_SHIFT;
-        t->wide[i].positions += t->cells[i] & COUNT_MASK;
-        t->cells[i] = 0;
-    }
-    t->kernels = 0;
-}
-
-/* Cells merged in groups of 2^shift and moved to where a later view has them. */
-static void regroup(const num_cells_view *old, const num_cells_view *now, const table *t, uint64_t *cells,
-                    wide_cell *wide)
-{
-    const unsigned shift = old->zoom - now->zoom;
-    for (uint32_t i = 0; i < old->count; i++) {
-        const int64_t cell = old->first + i;
-        const uint64_t within = (uint64_t)cell & ((UINT64_C(1) << shift) - 1);
-        int64_t to = (cell >> shift) - now->first;
-        to = to < 0 ? 0 : to >= now->count ? now->count - 1 : to;
-        const uint64_t n = t->cells[i] >> COUNT_SHIFT, p = t->cells[i] & COUNT_MASK;
-        if (n) cells[to] += n << COUNT_SHIFT | (p + n * (within << NUM_FRACTION_BITS)) >> shift;
-        if (!wide || !t->wide[i].count) continue;
-        wide[to].count += t->wide[i].count;
-        wide[to].positions += (t->wide[i].positions + t->wide[i].count * (within << NUM_FRACTION_BITS)) >> shift;
-    }
-}
-
-/* Position in cells of the given zoom, from lo. */
-static double cell_position(const num_cells_view *view, unsigned zoom, double x)
-{
-    return floor((x - view->lo) / (view->hi - view->lo) * view->bins * ldexp(1, (int)zoom));
-}
-
-/* Chooses a window for range, never a finer one than before; true when it differs. */
-static bool choose_view(column *col, const double range[2], unsigned coarsest)
-{
-    num_cells_view *view = &col->view, old = *view;
-    unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
-    /* Positions are rounded here, and the next chunk may need more. */
-    const double room = 0.75 * view->count - 2;
-    if (col->seen) {
-        const double low = cell_position(view, zoom, range[0]) - (double)old.first;
-        const double high = cell_position(view, zoom, range[1]) - (double)old.first;
-        const bool whole = zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi && old.first == 0;
-        if (whole || (low >= 1 && high <= old.count - 2.0)) return false;
-    }
-    while (zoom > coarsest && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
-    if (zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi) {
-        view->first = 0;
-    } else {
-        while (zoom > 0 && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
-        const double low = cell_position(view, zoom, range[0]), high = cell_position(view, zoom, range[1]);
-        view->first = (int64_t)(low - floor((view->count - (high - low)) / 2));
-    }
-    view->zoom = zoom;
-    return col->seen && (old.zoom != zoom || old.first != view->first);
-}
-
-static unsigned coarsest_zoom(const num_cells_view *view)
-{
-    unsigned zoom = 0;
-    while ((uint64_t)view->bins << (zoom + 1) <= view->count) zoom++;
-    return zoom;
-}
-
-static bool move_view(column *col, const num_cells_view *old)
-{
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        table *t = &col->tables[kind];
-        if (!t->cells) continue;
-        uint64_t *cells = base_calloc(col->view.count, sizeof *cells);
-        wide_cell *wide = t->wide ? base_calloc(col->view.count, sizeof *wide) : NULL;
-        if (!cells || (t->wide && !wide)) {
-            base_free(cells);
-            base_free(wide);
-            return false;
-        }
-        regroup(old, &col->view, t, cells, wide);
-        base_free(t->cells);
-        base_free(t->wide);
-        t->cells = cells;
-        t->wide = wide;
-    }
-    return true;
-}
-
-static bool table_ready(table *t, uint32_t count, uint64_t more)
-{
-    if (!t->cells) t->cells = base_calloc(count, sizeof *t->cells);
-    if (!t->cells) return false;
-    if (t->kernels + more < COUNT_MAX) return true;
-    if (!t->wide) t->wide = base_calloc(count, sizeof *t->wide);
-    if (!t->wide) return false;
-    wide_add(t, count);
-    return true;
-}
-
-static void count_run(const conv_counter *c, column *col, table *t, const double *x, size_t n)
-{
-    uint32_t cell[256], fraction[256];
-    c->kernels->cells(cell, fraction, x, n, &col->view);
-    for (size_t i = 0; i < n; i++) t->cells[cell[i]] += (UINT64_C(1) << COUNT_SHIFT) + fraction[i];
-    t->kernels += n;
-    t->total += n;
-}
-
-static void count_task(conv_counter *c, size_t component)
-{
-    const size_t stride = conv_tile_stride(c->k);
-    column *col = &c->columns[component];
-    uint64_t count[KINDS] = {0};
-    for (size_t i = 0; i < c->counting->tile_count; i++) {
-        const tile *t = &c->counting->tiles[i];
-        const double *x = c->counting->coefficients + (i * c->k + component) * stride;
-        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++]) {
-            c->kernels->range(col->tables[kind].range, x, t->count[kind]);
-            count[kind] += t->count[kind];
-        }
-    }
-    bool any = false;
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        col->range[0] = fmin(col->range[0], col->tables[kind].range[0]);
-        col->range[1] = fmax(col->range[1], col->tables[kind].range[1]);
-        any = any || count[kind];
-    }
-    if (!any) return;
-    const num_cells_view old = col->view;
-    bool ready = true;
-    if (choose_view(col, col->range, coarsest_zoom(&old))) ready = move_view(col, &old);
-    col->seen = true;
-    for (unsigned kind = 0; kind < KINDS && ready; kind++)
-        if (count[kind]) ready = table_ready(&col->tables[kind], col->view.count, count[kind]);
-    if (!ready) {
-        __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
-        return;
-    }
-    for (size_t i = 0; i < c->counting->tile_count; i++) {
-        const tile *t = &c->counting->tiles[i];
-        const double *x = c->counting->coefficients + (i * c->k + component) * stride;
-        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++])
-            if (t->count[kind]) count_run(c, col, &col->tables[kind], x, t->count[kind]);
-    }
-}
-
 /* ---------------------------------------------------------------- the third sweep */
 
 static void chunk_task(void *context, size_t index, unsigned worker)
 {
     conv_counter *c = context;
     const size_t columns = c->counting ? c->k : 0;
-    if (index < columns)
-        count_task(c, index);
-    else
+    if (index >= columns)
         fill_task(c, index - columns, worker);
+    else if (!conv_column_add(c, index))
+        __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
 }
 
 static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t count, bool changed,
@@ -334,6 +183,8 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
     c->k = k;
     c->settings = *settings;
     c->kernels = conv_kernels_of(settings);
+    c->numbers_max = NUMBERS_TOTAL / k < NUMBERS_MAX ? NUMBERS_TOTAL / k : NUMBERS_MAX;
+    c->cells_max = UINT64_C(1) << (64 - COUNT_SHIFT);
     if (!counter_memory(c)) {
         conv_counter_free(c);
         return base_no_memory(error, 2 * CHUNK_TILES * conv_tile_stride(k) * k * sizeof(double));
@@ -372,6 +223,7 @@ void conv_counter_free(conv_counter *counter)
     if (!counter) return;
     for (unsigned j = 0; j < counter->k && counter->columns; j++) {
         for (unsigned kind = 0; kind < KINDS; kind++) {
+            base_free(counter->columns[j].tables[kind].numbers);
             base_free(counter->columns[j].tables[kind].cells);
             base_free(counter->columns[j].tables[kind].wide);
         }

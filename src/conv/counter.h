@@ -1,4 +1,4 @@
-/* Private to conv/: what the third sweep counts into; filled by count.c, read by distribution.c. */
+/* Private to conv/: what the third sweep counts into; filled by count.c and column.c, read by distribution.c. */
 #ifndef FPR_CONV_COUNTER_H
 #define FPR_CONV_COUNTER_H
 
@@ -20,7 +20,8 @@ static const uint8_t conv_kinds_of[4] = {
 typedef struct wide_cell { uint64_t count, positions; } wide_cell;
 
 typedef struct table {
-    uint64_t *cells;  /* [view.count], NULL while no such kernel was seen */
+    double *numbers;  /* [numbers_max] the coefficients themselves, while they are few */
+    uint64_t *cells;  /* [view.count], once they are many */
     wide_cell *wide;  /* what was emptied from cells; NULL in any but enormous groups */
     uint64_t kernels; /* in cells, since they were last emptied */
     uint64_t total;
@@ -50,6 +51,8 @@ typedef struct estimate { fpr_kde *kde; unsigned kinds; uint64_t zeros; } estima
 
 struct conv_counter {
     unsigned k;
+    uint64_t numbers_max; /* coefficients that a table keeps as they are, before it turns to cells */
+    uint64_t cells_max;   /* coefficients that cells take before they are emptied into wide ones; tests make both small */
     double range[2];
     conv_settings settings;
     const num_kernels *kernels;
@@ -67,5 +70,8 @@ struct conv_counter {
     chunk *filling, *counting;
     bool no_memory;
 };
+
+/* column.c: adds a component's coefficients in counter->counting to its tables. false without memory. */
+bool conv_column_add(conv_counter *counter, size_t component);
 
 #endif

@@ -5,16 +5,7 @@
 
 #define ZERO_SPREAD 1e-12 /* of the range: what rounding makes of coefficients that are equal */
 
-typedef struct finishing {
-    conv_counter *counter;
-    conv_which which;
-    bool with_kde;
-    fpr_distribution *out;
-    num_mass **masses; /* per worker: [cells + 1] */
-    double *scratch;   /* per worker */
-} finishing;
-
-/* The tables of a distribution that hold anything. */
+/* The tables of a distribution that hold cells. */
 static unsigned tables_of(const column *col, unsigned kinds, const table *tables[KINDS])
 {
     unsigned n = 0;
@@ -23,20 +14,33 @@ static unsigned tables_of(const column *col, unsigned kinds, const table *tables
     return n;
 }
 
+/* Adds numbers to a histogram, by the same rule as cells. */
+static void count_numbers(const conv_counter *c, const num_cells_view *view, const double *x, size_t n, uint64_t times,
+                          uint64_t *counts)
+{
+    const num_cells_view bins = {.lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
+    uint32_t cell[256], fraction[256];
+    for (size_t first = 0; first < n; first += 256) {
+        const size_t m = n - first < 256 ? n - first : 256;
+        c->kernels->cells(cell, fraction, x + first, m, &bins);
+        for (size_t i = 0; i < m; i++)
+            if (cell[i] >= 1 && cell[i] <= view->bins) counts[cell[i] - 1] += times;
+    }
+}
+
 /* Histogram of one component. A bin is a run of cells. */
 static void read_bins(const conv_counter *c, const column *col, unsigned kinds, uint64_t zeros, double origin,
                       uint64_t *counts)
 {
     const num_cells_view *view = &col->view;
-    if (zeros) {
-        uint32_t cell, fraction;
-        num_cells_view bins = {.lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
-        c->kernels->cells(&cell, &fraction, &origin, 1, &bins);
-        if (cell >= 1 && cell <= view->bins) counts[cell - 1] += zeros;
-    }
     const table *tables[KINDS];
     const unsigned n = tables_of(col, kinds, tables);
-    for (int64_t b = 0; b < view->bins; b++) {
+    if (zeros) count_numbers(c, view, &origin, 1, zeros, counts);
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        const table *t = &col->tables[kind];
+        if (kinds >> kind & 1 && t->numbers) count_numbers(c, view, t->numbers, (size_t)t->total, 1, counts);
+    }
+    for (int64_t b = 0; n && b < view->bins; b++) {
         int64_t begin = (b << view->zoom) - view->first, end = begin + (INT64_C(1) << view->zoom);
         begin = begin < 0 ? 0 : begin;
         end = end > view->count ? view->count : end;
@@ -49,16 +53,40 @@ static void read_bins(const conv_counter *c, const column *col, unsigned kinds, 
     }
 }
 
-/* The cells of one component as masses at their means, by rising x, with the zero kernels among them. Where all
- * positions of a cell agree, it is a point; else it may be anything within the cell that has this mean. */
-static size_t read_masses(const column *col, unsigned kinds, uint64_t zeros, double origin, num_mass *masses)
+/* What a worker finishes components with. */
+typedef struct desk {
+    num_mass *masses; /* [cells + numbers + 1] */
+    double *numbers;  /* [2 * numbers_max] */
+    uint64_t numbers_max;
+    double *scratch;
+} desk;
+
+/* The coefficients of a distribution that were kept as they are, sorted; returns how many. */
+static size_t read_numbers(const column *col, unsigned kinds, double *x, double *spare)
+{
+    size_t n = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++) {
+        const table *t = &col->tables[kind];
+        if (!(kinds >> kind & 1) || !t->numbers) continue;
+        memcpy(x + n, t->numbers, (size_t)t->total * sizeof *x);
+        n += (size_t)t->total;
+    }
+    num_sort(x, n, spare);
+    return n;
+}
+
+/* One component as masses by rising x: numbers and zero kernels as points, cells at their means. Where all positions of
+ * a cell agree, it is a point too; else it may be anything within the cell that has this mean. */
+static size_t read_masses(const column *col, unsigned kinds, uint64_t zeros, double origin, const desk *own)
 {
     const num_cells_view *view = &col->view;
     const double width = (view->hi - view->lo) / view->bins / (double)(UINT64_C(1) << view->zoom);
     const table *tables[KINDS];
     const unsigned table_count = tables_of(col, kinds, tables);
-    size_t n = 0;
-    for (uint32_t i = 0; i < view->count; i++) {
+    const double *x = own->numbers;
+    num_mass *m = own->masses;
+    size_t left = read_numbers(col, kinds, own->numbers, own->numbers + own->numbers_max);
+    for (uint32_t i = 0; table_count && i < view->count; i++) {
         uint64_t count = 0, positions = 0;
         for (unsigned t = 0; t < table_count; t++) {
             count += tables[t]->cells[i] >> COUNT_SHIFT;
@@ -69,16 +97,18 @@ static size_t read_masses(const column *col, unsigned kinds, uint64_t zeros, dou
         }
         if (!count) continue;
         const double mean = (double)positions / (double)count, at = (mean + 0.5) / (1 << NUM_FRACTION_BITS);
-        const double x = view->lo + ((double)(view->first + i) + at) * width;
-        if (zeros && origin <= x) {
-            masses[n++] = (num_mass){.x = origin, .count = zeros};
-            zeros = 0;
-        }
+        const double here = view->lo + ((double)(view->first + i) + at) * width;
+        for (; left && *x <= here; left--) *m++ = (num_mass){.x = *x++, .count = 1};
         const bool point = mean == (double)(uint64_t)mean;
-        masses[n++] = (num_mass){.x = x, .count = count, .spread = point ? 0 : fmin(at, 1 - at) * width};
+        *m++ = (num_mass){.x = here, .count = count, .spread = point ? 0 : fmin(at, 1 - at) * width};
     }
-    if (zeros) masses[n++] = (num_mass){.x = origin, .count = zeros};
-    return n;
+    for (; left; left--) *m++ = (num_mass){.x = *x++, .count = 1};
+    if (zeros) {
+        num_mass *place = m++;
+        for (; place > own->masses && place[-1].x > origin; place--) *place = place[-1];
+        *place = (num_mass){.x = origin, .count = zeros};
+    }
+    return (size_t)(m - own->masses);
 }
 
 static void estimate_density(const conv_counter *c, const num_mass *masses, size_t count, const double range[2],
@@ -103,6 +133,14 @@ static void estimate_density(const conv_counter *c, const num_mass *masses, size
     num_kde(c->kernels, masses, count, h, kde->start, kde->step, kde->density, scratch);
 }
 
+typedef struct finishing {
+    conv_counter *counter;
+    conv_which which;
+    bool with_kde;
+    fpr_distribution *out;
+    desk *desks; /* per worker */
+} finishing;
+
 static void finish_task(void *context, size_t component, unsigned worker)
 {
     finishing *f = context;
@@ -114,15 +152,15 @@ static void finish_task(void *context, size_t component, unsigned worker)
     uint64_t *counts = f->out->counts + component * c->settings.bins;
     read_bins(c, col, kinds, zeros, origin, counts);
     if (!f->with_kde) return;
-    num_mass *masses = f->masses[worker];
-    const size_t n = read_masses(col, kinds, zeros, origin, masses);
+    const desk *own = &f->desks[worker];
+    const size_t n = read_masses(col, kinds, zeros, origin, own);
     double range[2] = {zeros ? origin : INFINITY, zeros ? origin : -INFINITY};
     for (unsigned kind = 0; kind < KINDS; kind++) {
         if (!(kinds >> kind & 1)) continue;
         range[0] = fmin(range[0], col->tables[kind].range[0]);
         range[1] = fmax(range[1], col->tables[kind].range[1]);
     }
-    estimate_density(c, masses, n, range, f->scratch + worker * NUM_KDE_SCRATCH, &f->out->kde[component]);
+    estimate_density(c, own->masses, n, range, own->scratch, &f->out->kde[component]);
 }
 
 /* The kinds of a distribution that occur. */
@@ -147,15 +185,24 @@ static const estimate *find_estimate(const conv_counter *c, conv_which which)
 static fpr_status finish_memory(finishing *f, unsigned threads, fpr_error *error)
 {
     const conv_counter *c = f->counter;
-    const uint64_t masses = (uint64_t)c->columns[0].view.count + 1;
-    f->masses = base_calloc(threads, sizeof *f->masses);
-    f->scratch = base_alloc_aligned((uint64_t)threads * NUM_KDE_SCRATCH, sizeof *f->scratch);
-    bool ready = f->masses && f->scratch;
-    for (unsigned i = 0; i < threads && ready; i++) {
-        f->masses[i] = base_alloc(masses, sizeof **f->masses);
-        ready = f->masses[i];
+    const unsigned kinds = kinds_seen(c, f->which);
+    uint64_t numbers = 0, masses = 1;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (kinds >> kind & 1 && c->columns[0].tables[kind].numbers) numbers += c->columns[0].tables[kind].total;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        if (kinds >> kind & 1 && c->columns[0].tables[kind].cells) masses = 1 + c->columns[0].view.count;
+    masses += numbers;
+    f->desks = base_calloc(threads, sizeof *f->desks);
+    if (!f->desks) return base_no_memory(error, threads * sizeof *f->desks);
+    for (unsigned i = 0; i < threads; i++) {
+        desk *d = &f->desks[i];
+        d->numbers_max = numbers;
+        d->masses = base_alloc(masses, sizeof *d->masses);
+        d->numbers = base_alloc(2 * numbers, sizeof *d->numbers);
+        d->scratch = base_alloc_aligned(NUM_KDE_SCRATCH, sizeof *d->scratch);
+        if (!d->masses || !d->numbers || !d->scratch) return base_no_memory(error, masses * sizeof *d->masses);
     }
-    return ready ? FPR_OK : base_no_memory(error, threads * masses * sizeof(num_mass));
+    return FPR_OK;
 }
 
 fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool with_kde, fpr_distribution *out,
@@ -190,9 +237,12 @@ fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool wit
         base_free(out->kde);
         *out = (fpr_distribution){0};
     }
-    for (unsigned i = 0; f.masses && i < threads; i++) base_free(f.masses[i]);
-    base_free(f.masses);
-    base_free(f.scratch);
+    for (unsigned i = 0; f.desks && i < threads; i++) {
+        base_free(f.desks[i].masses);
+        base_free(f.desks[i].numbers);
+        base_free(f.desks[i].scratch);
+    }
+    base_free(f.desks);
     return status;
 }
 

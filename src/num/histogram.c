@@ -10,6 +10,39 @@ void num_widen(double range[2])
     }
 }
 
+/* Order of doubles as order of integers. */
+static uint64_t sort_key(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
+}
+
+void num_sort(double *x, size_t n, double *spare)
+{
+    enum { DIGIT = 11, DIGITS = 6, BUCKETS = 1 << DIGIT };
+    uint32_t place[DIGITS][BUCKETS] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t key = sort_key(x[i]);
+        for (unsigned d = 0; d < DIGITS; d++) place[d][key >> (DIGIT * d) & (BUCKETS - 1)]++;
+    }
+    double *from = x, *to = spare;
+    for (unsigned d = 0; d < DIGITS && n > 1; d++) {
+        if (place[d][sort_key(from[0]) >> (DIGIT * d) & (BUCKETS - 1)] == n) continue; /* all alike */
+        uint32_t next = 0;
+        for (unsigned b = 0; b < BUCKETS; b++) {
+            const uint32_t count = place[d][b];
+            place[d][b] = next;
+            next += count;
+        }
+        for (size_t i = 0; i < n; i++) to[place[d][sort_key(from[i]) >> (DIGIT * d) & (BUCKETS - 1)]++] = from[i];
+        double *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != x) memcpy(x, from, n * sizeof *x);
+}
+
 /* Where the i-th of the numbers of one mass lies, when they are spread evenly. */
 static double member(const num_mass *mass, double i)
 {

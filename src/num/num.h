@@ -122,6 +122,9 @@ struct num_cells_view {
 /* range widened by 0.5 to both sides when it is of zero width (numpy's rule). */
 void num_widen(double range[2]);
 
+/* Sorts fewer than 2^32 finite numbers; spare has room for n. */
+void num_sort(double *x, size_t n, double *spare);
+
 /* A sorted list of point masses and cells, as distribution of one component. */
 typedef struct num_mass {
     double x;      /* mean of what is in the cell */
