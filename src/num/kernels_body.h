@@ -380,7 +380,7 @@ INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction,
             const double most = b > bins - 1 ? bins - 1 : b, least = b < bins ? bins : b;
             b = v <= hi ? most : least;
             const double over = v - (lo + b * step);
-            b = (over > 0) & (over <= rounding) & (b > 0) & (b < bins) ? b - 1 : b;
+            b = ((over > 0) & (over <= rounding) & (b > 0) & (b < bins)) ? b - 1 : b;
         }
         double t = q - b;
         if (!careful) {
