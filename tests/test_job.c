@@ -452,6 +452,9 @@ static void given_a_broken_index_expect_one_clear_error(void **state)
          "\"a.safetensors\", \"ghost\": \"a.safetensors\"}}", "does not hold"},
         {"{\"weight_map\": 3}", "weight_map"},
         {"{", "line 1"},
+        {"1", "line 1"},
+        {" \"weight_map\" ", "line 1"},
+        {"", "line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         spill(in_folder("x.index.json"), cases[i].text, strlen(cases[i].text));

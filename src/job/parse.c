@@ -34,8 +34,12 @@ static bool is_text_at_fault(const char *text, size_t n, const json_error_t *whe
     case json_error_null_byte_in_key:
     case json_error_duplicate_key:
     case json_error_numeric_overflow: return true;
-    default: return file_json_check(text, n) == FPR_BAD_HEADER;
+    default: break;
     }
+    size_t first = 0;
+    while (first < n && memchr(" \t\r\n", text[first], 4)) first++;
+    bool is_document = first < n && (text[first] == '{' || text[first] == '['); /* jansson takes nothing else */
+    return !is_document || file_json_check(text, n) == FPR_BAD_HEADER;
 }
 
 fpr_status job_parse(const char *text, size_t n, size_t flags, fpr_status invalid, struct json_t **root, fpr_error *error)

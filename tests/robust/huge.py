@@ -1,13 +1,11 @@
 """Headers and checkpoints of extreme size: time and memory stay in proportion.
 
 Each case runs the program under a limit of time and measures its peak memory."""
-import json
+import multiprocessing
 import os
 import random
-import resource
 import struct
 import subprocess
-import sys
 import time
 
 import common
@@ -17,23 +15,47 @@ SLOW = 6 if common.is_sanitized() else 1  # a sanitizer costs time and memory
 MB = 1 << 20
 
 
+class Runner:
+    """A process that runs the program. It is made while this script is small: what a parent has in memory when it makes a
+    child counts as the child's peak."""
+
+    def __init__(self):
+        self.ask, self.answer = multiprocessing.Pipe()
+        if os.fork() == 0:
+            self.ask.close()
+            while True:
+                try:
+                    self.answer.send(self.work(self.answer.recv()))
+                except EOFError:
+                    os._exit(0)
+
+    @staticmethod
+    def work(arguments):
+        began = time.monotonic()
+        job = subprocess.Popen([common.PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, env=common.environment())
+        err = job.stderr.read()
+        job.stderr.close()
+        _, status, usage = os.wait4(job.pid, 0)
+        job.returncode = os.waitstatus_to_exitcode(status)
+        return (job.returncode, err, time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+    def __call__(self, arguments):
+        self.ask.send(arguments)
+        return self.ask.recv()
+
+
+runner = Runner()
+
+
 def measured(arguments, seconds, megabytes, statuses, what):
-    """Runs the program; the peak memory of this one process comes from wait4."""
-    began = time.monotonic()
-    job = subprocess.Popen([common.PROGRAM, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE, env=common.environment())
-    err = job.stderr.read()
-    _, status, usage = os.wait4(job.pid, 0)
-    job.returncode = os.waitstatus_to_exitcode(status)
-    took, cpu = time.monotonic() - began, usage.ru_utime + usage.ru_stime
-    peak = usage.ru_maxrss / 1024
-    print(f"{what}: exit {job.returncode}, {took:.2f} s, {cpu:.2f} s of CPU, {peak:.0f} MiB", flush=True)
-    check(job.returncode in statuses, what, "ends with", job.returncode, err[-300:])
-    if job.returncode:
+    status, err, took, cpu, peak = runner(arguments)
+    print(f"{what}: exit {status}, {took:.2f} s, {cpu:.2f} s of CPU, {peak:.0f} MiB", flush=True)
+    check(status in statuses, what, "ends with", status, err[-300:])
+    if status:
         check(common.ONE_LINE.match(err), what, "prints no single line", err[-300:])
     check(cpu < seconds * SLOW, what, f"takes {cpu:.1f} s of CPU")
     check(common.is_sanitized() or peak < megabytes, what, f"takes {peak:.0f} MiB")
-    job.stderr.close()
 
 
 def header_file(folder, name, text, data=b""):
@@ -57,25 +79,30 @@ def main():
     with common.Folder() as folder:
         # 100,000 layers of one kernel, and 100,000 biases.
         n = 100000
-        inp = header_file(folder, "layers", many(n, "[1,1,3,3]", "F32", 36), random.Random(1).randbytes(8 * 36) * (n // 8))
+        inp = header_file(folder, "layers", many(n, "[2,1,3,3]", "F32", 72), random.Random(1).randbytes(16 * 36) * (n // 8))
         for arguments, seconds, megabytes in (
                 (["info", inp], 5, 600), (["info", "--json", inp], 5, 600), (["inspect", "-q", inp], 30, 700),
                 (["-q", "--no-report", inp, folder("out")], 60, 900), (["verify", "-q", folder("out")], 30, 900),
                 (["unpack", "-q", folder("out"), folder("back")], 30, 900)):
             measured(arguments, seconds, megabytes, (0,), f"100,000 layers, {arguments[0]}")
-        check(common.digest(inp) == common.digest(folder("back")) or True, "")
         # Every layer has a kernel shape of its own, more shapes than there is memory for distributions.
-        shapes = [(a, b) for a in range(1, 400) for b in range(1, 60)][:20000]
+        shapes = [(a, b, c) for a in range(1, 65) for b in range(1, 65) for c in range(1, 65) if 1 < a * b * c <= 128]
+        shapes += [(1, a, b) for a in range(9, 65) for b in range(15, 65)]
         entries, at = [], 0
-        for i, (a, b) in enumerate(shapes):
-            entries.append(f'"t{i}":{{"dtype":"F16","shape":[1,1,{a},{b}],"data_offsets":[{at},{at + 2 * a * b}]}}')
-            at += 2 * a * b
-        inp = header_file(folder, "shapes", b"{" + ",".join(entries).encode() + b"}", b"\x34\x12" * (at // 2))
-        measured(["inspect", "-q", inp], 60, 2200, (0,), "20,000 kernel shapes, inspect")
-        # Layers whose moments are a thousand times their weights.
+        for i, (a, b, c) in enumerate(shapes):
+            size = 16 * a * b * c
+            entries.append(f'"t{i}":{{"dtype":"F16","shape":[8,1,{a},{b},{c}],"data_offsets":[{at},{at + size}]}}')
+            at += size
+        dice = random.Random(2)
+        noise = b"".join(struct.pack("<e", dice.gauss(0, 0.1)) for _ in range(9973)) * (at // 19946 + 1)
+        inp = header_file(folder, "shapes", b"{" + ",".join(entries).encode() + b"}", noise[:at])
+        layout = ["--layout", "oihw"]
+        measured(["inspect", "-q", *layout, inp], 60, 1500, (0,), f"{len(shapes)} kernel shapes, inspect")
+        os.unlink(inp)
+        # Layers whose moments are 250 times their weights.
         n = 8000
-        inp = header_file(folder, "moments", many(n, "[1,1,128]", "F16", 256), random.Random(2).randbytes(1024) * (n // 4))
-        measured(["inspect", "-q", inp], 60, 500, (0,), "8,000 layers of one kernel of 128, inspect")
+        inp = header_file(folder, "moments", many(n, "[2,2,11,11]", "F16", 968), b"\x12\x34\x56\x38" * 242 * n)
+        measured(["inspect", "-q", *layout, inp], 60, 500, (0,), "8,000 layers of four kernels of 121, inspect")
         # Zero tensors.
         inp = header_file(folder, "zero", b"{}")
         measured(["-q", "--no-report", "-f", inp, folder("zero out")], 1, 100, (0,), "zero tensors")
@@ -108,6 +135,7 @@ def main():
         measured(["info", index], 5, 600, (3,), "an index that is a JSON bomb")
         basis = folder.write("basis.json", bomb)
         measured(["compare", "-q", "--basis", basis, folder("layers"), folder("layers")], 60, 700, (3,), "a basis that is a JSON bomb")
+    runner.ask.close()
     common.finish("done")
 
 
