@@ -46,6 +46,13 @@ static bool stated_lossless(const json_t *entry, const fpr_tensor *t)
     return entry ? json_is_true(json_object_get(entry, "lossless")) && t->lossless : t->lossless;
 }
 
+/* The largest error that the file states: null stands for infinity, none for 0. */
+static double stated_bound(const json_t *entry, const char *name)
+{
+    const json_t *value = json_object_get(entry, name);
+    return json_is_null(value) ? (double)INFINITY : json_number_value(value);
+}
+
 static bool is_dropped(const verify_run *run, const char *name)
 {
     static const fpr_globs none = {0};
@@ -101,8 +108,8 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
         status = set_problem(v, "differs from the original, though stored as lossless", error);
     } else if (!status && (entry || strlen(t->name) == t->name_bytes)) {
         /* The index cannot hold a name with a NUL byte: of such a tensor only the blob says that it was changed. */
-        double stated = json_number_value(json_object_get(entry, "max_abs"));
-        double stated_l2 = json_number_value(json_object_get(entry, "relative_l2"));
+        double stated = stated_bound(entry, "max_abs");
+        double stated_l2 = stated_bound(entry, "relative_l2");
         if (v->max_abs > stated * STATED_SLACK || v->relative_l2 > stated_l2 * STATED_SLACK)
             status = set_problem(v, "differs from the original by more than the file states", error);
     }

@@ -7,6 +7,7 @@
 #include "job/job.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 
 /* Data kept back before the size of the header is fixed. */
@@ -41,6 +42,13 @@ static const char *cast_names[] = {"none", "f32", "f16", "bf16"};
  * and the blob describes itself. */
 static bool is_indexed(const fpr_tensor *t) { return strlen(t->name) == t->name_bytes; }
 
+/* An error of infinity (a cast can overflow) is null: JSON has no word for it. */
+static void add_bound(file_text *json, const char *name, double value)
+{
+    if (isfinite(value)) file_text_format(json, ",\"%s\":%.17e", name, value);
+    else file_text_format(json, ",\"%s\":null", name);
+}
+
 static void add_index_entry(file_text *json, const writer_tensor *t)
 {
     /* "kernels" is the longest of its kind: an undecided tensor may only become shorter. */
@@ -54,8 +62,8 @@ static void add_index_entry(file_text *json, const writer_tensor *t)
     file_text_format(json, "],\"bytes\":%" PRIu64 ",\"lossless\":%s", t->bytes, lossless ? "true" : "false");
     if (!lossless) {
         /* The widest number of this form is as long as the guess for an undecided tensor. */
-        file_text_format(json, ",\"max_abs\":%.17e,\"relative_l2\":%.17e", t->decided ? t->max_abs : 1e-300,
-                         t->decided ? t->relative_l2 : 1e-300);
+        add_bound(json, "max_abs", t->decided ? t->max_abs : 1e-300);
+        add_bound(json, "relative_l2", t->decided ? t->relative_l2 : 1e-300);
     }
     file_text_format(json, "}");
 }
