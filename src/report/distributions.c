@@ -109,6 +109,14 @@ static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned
     svg_close(out);
 }
 
+static bool any_degenerate(const curves *c, unsigned drawn)
+{
+    for (int which = 0; which < CURVES; which++)
+        for (unsigned i = 0; c->kde[which] && i < drawn; i++)
+            if (c->kde[which][i].degenerate) return true;
+    return false;
+}
+
 static void caption(report_out *out, const fpr_group *g, const curves *c, unsigned drawn, char letter)
 {
     page_print(out, "<figcaption><b>Figure 1%c.</b> Density of the coefficients of the ", letter);
@@ -125,6 +133,8 @@ static void caption(report_out *out, const fpr_group *g, const curves *c, unsign
         report_text(out, g->sparse ? "No kernel is live: all kernels are drawn. "
                                    : "No kernel is sparse: all kernels are drawn. ");
     report_text(out, "All panels share the horizontal axis, each three in a row the vertical one.");
+    if (any_degenerate(c, drawn))
+        report_text(out, " A vertical line stands for coefficients that are all equal, which have no density.");
     if (g->has_after) report_text(out, " KL: symmetric divergence of all kernels, before against after.");
     report_text(out, "</figcaption>");
 }

@@ -139,7 +139,8 @@ static void binary_tile(report_out *out, const fpr_report *r, const facts *f)
     tile(out, "binary", "Binary-like layers");
     page_count(out, f->binary_layers);
     report_text(out, "</p><p>");
-    if (!f->binary_layers) report_text(out, "No layer keeps to two levels.");
+    if (!f->binary_layers)
+        report_text(out, r->options.binary ? "No layer keeps to two levels." : "The search for them was switched off.");
     unsigned shown = 0;
     for (uint64_t i = 0; i < r->layer_count && shown < NAMES_SHOWN; i++) {
         const fpr_layer *l = &r->layers[i];
@@ -155,24 +156,20 @@ static void binary_tile(report_out *out, const fpr_report *r, const facts *f)
     report_text(out, "</p></li>");
 }
 
-static void shift_tile(report_out *out, const fpr_report *r, const facts *f)
+static void shift_tile(report_out *out, const facts *f)
 {
     tile(out, "shift", "Shift of the distributions");
     const fpr_group *g = f->shown;
-    if (!r->has_output || !g || !g->has_after) {
-        report_text(out, "\xE2\x80\x93</p><p>");
-        report_text(out, r->has_output ? "No kernel has a spatial extent that a basis could describe."
-                                       : "Inspection only: nothing was changed.");
-    } else {
-        page_value(out, g->divergence.weighted);
-        report_text(out, "</p><p>all ");
-        page_shape(out, g->kernel_shape, g->kernel_rank);
-        report_text(out, " kernels; live ones alone ");
-        page_value(out, g->live_divergence.weighted);
-        report_text(out, "</p><p>symmetric KL, weighted by explained variance</p></li>");
+    if (!g || !g->has_after) {
+        report_text(out, "\xE2\x80\x93</p><p>No kernel has a spatial extent that a basis could describe.</p></li>");
         return;
     }
-    report_text(out, "</p></li>");
+    page_value(out, g->divergence.weighted);
+    report_text(out, "</p><p>all ");
+    page_shape(out, g->kernel_shape, g->kernel_rank);
+    report_text(out, " kernels; live ones alone ");
+    page_value(out, g->live_divergence.weighted);
+    report_text(out, "</p><p>symmetric KL, weighted by explained variance</p></li>");
 }
 
 static void warning_tile(report_out *out, const facts *f)
@@ -212,9 +209,11 @@ void page_summary(report_out *out, const fpr_report *r)
     lede(out, r, &f);
     report_text(out, "<ul class=\"tiles\">");
     size_tile(out, r);
-    live_tile(out, &f);
-    binary_tile(out, r, &f);
-    shift_tile(out, r, &f);
+    if (r->layer_count) {
+        live_tile(out, &f);
+        binary_tile(out, r, &f);
+        if (r->has_output) shift_tile(out, &f);
+    }
     warning_tile(out, &f);
     report_text(out, "</ul>\n");
     if (f.warnings) {
