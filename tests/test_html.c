@@ -341,7 +341,8 @@ static void locale_does_not_matter(void **state)
 {
     (void)state;
     sheet plain = report_page(FAKE_RICH);
-    if (system("localedef -i de_DE -f UTF-8 ./de_DE.UTF-8 >/dev/null 2>&1") == 0) setenv("LOCPATH", ".", 1);
+    if (system("mkdir -p locale_html && localedef -i de_DE -f UTF-8 ./locale_html/de_DE.UTF-8 >/dev/null 2>&1") == 0)
+        setenv("LOCPATH", "locale_html", 1);
     if (!setlocale(LC_ALL, "de_DE.UTF-8")) print_message("no German locale here: only the C locale is seen\n");
     sheet german = report_page(FAKE_RICH);
     setlocale(LC_ALL, "C");

@@ -191,8 +191,9 @@ static void locale_does_not_matter(void **state)
     r->groups[0].basis.mean[0] = 1.25e-9; /* the C library's way */
     assert_int_equal(fpr_report_json(r, keep, &plain, NULL), FPR_OK);
     /* Debian's "locales" has the source; a locale made here needs no root and no locale-gen. */
-    int made = system("localedef -i de_DE -f UTF-8 ./de_DE.UTF-8 >/dev/null 2>&1");
-    if (made == 0) setenv("LOCPATH", ".", 1);
+    int made =
+        system("mkdir -p locale_report && localedef -i de_DE -f UTF-8 ./locale_report/de_DE.UTF-8 >/dev/null 2>&1");
+    if (made == 0) setenv("LOCPATH", "locale_report", 1);
     const char *locale = setlocale(LC_ALL, "de_DE.UTF-8");
     char comma[8];
     snprintf(comma, sizeof comma, "%.1f", 0.5);
