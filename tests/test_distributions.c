@@ -87,7 +87,7 @@ static void find_range(group *g)
     assert_int_equal(conv_range_blocks(g->blocks, g->layers, &g->settings, &g->basis, g->range, NULL), FPR_OK);
 }
 
-/* How tables hold what they count: by themselves; in cells from the start; in cells that are emptied all the time. */
+/* How tables hold what they count: by themselves; in cells from the start; in fewer cells that are emptied all the time. */
 enum { BY_THEMSELVES, IN_CELLS, IN_WIDE_CELLS, WAYS };
 static unsigned way;
 
@@ -96,7 +96,7 @@ static void start_counting(group *g)
     drop_distributions(g);
     assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, &g->settings, &g->counter, NULL), FPR_OK);
     if (way != BY_THEMSELVES) g->counter->numbers_max = 0;
-    if (way == IN_WIDE_CELLS) g->counter->cells_max = 1;
+    if (way == IN_WIDE_CELLS) g->counter->cells_max = g->counter->many = 1; /* and a quarter of them */
     assert_int_equal(conv_counter_add(g->counter, g->blocks, g->layers, NULL), FPR_OK);
 }
 
@@ -338,7 +338,7 @@ static void windows_follow_the_coefficients(void **state)
         if (j == 2) /* the first weight is always the peak: no variance */
             assert_true(kde->degenerate);
         else
-            assert_relative(kde->bandwidth, exact_silverman(c, n), 1e-3);
+            assert_relative(kde->bandwidth, exact_silverman(c, n), 3e-3);
     }
     free(c);
     free_group(&g);

@@ -3,8 +3,8 @@
  * A cell is one 64-bit number: how many coefficients it holds in the high bits, and in the low bits the sum of their
  * positions within the cell, in units of 2^-NUM_FRACTION_BITS of it. From these come the histogram, exactly, and
  * percentiles and density estimates, which see a cell as a point at its mean. Tables look at as narrow a window as the
- * coefficients seen so far allow: a component of small variance gets finer cells. When a coefficient falls outside, the
- * window is moved or its cells are merged in pairs. */
+ * coefficients seen so far allow: a component of small variance gets finer cells. When a coefficient falls outside, or
+ * there are very many, cells are merged in pairs and the window is moved. */
 #include "conv/counter.h"
 
 #include <math.h>
@@ -22,27 +22,25 @@ static void wide_add(table *t, uint32_t count)
     t->kernels = 0;
 }
 
-/* The sum of positions of n coefficients in a cell, seen from the cell of 2^shift times its size that it goes into. */
-static uint64_t merged_positions(uint64_t n, uint64_t positions, uint64_t within, unsigned shift)
-{
-    return (uint64_t)ldexp((double)positions + (double)n * ldexp((double)within, NUM_FRACTION_BITS), -(int)shift);
-}
-
-/* Cells merged in groups of 2^shift and moved to where a later view has them. */
+/* Cells merged in groups of 2^shift and moved to where a later view has them. A position in a cell, seen from the merged
+ * cell, is that of the cell plus its own, in units 2^shift as large. */
 static void regroup(const num_cells_view *old, const num_cells_view *now, const table *t, uint64_t *cells,
                     wide_cell *wide)
 {
     const unsigned shift = old->zoom - now->zoom;
+    const double unit = ldexp(1, -(int)shift), cell_units = 1 << NUM_FRACTION_BITS;
     for (uint32_t i = 0; i < old->count; i++) {
+        const uint64_t n = t->cells[i] >> COUNT_SHIFT, wide_n = wide ? t->wide[i].count : 0;
+        if (!(n | wide_n)) continue;
         const int64_t cell = old->first + i;
-        const uint64_t within = (uint64_t)cell & ((UINT64_C(1) << shift) - 1);
+        const double before = (double)((uint64_t)cell & ((UINT64_C(1) << shift) - 1)) * cell_units;
         int64_t to = (cell >> shift) - now->first;
         to = to < 0 ? 0 : to >= now->count ? now->count - 1 : to;
-        const uint64_t n = t->cells[i] >> COUNT_SHIFT;
-        if (n) cells[to] += n << COUNT_SHIFT | merged_positions(n, t->cells[i] & COUNT_MASK, within, shift);
-        if (!wide || !t->wide[i].count) continue;
-        wide[to].count += t->wide[i].count;
-        wide[to].positions += merged_positions(t->wide[i].count, t->wide[i].positions, within, shift);
+        const double sum = (double)(t->cells[i] & COUNT_MASK) + (double)n * before;
+        cells[to] += (n << COUNT_SHIFT) + (uint64_t)(sum * unit);
+        if (!wide_n) continue;
+        wide[to].count += wide_n;
+        wide[to].positions += (uint64_t)(((double)t->wide[i].positions + (double)wide_n * before) * unit);
     }
 }
 
@@ -52,36 +50,38 @@ static double cell_position(const num_cells_view *view, unsigned zoom, double x)
     return floor((x - view->lo) / (view->hi - view->lo) * view->bins * ldexp(1, (int)zoom));
 }
 
-/* Chooses a window for range, never a finer one than before; true when it differs. */
-static bool choose_view(column *col, const double range[2], unsigned coarsest)
+/* Chooses a window for the range of the column, never a finer one than before; true when it differs.
+ *
+ * The more coefficients, the fewer cells do: their means say more, and smaller tables stay in the cache. With 2^20
+ * coefficients half the cells leave percentiles and densities as close as before, with 2^22 a quarter. */
+static bool choose_view(const conv_counter *c, column *col, uint64_t total)
 {
-    num_cells_view *view = &col->view, old = *view;
-    unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
+    num_cells_view *view = &col->view;
+    const num_cells_view old = *view;
+    const double low = col->range[0], high = col->range[1];
+    unsigned coarsest = c->cells_zoom, fewer = (total > c->many) + (total > 4 * c->many);
+    if (fewer > coarsest) fewer = coarsest;
+    coarsest -= fewer;
+    view->count = (view->bins << c->cells_zoom) >> fewer;
+    const bool inside = low >= view->lo && high <= view->hi;
+    if (col->seen && view->count == old.count) {
+        const double first = cell_position(view, old.zoom, low) - (double)old.first;
+        const double last = cell_position(view, old.zoom, high) - (double)old.first;
+        if ((old.zoom == coarsest && inside && old.first == 0) || (first >= 1 && last <= old.count - 2.0)) return false;
+    }
     /* Positions are rounded here, and the next chunk may need more. */
     const double room = 0.75 * view->count - 2;
-    if (col->seen) {
-        const double low = cell_position(view, zoom, range[0]) - (double)old.first;
-        const double high = cell_position(view, zoom, range[1]) - (double)old.first;
-        const bool whole = zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi && old.first == 0;
-        if (whole || (low >= 1 && high <= old.count - 2.0)) return false;
-    }
-    while (zoom > coarsest && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
-    if (zoom == coarsest && range[0] >= view->lo && range[1] <= view->hi) {
+    unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
+    while (zoom > coarsest && cell_position(view, zoom, high) - cell_position(view, zoom, low) > room) zoom--;
+    if (zoom == coarsest && inside) {
         view->first = 0;
     } else {
-        while (zoom > 0 && cell_position(view, zoom, range[1]) - cell_position(view, zoom, range[0]) > room) zoom--;
-        const double low = cell_position(view, zoom, range[0]), high = cell_position(view, zoom, range[1]);
-        view->first = (int64_t)(low - floor((view->count - (high - low)) / 2));
+        while (zoom > 0 && cell_position(view, zoom, high) - cell_position(view, zoom, low) > room) zoom--;
+        const double first = cell_position(view, zoom, low), last = cell_position(view, zoom, high);
+        view->first = (int64_t)(first - floor((view->count - (last - first)) / 2));
     }
     view->zoom = zoom;
-    return col->seen && (old.zoom != zoom || old.first != view->first);
-}
-
-static unsigned coarsest_zoom(const num_cells_view *view)
-{
-    unsigned zoom = 0;
-    while ((uint64_t)view->bins << (zoom + 1) <= view->count) zoom++;
-    return zoom;
+    return col->seen;
 }
 
 static bool move_view(column *col, const num_cells_view *old)
@@ -155,8 +155,8 @@ static const double *coefficients_of(const conv_counter *c, size_t i, size_t com
 bool conv_column_add(conv_counter *c, size_t component)
 {
     column *col = &c->columns[component];
-    uint64_t count[KINDS] = {0};
-    bool any = false, ready = true;
+    uint64_t count[KINDS] = {0}, more = 0, total = 0;
+    bool ready = true;
     for (size_t i = 0; i < c->counting->tile_count; i++) {
         const tile *t = &c->counting->tiles[i];
         const double *x = coefficients_of(c, i, component);
@@ -168,11 +168,12 @@ bool conv_column_add(conv_counter *c, size_t component)
     for (unsigned kind = 0; kind < KINDS; kind++) {
         col->range[0] = fmin(col->range[0], col->tables[kind].range[0]);
         col->range[1] = fmax(col->range[1], col->tables[kind].range[1]);
-        any = any || count[kind];
+        more += count[kind];
+        total += col->tables[kind].total + count[kind];
     }
-    if (!any) return true;
+    if (!more) return true;
     const num_cells_view old = col->view;
-    if (choose_view(col, col->range, coarsest_zoom(&old))) ready = move_view(col, &old);
+    if (choose_view(c, col, total)) ready = move_view(col, &old);
     col->seen = true;
     for (unsigned kind = 0; kind < KINDS && ready; kind++)
         if (count[kind]) ready = table_ready(c, &col->view, &col->tables[kind], count[kind]);

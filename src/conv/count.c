@@ -107,6 +107,24 @@ static void chunk_task(void *context, size_t index, unsigned worker)
         __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
 }
 
+/* Room in both chunks for so many tiles of a call; small groups need little. */
+static bool chunks_ready(conv_counter *c, uint64_t tiles)
+{
+    const size_t wanted = tiles < CHUNK_TILES ? (size_t)tiles : CHUNK_TILES;
+    if (wanted <= c->chunk_tiles) return true;
+    c->chunk_tiles = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        chunk *one = &c->chunks[i];
+        base_free(one->tiles);
+        base_free(one->coefficients);
+        one->tiles = base_alloc(wanted, sizeof *one->tiles);
+        one->coefficients = base_alloc_aligned(wanted * conv_tile_stride(c->k) * c->k, sizeof(double));
+        if (!one->tiles || !one->coefficients) return false;
+    }
+    c->chunk_tiles = wanted;
+    return true;
+}
+
 static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t count, bool changed,
                                fpr_error *error)
 {
@@ -117,6 +135,11 @@ static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t
     }
     c->parts = conv_parts(blocks, count, tile_count);
     if (!c->parts) return base_no_memory(error, count * sizeof *c->parts);
+    if (!chunks_ready(c, c->parts[count])) {
+        base_free(c->parts);
+        c->parts = NULL;
+        return base_no_memory(error, 2 * CHUNK_TILES * conv_tile_stride(c->k) * c->k * sizeof(double));
+    }
     c->blocks = blocks;
     c->count = count;
     c->changed = changed;
@@ -151,26 +174,20 @@ fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blo
     return count_blocks(counter, blocks, count, true, error);
 }
 
-/* Cells that a column may have: enough for percentiles, fewer where there are many columns. */
-static uint32_t cells_for(unsigned bins, unsigned k)
+/* Cells of a bin, log2: enough for percentiles, fewer where there are many columns. */
+static unsigned zoom_for(unsigned bins, unsigned k)
 {
-    uint64_t cells = bins;
-    while (cells < CELLS_MIN && cells * 2 * k <= CELLS_TOTAL) cells *= 2;
-    return (uint32_t)cells;
+    unsigned zoom = 0;
+    while (((uint64_t)bins << zoom) < CELLS_MIN && ((uint64_t)bins << zoom) * 2 * k <= CELLS_TOTAL) zoom++;
+    return zoom;
 }
 
 static bool counter_memory(conv_counter *c)
 {
     const unsigned k = c->k, threads = c->settings.threads ? c->settings.threads : 1;
-    const size_t stride = conv_tile_stride(k);
     c->memory = base_calloc(2 * (size_t)k + (size_t)k * k, sizeof *c->memory);
     c->columns = base_calloc(k, sizeof *c->columns);
     c->scratch = base_alloc_aligned((uint64_t)threads * conv_projection_scratch(k), sizeof *c->scratch);
-    for (unsigned i = 0; i < 2; i++) {
-        c->chunks[i].tiles = base_alloc(CHUNK_TILES, sizeof *c->chunks[i].tiles);
-        c->chunks[i].coefficients = base_alloc_aligned(CHUNK_TILES * stride * k, sizeof(double));
-        if (!c->chunks[i].tiles || !c->chunks[i].coefficients) return false;
-    }
     return c->memory && c->columns && c->scratch;
 }
 
@@ -185,9 +202,11 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
     c->kernels = conv_kernels_of(settings);
     c->numbers_max = NUMBERS_TOTAL / k < NUMBERS_MAX ? NUMBERS_TOTAL / k : NUMBERS_MAX;
     c->cells_max = UINT64_C(1) << (64 - COUNT_SHIFT);
+    c->many = UINT64_C(1) << 20;
+    c->cells_zoom = zoom_for(settings->bins, k);
     if (!counter_memory(c)) {
         conv_counter_free(c);
-        return base_no_memory(error, 2 * CHUNK_TILES * conv_tile_stride(k) * k * sizeof(double));
+        return base_no_memory(error, conv_projection_scratch(k) * sizeof(double));
     }
     c->mean = c->memory;
     c->origin = c->mean + k;
@@ -206,7 +225,7 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
         c->origin[j] = c->scratch[(k + j) * stride];
         column *col = &c->columns[j];
         col->view = (num_cells_view){.lo = c->range[0], .hi = c->range[1], .bins = settings->bins,
-                                     .count = cells_for(settings->bins, k)};
+                                     .count = settings->bins << c->cells_zoom};
         col->range[0] = INFINITY;
         col->range[1] = -INFINITY;
         for (unsigned kind = 0; kind < KINDS; kind++) {

@@ -51,8 +51,10 @@ typedef struct estimate { fpr_kde *kde; unsigned kinds; uint64_t zeros; } estima
 
 struct conv_counter {
     unsigned k;
-    uint64_t numbers_max; /* coefficients that a table keeps as they are, before it turns to cells */
-    uint64_t cells_max;   /* coefficients that cells take before they are emptied into wide ones; tests make both small */
+    /* Limits, which tests make small: coefficients that a table keeps as they are, before it turns to cells; that cells
+     * take before they are emptied into wide ones; that are many enough for fewer cells. */
+    uint64_t numbers_max, cells_max, many;
+    unsigned cells_zoom;         /* a table has bins << cells_zoom cells at first */
     double range[2];
     conv_settings settings;
     const num_kernels *kernels;
@@ -60,6 +62,7 @@ struct conv_counter {
     uint64_t zeros[4];
     column *columns;
     chunk chunks[2];
+    size_t chunk_tiles;          /* room in each */
     double *scratch; /* per worker: two tiles, one row of peaks */
     estimate estimates[4];
     /* of the call that runs */
