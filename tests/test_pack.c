@@ -305,15 +305,15 @@ static void test_coder_reaches_entropy(void **state)
             symbols[i] = (uint8_t)s;
             counts[0][s]++;
         }
-        size_t bytes = rans_encode(scratch, symbols, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, coded);
+        size_t bytes = rans_encode(scratch, symbols, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, n % 2, coded);
         assert_true(bytes <= RANS_CHUNK_BOUND(n));
-        assert_int_equal(rans_chunk_bytes(coded, bytes), bytes);
+        if (n % 2 == 0) assert_int_equal(rans_chunk_bytes(coded, bytes), bytes);
         double ideal = (double)n * entropy(shares, 256) / 8;
         if (n > 50000 && (double)bytes > 1.01 * ideal + 100) fail_msg("%zu symbols: %zu bytes, entropy %.0f", n, bytes, ideal);
         for (unsigned simd = PACK_SIMD_PLAIN; simd <= PACK_SIMD_AVX512; simd++) {
             pack_limit_simd(simd);
             memset(back, 1, n);
-            assert_null(rans_decode(scratch, coded, bytes, back, NULL, n, NULL, NULL, NULL));
+            assert_null(rans_decode(scratch, coded, bytes, n % 2, back, NULL, n, NULL, NULL, NULL));
             assert_memory_equal(back, symbols, n);
         }
     }

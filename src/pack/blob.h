@@ -117,16 +117,16 @@ typedef struct rans_keys { unsigned first, mantissa_bits; uint16_t top; } rans_k
 
 /* Encodes n <= PACK_CHUNK symbols. classes NULL: one table; else classes[i] & 1 chooses between two. counts[2][256] are
  * the symbols' frequencies by table. keys NULL: plain bytes. escapes lists the keys of the symbols 1. Returns the bytes
- * written to dst. */
+ * written to dst. The last chunk of a section has no length before it. */
 size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *classes, size_t n,
                    const uint32_t counts[2][256], const rans_keys *keys, const uint16_t *escapes, size_t escape_count,
-                   uint8_t *dst);
-/* The bytes of the chunk that begins at src (head included), or 0 when it does not fit in n. */
+                   bool last, uint8_t *dst);
+/* The bytes of the chunk that begins at src (length included), or 0 when it does not fit in n. Not for the last one. */
 uint64_t rans_chunk_bytes(const uint8_t *src, uint64_t n);
 /* Decodes a chunk of exactly `bytes` bytes into n symbols. classes NULL when there are none: then two tables are an
  * error. *escapes points into src (uint16 little-endian). Returns NULL, or what is wrong. */
-const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, uint8_t *symbols, const int8_t *classes,
-                        size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count);
+const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, bool last, uint8_t *symbols,
+                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count);
 
 /* Inner loops. `words` points at the end of the space when encoding (it moves down), at the first word when decoding. */
 typedef struct rans_encode_entry { uint64_t reciprocal; uint32_t start; uint16_t complement, frequency; } rans_encode_entry;
@@ -173,7 +173,7 @@ const char *pack_chunk_read(const pack_chunks *chunks, uint64_t i, rans_scratch 
                             const uint8_t **at, bool *no_memory);
 /* Encodes one chunk of plain bytes into a piece. false: out of memory. */
 bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zstd *zstd, const uint8_t *src, size_t n,
-                      uint8_t *scratch, size_t capacity, pack_piece *piece);
+                      bool last, uint8_t *scratch, size_t capacity, pack_piece *piece);
 /* A whole small section, cut into chunks, by the encoding that is smallest. */
 fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, uint64_t count, int level,
                           fpr_error *error);
@@ -196,9 +196,9 @@ void pack_scales_free(pack_scales *scales);
 /* Classes of the elements first .. first + n - 1. */
 void pack_scales_fill(const pack_scales *scales, uint64_t first, size_t n, int8_t *classes);
 uint64_t pack_scales_bytes(const pack_scales *scales);
-size_t pack_scales_write(const pack_scales *scales, uint8_t *dst); /* as many bytes */
-/* Moves *at past the scales. No axes, or axes over `elements` elements. */
-fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, uint64_t elements, pack_scales *scales,
+void pack_scales_write(const pack_scales *scales, uint8_t *dst);
+/* Reads so many axes over `elements` elements and moves *at past them. */
+fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements, pack_scales *scales,
                             fpr_error *error);
 
 /* ---- stream.c: a stream of elements */

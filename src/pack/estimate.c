@@ -4,8 +4,8 @@
 #define SAMPLE 8192u
 #define SAMPLE_BLOCKS 16u
 #define TRIAL 65536u         /* elements that zstd is tried on */
-#define TABLE_SYMBOL_BITS 2.5 /* what a present symbol costs in a stored table, roughly */
-#define TABLE_BITS 40.0
+#define TABLE_SYMBOL_BITS 2.2 /* what an entry of a stored table takes, roughly */
+#define TABLE_BITS 30.0
 
 typedef struct sample {
     size_t n;
@@ -82,11 +82,18 @@ static void fold(const uint32_t *from, unsigned bins, unsigned by, uint32_t *to)
     for (unsigned i = 0; i < bins; i++) to[i >> by] += from[i];
 }
 
-static double table_bits(const uint32_t *counts, unsigned bins)
+/* What a table takes, and what is lost by storing it roughly: symbol by symbol, or for keys by octave as well. */
+static double table_bits(const uint32_t *counts, unsigned bins, unsigned mantissa, bool keys)
 {
     unsigned present = 0;
-    for (unsigned i = 0; i < bins; i++) present += counts[i] != 0;
-    return TABLE_BITS + TABLE_SYMBOL_BITS * (present < 60 ? present : 60 + (present - 60) / 4);
+    uint64_t n = 0;
+    for (unsigned i = 0; i < bins; i++) {
+        present += counts[i] != 0;
+        n += counts[i];
+    }
+    double fine = TABLE_BITS + TABLE_SYMBOL_BITS * (present < 256 ? present : 256);
+    double coarse = TABLE_BITS + TABLE_SYMBOL_BITS * (present >> mantissa) + 0.013 * (double)n;
+    return keys && mantissa && coarse < fine ? coarse : fine;
 }
 
 /* Bits of the whole stream at the order-0 entropy of its sample. A sample underestimates entropy by (symbols - 1) / 2n
@@ -96,7 +103,7 @@ static double stream_bits(const uint32_t *counts, unsigned bins, double grow)
     unsigned present = 0;
     for (unsigned i = 0; i < bins; i++) present += counts[i] != 0;
     double missing = present && grow > 1 ? (present - 1) * 0.5 * 1.4426950408889634 : 0;
-    return (pack_entropy_bits(counts, bins) + missing) * grow + table_bits(counts, bins);
+    return (pack_entropy_bits(counts, bins) + missing) * grow;
 }
 
 /* The window: `size` keys downwards from `top`, modulo bins, chosen to hold most of the sample. Returns how many of the
@@ -135,9 +142,10 @@ static uint64_t best_window(const uint32_t *counts, unsigned bins, unsigned size
 typedef struct key_choice { double bits; unsigned mantissa; bool scaled, two_tables; } key_choice;
 
 /* One shape of key: its histograms (both tables' when tables is 2) into work, and what it would take. */
-static double shape_bits(const sample *s, const pack_scales *scales, unsigned by, unsigned shape, double grow, uint32_t *work)
+static double shape_bits(const sample *s, const pack_scales *scales, unsigned most, unsigned by, unsigned shape, double grow,
+                         uint32_t *work)
 {
-    const unsigned bins = s->bins >> by, tables = shape == 2 ? 2 : 1;
+    const unsigned bins = s->bins >> by, tables = shape == 2 ? 2 : 1, mantissa = most - by;
     uint32_t *sum = work + 2 * s->bins;
     if (shape == 0) {
         fold(s->plain, s->bins, by, work);
@@ -149,7 +157,7 @@ static double shape_bits(const sample *s, const pack_scales *scales, unsigned by
         if (tables == 1) memcpy(work, sum, bins * sizeof *sum);
     }
     double bits = 0;
-    for (unsigned t = 0; t < tables; t++) bits += stream_bits(work + t * bins, bins, grow);
+    for (unsigned t = 0; t < tables; t++) bits += stream_bits(work + t * bins, bins, grow) + table_bits(work + t * bins, bins, mantissa, true);
     unsigned top, distinct;
     sum[0] = 0; /* key 0 has a symbol of its own */
     uint64_t outside = best_window(sum, bins, 256 - RANS_FIRST, 0, &top, &distinct);
@@ -165,7 +173,7 @@ static void choose_key(const pack_values *v, const pack_scales *scales, const sa
     for (unsigned by = 0; by <= most; by += most) {
         double apart = (double)v->count * by; /* mantissa bits that are not in the key */
         for (unsigned shape = 0; shape < (scales->axis_count ? 3u : 1u); shape++) {
-            double bits = apart + shape_bits(s, scales, by, shape, grow, work);
+            double bits = apart + shape_bits(s, scales, most, by, shape, grow, work);
             if (bits < best->bits) *best = (key_choice){bits, most - by, shape != 0, shape == 2};
         }
     }
@@ -300,7 +308,7 @@ static fpr_status plan_planes(const pack_values *v, int level, const split_job *
     for (unsigned p = 0; p < planes; p++) {
         uint32_t counts[256] = {0};
         count_plane(s, shape, 8 * (planes - 1 - p), step, counts);
-        double raw = 8.0 * (double)v->count, rans = stream_bits(counts, 256, (double)v->count / looked) + 80, best = raw;
+        double raw = 8.0 * (double)v->count, rans = stream_bits(counts, 256, (double)v->count / looked) + table_bits(counts, 256, 0, false) + 80, best = raw;
         encoding[p] = PACK_RAW;
         if (rans < best * worth) {
             best = rans;

@@ -73,7 +73,7 @@ static void count_bytes(const uint8_t *bytes, size_t n, uint32_t counts[256])
 }
 
 bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zstd *zstd, const uint8_t *src, size_t n,
-                      uint8_t *scratch, size_t capacity, pack_piece *piece)
+                      bool last, uint8_t *scratch, size_t capacity, pack_piece *piece)
 {
     if (encoding == PACK_RAW) return pack_copy_piece(piece, src, n);
     size_t bytes;
@@ -83,7 +83,7 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
     } else {
         uint32_t counts[2][256];
         count_bytes(src, n, counts[0]);
-        bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, scratch);
+        bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, last, scratch);
     }
     return pack_copy_piece(piece, scratch, bytes);
 }
@@ -111,7 +111,7 @@ static unsigned best_encoding(const uint8_t *bytes, size_t n, int level, rans_sc
     unsigned best = PACK_RAW;
     size_t least = n, got;
     count_bytes(bytes, n, counts[0]);
-    got = rans_encode(rans, bytes, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, scratch);
+    got = rans_encode(rans, bytes, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, true, scratch);
     if (got < least) {
         least = got;
         best = PACK_RANS;
@@ -141,7 +141,7 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
     for (uint64_t i = 0; s && i < chunks; i++) {
         uint64_t at = i * PACK_CHUNK;
         size_t n = count - at < PACK_CHUNK ? (size_t)(count - at) : PACK_CHUNK;
-        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + at, n, scratch, capacity, &s->pieces[i])) s = NULL;
+        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + at, n, i + 1 == chunks, scratch, capacity, &s->pieces[i])) s = NULL;
     }
     if (!s) {
         status = base_no_memory(error, count);
@@ -175,8 +175,11 @@ fpr_status pack_chunks_open(const uint8_t *blob, const pack_section *section, ui
     uint64_t at = prefix;
     for (uint64_t i = 0; i < chunks->count; i++) {
         chunks->begin[i] = at;
-        uint64_t n = section->encoding == PACK_ZSTD ? pack_zstd_frame_bytes(chunks->bytes + at, section->stored - at)
-                                                    : rans_chunk_bytes(chunks->bytes + at, section->stored - at);
+        const uint8_t *src = chunks->bytes + at;
+        uint64_t left = section->stored - at;
+        uint64_t n = section->encoding == PACK_ZSTD ? pack_zstd_frame_bytes(src, left)
+                     : i + 1 < chunks->count        ? rans_chunk_bytes(src, left)
+                                                    : left;
         if (!n) {
             pack_chunks_close(chunks);
             return pack_bad(error, "a chunk does not fit in its section");
@@ -208,7 +211,7 @@ const char *pack_chunk_read(const pack_chunks *chunks, uint64_t i, rans_scratch 
     size_t bytes = (size_t)(chunks->begin[i + 1] - chunks->begin[i]);
     *at = dst;
     if (chunks->section->encoding == PACK_ZSTD) return pack_zstd_restore(zstd, src, bytes, dst, n, no_memory);
-    return rans_decode(rans, src, bytes, dst, NULL, n, NULL, NULL, NULL);
+    return rans_decode(rans, src, bytes, i + 1 == chunks->count, dst, NULL, n, NULL, NULL, NULL);
 }
 
 fpr_status pack_section_restore(const uint8_t *blob, const pack_section *section, uint64_t most, uint8_t **bytes,

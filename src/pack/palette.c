@@ -212,8 +212,8 @@ static void encode_task(void *context, size_t index, unsigned worker)
     uint64_t first;
     size_t n = chunk_values(job, index, &first);
     make_indices(job->values, &job->table, job->bits, first, n, w->indices);
-    if (!pack_chunk_write(job->encoding, job->level, w->rans, &w->zstd, w->indices, (n * job->bits + 7) / 8, w->out,
-                          w->capacity, &job->section->pieces[index]))
+    if (!pack_chunk_write(job->encoding, job->level, w->rans, &w->zstd, w->indices, (n * job->bits + 7) / 8,
+                          first + n == job->values->count, w->out, w->capacity, &job->section->pieces[index]))
         atomic_store(&job->no_memory, true);
 }
 

@@ -9,6 +9,7 @@
 #define RANS_TOTAL (1u << RANS_BITS)
 #define RANS_LOW 65536u  /* smallest state, and the one that coding begins with */
 #define LANES_MOST 32u
+#define HAS_ESCAPES 64u  /* flag of a chunk */
 #define WEIGHT_CODES 64u /* 0: absent */
 
 /* A table as it is stored: a code for each of `count` entries. An entry is a symbol, or with grain > 0 a group of keys. */
@@ -66,6 +67,17 @@ static unsigned entry_of(const rans_keys *keys, unsigned grain, unsigned symbol)
     if (!grain || symbol < keys->first) return symbol;
     int shift = (int)group_shift(keys, grain), top = keys->top;
     return keys->first + (unsigned)((top >> shift) - ((top - (int)(symbol - keys->first)) >> shift));
+}
+
+/* Where the density is even, each octave downwards holds half as much: the code that is expected after `before`, which
+ * is the code of the entry above. */
+static int expected_code(const rans_keys *keys, unsigned grain, unsigned entry, int before)
+{
+    if (!keys || entry <= keys->first) return before;
+    unsigned shift = group_shift(keys, grain), octave = keys->mantissa_bits - shift;
+    int group = (keys->top >> shift) - (int)(entry - keys->first);
+    if ((group >> octave) == ((group + 1) >> octave)) return before;
+    return before > 4 ? before - 4 : 0;
 }
 
 static int clamp_slope(int quarters) { return quarters > SLOPE_MOST ? SLOPE_MOST : quarters < -SLOPE_MOST ? -SLOPE_MOST : quarters; }
@@ -226,20 +238,22 @@ static unsigned candidates(const table_costs *costs, uint32_t count, uint8_t out
 typedef struct path { uint8_t code[256][CANDIDATES], from[256][CANDIDATES], count[256]; } path;
 
 /* Cheapest codes for the entries first .. last with Rice parameter k; returns their cost in bits. */
-static float fit_path(const uint32_t counts[256], unsigned first, unsigned last, unsigned k, const table_costs *costs,
-                      path *p, uint8_t codes[256])
+static float fit_path(const uint32_t counts[256], unsigned first, unsigned last, const rans_keys *keys, unsigned grain,
+                      unsigned k, const table_costs *costs, path *p, uint8_t codes[256])
 {
     float bits[2][CANDIDATES], rice[2 * WEIGHT_CODES];
     for (unsigned z = 0; z < 2 * WEIGHT_CODES; z++) rice[z] = (float)rice_bits(z, k);
     for (unsigned s = first; s <= last; s++) {
         float *now = bits[s & 1], *before = bits[~s & 1];
+        int expected[CANDIDATES];
         p->count[s] = (uint8_t)candidates(costs, counts[s], p->code[s]);
+        for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) expected[j] = expected_code(keys, grain, s, p->code[s - 1][j]);
         for (unsigned i = 0; i < p->count[s]; i++) {
             unsigned code = p->code[s][i];
             float best = 0;
             p->from[s][i] = 0;
             for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) {
-                float cost = before[j] + rice[zigzag((int)code - p->code[s - 1][j])];
+                float cost = before[j] + rice[zigzag((int)code - expected[j])];
                 if (j && cost >= best) continue;
                 best = cost;
                 p->from[s][i] = (uint8_t)j;
@@ -273,7 +287,7 @@ static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigne
     uint8_t tried[256];
     set_costs(entries, &costs);
     for (unsigned k = 0; k < 3; k++) {
-        float bits = fit_path(entries, first, last, k, &costs, &p, tried);
+        float bits = fit_path(entries, first, last, keys, grain, k, &costs, &p, tried);
         if (k && bits >= least) continue;
         least = bits;
         fit->rice = k;
@@ -281,12 +295,13 @@ static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigne
     }
 }
 
-static double table_bits(const table_fit *fit)
+static double table_bits(const table_fit *fit, const rans_keys *keys, unsigned grain)
 {
     unsigned first = 0;
     while (first + 1 < fit->count && !fit->codes[first]) first++;
     double bits = 24;
-    for (unsigned s = first + 1; s < fit->count; s++) bits += rice_bits(zigzag(fit->codes[s] - fit->codes[s - 1]), fit->rice);
+    for (unsigned s = first + 1; s < fit->count; s++)
+        bits += rice_bits(zigzag(fit->codes[s] - expected_code(keys, grain, s, fit->codes[s - 1])), fit->rice);
     return bits;
 }
 
@@ -295,7 +310,7 @@ static double coded_bits(const uint32_t counts[256], const table_fit *fit, const
 {
     uint32_t weights[256];
     uint16_t frequency[256];
-    double bits = table_bits(fit);
+    double bits = table_bits(fit, keys, grain);
     expand(fit->codes, fit->count, keys, grain, weights);
     if (!frequencies(weights, frequency)) return bits;
     for (unsigned s = 0; s < 256; s++)
@@ -327,7 +342,7 @@ static unsigned fit_tables(rans_scratch *scratch, const uint32_t counts[2][256],
     return best;
 }
 
-static void write_table(bit_writer *w, const table_fit *fit)
+static void write_table(bit_writer *w, const table_fit *fit, const rans_keys *keys, unsigned grain)
 {
     const uint8_t *codes = fit->codes;
     const unsigned k = fit->rice, last = fit->count - 1;
@@ -338,7 +353,7 @@ static void write_table(bit_writer *w, const table_fit *fit)
     put_bits(w, k, 2);
     put_bits(w, codes[first], 6);
     for (unsigned s = first + 1; s <= last; s++) {
-        unsigned z = zigzag(codes[s] - codes[s - 1]);
+        unsigned z = zigzag(codes[s] - expected_code(keys, grain, s, codes[s - 1]));
         if (z >> k >= RICE_ONES) {
             put_bits(w, (1u << RICE_ONES) - 1, RICE_ONES);
             put_bits(w, z, 7);
@@ -349,7 +364,7 @@ static void write_table(bit_writer *w, const table_fit *fit)
     }
 }
 
-static bool read_table(bit_reader *r, table_fit *fit)
+static bool read_table(bit_reader *r, table_fit *fit, const rans_keys *keys, unsigned grain)
 {
     memset(fit, 0, sizeof *fit);
     unsigned first = get_bits(r, 8), last = get_bits(r, 8), k = get_bits(r, 2);
@@ -361,6 +376,7 @@ static bool read_table(bit_reader *r, table_fit *fit)
         unsigned ones = 0, z;
         while (ones < RICE_ONES && get_bits(r, 1)) ones++;
         z = ones == RICE_ONES ? get_bits(r, 7) : ones << k | get_bits(r, k);
+        code = expected_code(keys, grain, s, code);
         code += z & 1 ? -(int)((z + 1) / 2) : (int)(z / 2);
         if (r->failed || code < 0 || code >= (int)WEIGHT_CODES) return false;
         fit->codes[s] = (uint8_t)code;
@@ -454,22 +470,22 @@ static unsigned choose_lanes(const uint32_t counts[2][256], unsigned tables)
 
 size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *classes, size_t n,
                    const uint32_t counts[2][256], const rans_keys *keys, const uint16_t *escapes, size_t escape_count,
-                   uint8_t *dst)
+                   bool last, uint8_t *dst)
 {
     unsigned tables = classes ? 2 : 1, log = choose_lanes(counts, tables), lanes = 1u << log;
     uint32_t states[LANES_MOST];
-    /* The length comes first and is not known yet: room for three bytes of it, moved together afterwards. */
-    uint8_t *at = dst + 3, *body = at;
+    /* The length comes first and is not known yet: room for it, closed afterwards. */
+    uint8_t *at = dst + (last ? 0 : 3), *body = at;
     unsigned grain = fit_tables(scratch, counts, tables, keys, n);
-    *at++ = (uint8_t)(log | (tables - 1) << 3 | grain << 4);
-    if (keys) {
+    *at++ = (uint8_t)(log | (tables - 1) << 3 | grain << 4 | (escape_count ? HAS_ESCAPES : 0));
+    if (escape_count) {
         at += pack_put_varint(at, escape_count);
         for (size_t i = 0; i < escape_count; i++, at += 2) base_store_le16(at, escapes[i]);
     }
     bit_writer bits = {.at = at};
     for (unsigned t = 0; t < tables; t++) {
         uint16_t frequency[256];
-        write_table(&bits, &scratch->fit[t]);
+        write_table(&bits, &scratch->fit[t], keys, grain);
         if (!frequencies(scratch->weights[t], frequency)) memset(frequency, 0, sizeof frequency);
         prepare_entries(frequency, scratch->entries[t]);
     }
@@ -481,6 +497,7 @@ size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *
     memmove(at, words, (size_t)(end - words));
     at += end - words;
     size_t length = (size_t)(at - body);
+    if (last) return length;
     size_t prefix = pack_put_varint(dst, length);
     if (prefix != 3) memmove(dst + prefix, body, length);
     return prefix + length;
@@ -540,27 +557,33 @@ static bool decode_all(rans_decode_job *job)
     return decode_rest(job, done);
 }
 
-const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, uint8_t *symbols, const int8_t *classes,
-                        size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count)
+const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, bool last, uint8_t *symbols,
+                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count)
 {
     const uint8_t *at = src, *end = src + bytes;
     uint64_t length, count = 0;
-    if (!pack_get_varint(&at, end, &length) || length != (uint64_t)(end - at) || !length)
+    if (!last && (!pack_get_varint(&at, end, &length) || length != (uint64_t)(end - at)))
         return "a coded chunk has another length than it says";
+    if (at == end) return "a coded chunk is empty";
     unsigned flags = *at++;
-    unsigned lanes = 1u << (flags & 7), tables = 1 + (flags >> 3 & 1), grain = flags >> 4;
-    if (lanes > LANES_MOST || !grain_allowed(keys, grain)) return "a coded chunk with unknown flags";
+    unsigned lanes = 1u << (flags & 7), tables = 1 + (flags >> 3 & 1), grain = flags >> 4 & 3;
+    if (flags > 127 || lanes > LANES_MOST || !grain_allowed(keys, grain)) return "a coded chunk with unknown flags";
     if (tables == 2 && !classes) return "a coded chunk with two tables and no scales";
-    if (keys) {
-        if (!pack_get_varint(&at, end, &count) || count > n || count > (uint64_t)(end - at) / 2)
-            return "a coded chunk with too many escapes";
+    if (escapes) {
+        *escapes = NULL;
+        *escape_count = 0;
+    }
+    if (flags & HAS_ESCAPES) {
+        if (!keys) return "a coded chunk with escapes but no keys";
+        if (!pack_get_varint(&at, end, &count) || !count || count > n || count > (uint64_t)(end - at) / 2)
+            return "a coded chunk with no possible number of escapes";
         *escapes = at;
         *escape_count = (size_t)count;
         at += 2 * count;
     }
     bit_reader bits = {.at = at, .end = end};
     for (unsigned t = 0; t < tables; t++)
-        if (!read_table(&bits, &scratch->fit[t])) return "a coded chunk with a broken table";
+        if (!read_table(&bits, &scratch->fit[t], keys, grain)) return "a coded chunk with a broken table";
     at = bits.at;
     if (bits.held || (uint64_t)(end - at) < 4 * lanes || (end - at) % 2) return "a coded chunk is cut short";
     for (unsigned t = 0; t < tables; t++) {

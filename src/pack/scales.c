@@ -60,7 +60,7 @@ static unsigned axis_width(const pack_axis *axis, int *least)
 
 uint64_t pack_scales_bytes(const pack_scales *scales)
 {
-    uint64_t n = 1;
+    uint64_t n = 0;
     for (unsigned a = 0; a < scales->axis_count; a++) {
         const pack_axis *axis = &scales->axes[a];
         int least;
@@ -70,10 +70,8 @@ uint64_t pack_scales_bytes(const pack_scales *scales)
     return n;
 }
 
-size_t pack_scales_write(const pack_scales *scales, uint8_t *dst)
+void pack_scales_write(const pack_scales *scales, uint8_t *dst)
 {
-    const uint8_t *begin = dst;
-    *dst++ = (uint8_t)scales->axis_count;
     for (unsigned a = 0; a < scales->axis_count; a++) {
         const pack_axis *axis = &scales->axes[a];
         int least;
@@ -88,7 +86,6 @@ size_t pack_scales_write(const pack_scales *scales, uint8_t *dst)
         }
         if (count) *dst++ = (uint8_t)held;
     }
-    return (size_t)(dst - begin);
 }
 
 static fpr_status read_values(const uint8_t **at, const uint8_t *end, unsigned width, int least, pack_axis *axis,
@@ -134,12 +131,11 @@ static fpr_status read_axis(const uint8_t **at, const uint8_t *end, uint64_t ele
     return status;
 }
 
-fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, uint64_t elements, pack_scales *scales,
+fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements, pack_scales *scales,
                             fpr_error *error)
 {
     memset(scales, 0, sizeof *scales);
-    if (*at == end || **at > SCALES_AXES) return pack_bad(error, "scales of no known number of axes");
-    unsigned axes = *(*at)++;
+    if (axes > SCALES_AXES) return pack_bad(error, "scales of no known number of axes");
     if (!axes) return FPR_OK;
     int low = 0, high = 0;
     fpr_status status = FPR_OK;

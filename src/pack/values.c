@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <xxhash.h>
 
-#define KEYS_FIXED 4u /* mantissa bits, top, number of extra keys */
+#define KEYS_FIXED 4u /* mantissa bits and number of axes, top, number of extra keys */
 
 typedef struct worker {
     rans_scratch *rans;
@@ -118,7 +118,7 @@ static void use_extras(const split_job *split)
     }
 }
 
-static bool encode_keys(const encode_job *job, worker *w, const split_job *split, pack_piece *piece)
+static bool encode_keys(const encode_job *job, worker *w, const split_job *split, bool last, pack_piece *piece)
 {
     uint32_t counts[2][256];
     if (split->extra_count) use_extras(split);
@@ -145,7 +145,7 @@ static bool encode_keys(const encode_job *job, worker *w, const split_job *split
     bool done = most <= w->capacity || larger;
     if (done) {
         size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts, &alphabet,
-                                   keys, escapes, out);
+                                   keys, escapes, last, out);
         done = pack_copy_piece(piece, out, bytes);
     }
     base_free(larger);
@@ -159,6 +159,7 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     const pack_plan *plan = job->plan;
     const uint64_t first = chunk * PACK_CHUNK;
     const size_t n = chunk_values(v, chunk);
+    const bool last = first + n == v->count;
     union { const uint8_t *in; uint8_t *out; } elements = {.in = pack_values_fetch(v, first, n, w->elements)};
     split_job split = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
                        .mantissa_bits = plan->mantissa_bits, .keyed = plan->keyed, .top = plan->top,
@@ -184,11 +185,12 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
         split.planes[p] = piece->bytes;
     }
     split_elements(&split);
-    if (plan->keyed && !encode_keys(job, w, &split, &job->keys->pieces[chunk + 1])) return false;
+    if (plan->keyed && !encode_keys(job, w, &split, last, &job->keys->pieces[chunk + 1])) return false;
     for (unsigned p = 0; p < plan->planes; p++) {
         pack_piece *piece = &job->planes[p].pieces[chunk];
         if (plan->encoding[p] == PACK_RAW) continue;
-        if (!pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, w->out, w->capacity, piece))
+        if (!pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, last, w->out, w->capacity,
+                              piece))
             return false;
         if (v->count > PACK_CHUNK || piece->count < n) continue;
         /* the only chunk did not gain: the estimate was off, and the whole section is raw after all */
@@ -218,7 +220,7 @@ static bool add_prefix(const pack_plan *plan, pack_piece *piece)
     piece->count = KEYS_FIXED + 2 * plan->extra_count + pack_scales_bytes(scales);
     uint8_t *at = piece->bytes = base_alloc(piece->count, 1);
     if (!at) return false;
-    *at++ = (uint8_t)plan->mantissa_bits;
+    *at++ = (uint8_t)(plan->mantissa_bits | scales->axis_count << 4);
     base_store_le16(at, plan->top);
     at[2] = (uint8_t)plan->extra_count;
     at += 3;
@@ -287,7 +289,8 @@ static const char *decode_keys(const decode_job *job, uint64_t chunk, worker *w,
 {
     const uint64_t begin = job->keys.begin[chunk], end = job->keys.begin[chunk + 1];
     const rans_keys alphabet = {RANS_FIRST + job->extra_count, job->mantissa_bits, job->top};
-    return rans_decode(w->rans, job->keys.bytes + begin, (size_t)(end - begin), w->symbols, classes, n, &alphabet, escapes, count);
+    return rans_decode(w->rans, job->keys.bytes + begin, (size_t)(end - begin), chunk + 1 == job->keys.count,
+                       w->symbols, classes, n, &alphabet, escapes, count);
 }
 
 static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool *no_memory)
@@ -335,7 +338,8 @@ static fpr_status open_prefix(decode_job *job, const uint8_t *src, uint64_t n, u
     const pack_values *v = job->values;
     const uint8_t *at = src, *end = src + n;
     if (n < KEYS_FIXED) return pack_bad(error, "keys are cut short");
-    job->mantissa_bits = at[0];
+    job->mantissa_bits = at[0] & 15;
+    const unsigned axes = at[0] >> 4;
     job->top = base_load_le16(at + 1);
     job->extra_count = at[3];
     at += KEYS_FIXED;
@@ -344,7 +348,7 @@ static fpr_status open_prefix(decode_job *job, const uint8_t *src, uint64_t n, u
     if (job->extra_count > EXTRA_KEYS || (uint64_t)(end - at) < 2 * job->extra_count) return pack_bad(error, "too many extra keys");
     for (unsigned e = 0; e < job->extra_count; e++, at += 2) job->extras[e] = base_load_le16(at);
     uint64_t span = v->map ? v->layer.filters * v->layer.channels * v->layer.k : v->count;
-    fpr_status status = pack_scales_read(&at, end, span, &job->scales, error);
+    fpr_status status = pack_scales_read(&at, end, axes, span, &job->scales, error);
     job->scaled = job->scales.axis_count != 0;
     *prefix = (uint64_t)(at - src);
     return status;
