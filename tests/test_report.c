@@ -320,7 +320,7 @@ static void report_equals_its_struct(void **state)
         assert_int_equal(json_integer_value(at(input, "parameters")), r->parameters);
         assert_string_equal(json_string_value(at(input, "xxh3")), "0123456789abcdef");
         assert_int_equal(json_is_null(output), !r->has_output);
-        if (r->has_output) assert_number(at(output, "ratio"), (double)r->input_bytes / (double)r->output_bytes);
+        if (r->has_output) assert_number(at(output, "ratio"), (double)r->output_bytes / (double)r->input_bytes);
         assert_int_equal(json_array_size(at(root, "groups")), r->group_count);
         for (size_t i = 0; i < r->group_count; i++) assert_group(json_array_get(at(root, "groups"), i), &r->groups[i]);
         assert_int_equal(json_array_size(at(root, "layers")), r->layer_count);

@@ -73,7 +73,7 @@ static void head(report_out *out, const fpr_report *r)
     file_entry(out, r->output_path, r->output_bytes);
     report_key(out, "format"), report_string0(out, r->output_dense ? "dense" : "packed");
     report_key(out, "ratio");
-    report_number(out, r->output_bytes ? (double)r->input_bytes / (double)r->output_bytes : NAN);
+    report_number(out, r->input_bytes ? (double)r->output_bytes / (double)r->input_bytes : NAN);
     report_key(out, "xxh3"), report_hash(out, r->output_hash);
     report_end(out, '}');
 }
