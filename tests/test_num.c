@@ -286,6 +286,19 @@ static void equal_vectors_have_no_variance(void **state)
     fpr_moments_free(&m);
 }
 
+static void moments_that_are_not_finite_are_refused(void **state)
+{
+    (void)state;
+    const double rows[] = {1, NAN, 2, 3};
+    fpr_moments m;
+    basis_memory memory;
+    fpr_basis basis = basis_in(&memory);
+    assert_int_equal(fpr_moments_init(&m, 2), FPR_OK);
+    fpr_moments_add(&m, rows, 2);
+    assert_int_equal(fpr_moments_finish(&m, &basis, NULL), FPR_USAGE);
+    fpr_moments_free(&m);
+}
+
 static void scale_changes_singular_values_alone(void **state)
 {
     (void)state;
@@ -616,6 +629,7 @@ int main(void)
         cmocka_unit_test(an_ill_conditioned_group_keeps_its_last_component),
         cmocka_unit_test(fewer_vectors_than_weights),
         cmocka_unit_test(equal_vectors_have_no_variance),
+        cmocka_unit_test(moments_that_are_not_finite_are_refused),
         cmocka_unit_test(scale_changes_singular_values_alone),
         cmocka_unit_test(a_tie_is_decided_by_the_first_entry),
         cmocka_unit_test(entropy_of_known_ratios),

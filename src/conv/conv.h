@@ -1,9 +1,13 @@
 /* From a tensor to its kernels, and from kernels to the numbers of the papers.
  *
- * layers.c   which tensors are convolution layers, and how they are laid out
- * gather.c   weights of any float dtype and layout -> tiles of kernels as doubles
- * measure.c  per layer: sparsity, entropy, orthogonality, moments (first sweep)
- * count.c    per kernel group: range (second sweep), histograms and KDE (third sweep)
+ * layers.c         which tensors are convolution layers, and how they are laid out
+ * gather.c         weights of any float dtype and layout -> tiles of kernels as doubles
+ * measure.c        per layer: sparsity, entropy, moments (first sweep)
+ * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
+ * range.c          per kernel group: the range of all coefficients (second sweep)
+ * count.c          per kernel group: coefficients by component and kind of kernel (third sweep)
+ * column.c         the tables of one component
+ * distribution.c   tables -> histograms, densities, divergences
  *
  * Sees no files. Called by job/. All sweeps take a batch of blocks, so that one huge tensor and ten thousand small ones
  * spread over the threads alike, and give the same bits for any number of threads. */
@@ -69,7 +73,7 @@ typedef struct conv_measure {
                               otherwise), freed by the caller with fpr_moments_free */
 } conv_measure;
 
-/* One result per block. Only FPR_NO_MEMORY can happen. */
+/* One result per block. FPR_NO_MEMORY, or FPR_IO where OpenBLAS cannot be loaded; then results hold nothing to free. */
 fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
                                conv_measure *results, fpr_error *error);
 /* T(n) of the library torchconvquality: the variance entropy of n random 3x3 kernels. */
@@ -83,7 +87,8 @@ fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_
 
 typedef struct conv_counter conv_counter;
 
-/* Bytes of memory are bounded by about k * 0.6 MB per kind of kernel that occurs. basis and settings are copied. */
+/* Memory: for each kind of kernel that occurs (live or sparse; kept, gone or new), at most 0.6 MB a component for the usual
+ * 70 bins and 10.5 MB in all, and a few MB besides. basis and settings are copied. */
 fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], const conv_settings *settings,
                             conv_counter **counter, fpr_error *error);
 void conv_counter_free(conv_counter *counter);
@@ -93,8 +98,8 @@ void conv_counter_free(conv_counter *counter);
 fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
 /* The kernels of fate CHANGED, as they are now in weights; live by max_abs of the layer as it is now. */
 fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
-/* KDE of components whose bandwidth is too small for the fine histogram need the coefficients themselves, in a fourth,
- * rarely needed sweep: the implementation may instead bound the error by finer local bins; see count.c. */
+/* Densities are within 1e-4 of their peak of the exact sum, for bandwidths down to some 1/2000 of the range of a component
+ * (Silverman's are 1/30 to 1/500); below that, 512 points show no curve, and what shares a cell is drawn as one point. */
 typedef enum conv_which { CONV_BEFORE, CONV_AFTER, CONV_LIVE_BEFORE, CONV_LIVE_AFTER } conv_which;
 /* Fills out->kernels, out->counts ([k][bins], allocated here) and out->kde ([k], allocated here unless with_kde is
  * false). Coefficients outside the range are not counted (numpy's rule), but belong to the KDE. */

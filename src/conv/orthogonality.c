@@ -10,7 +10,7 @@
 #include <math.h>
 
 #define GROUP 256u  /* filters in a group */
-#define DEPTH 1024u /* weights of a filter that are multiplied at a time: two groups take 2 MiB as floats */
+#define DEPTH 512u  /* weights of a filter that are multiplied at a time: two groups take 1 MiB as floats */
 #define RUN 512u    /* weights converted at a time */
 
 /* What a worker needs: two packed groups, their product, a run of doubles. */
@@ -140,6 +140,7 @@ static double product_sum(const num_kernels *kernels, const float *g, size_t row
 static void pair_task(void *context, size_t index, unsigned worker)
 {
     turning *t = context;
+    index = (size_t)t->pair_parts[t->count] - 1 - index; /* the largest layers tend to come last: they go first */
     const size_t b = conv_part_block(t->pair_parts, t->count, index);
     const fpr_layer_shape *s = t->blocks[b].shape;
     t->sums[index] = 0;

@@ -116,9 +116,9 @@ void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, d
         const size_t reach = (size_t)(REACH * h / d) + 1, weights_count = 2 * reach + 1;
         const size_t grid_count = (FPR_KDE_POINTS - 1) * m + 1 + 2 * reach + 8;
         double *weights = scratch, *grid = weights + weights_count;
-        for (size_t i = 0; i < weights_count; i++) {
-            const double z = ((double)i - (double)reach) * d / h;
-            weights[i] = exp(-0.5 * z * z);
+        for (size_t i = 0; i <= reach; i++) {
+            const double z = (double)i * d / h;
+            weights[reach - i] = weights[reach + i] = exp(-0.5 * z * z);
         }
         memset(grid, 0, grid_count * sizeof *grid);
         distribute(masses, count, start, d, grid + reach + 4);

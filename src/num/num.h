@@ -97,7 +97,8 @@ void num_moments_add_zeros(fpr_moments *moments, uint64_t count);
 
 /* Principal components of moments of rank at most count - 1. singular_values and ratio: [k], by falling value;
  * components [k][k] may be NULL. Values that cannot be told from rounding (below k * 2^-52 of the largest) are zero;
- * ratio is all zero without variance. scratch: NUM_EIGEN_SCRATCH(k). Fails only when LAPACK cannot be loaded. */
+ * ratio is all zero without variance. scratch: NUM_EIGEN_SCRATCH(k). FPR_IO when LAPACK cannot be loaded or does not
+ * converge, FPR_USAGE for moments that are not finite. */
 fpr_status num_principal(const fpr_moments *moments, double *singular_values, double *ratio, double *components,
                          double *scratch, fpr_error *error);
 /* -sum r log10 r over variance ratios; 0 where there is no variance. */

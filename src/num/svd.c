@@ -32,8 +32,11 @@ fpr_status num_principal(const fpr_moments *moments, double *singular_values, do
 {
     const unsigned k = moments->k;
     double *a = scratch, *values = a + (size_t)k * k, *work = values + k, peak = 0;
-    for (size_t i = 0; i < (size_t)k * k; i++) peak = fmax(peak, fabs(moments->scatter[i]));
-    if (moments->count < 2 || !(peak > 0) || !isfinite(peak)) {
+    for (size_t i = 0; i < (size_t)k * k; i++) {
+        if (!isfinite(moments->scatter[i])) return base_fail(error, FPR_USAGE, "moments of numbers that are not finite");
+        peak = fmax(peak, fabs(moments->scatter[i]));
+    }
+    if (moments->count < 2 || !(peak > 0)) {
         no_variance(k, singular_values, ratio, components);
         return FPR_OK;
     }
