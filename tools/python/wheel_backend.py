@@ -42,16 +42,17 @@ def _sources():
 
 def _write_wheel(directory, files):
     files[f"{INFO}/METADATA"] = _metadata().encode()
-    files[f"{INFO}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: wheel_backend\nRoot-Is-Purelib: true\nTag: {TAG}\n".encode()
+    wheel = f"Wheel-Version: 1.0\nGenerator: wheel_backend\nRoot-Is-Purelib: true\nTag: {TAG}\n"
+    files[f"{INFO}/WHEEL"] = wheel.encode()
     record = ""
     for name, data in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         record += f"{name},sha256={digest},{len(data)}\n"
     files[f"{INFO}/RECORD"] = (record + f"{INFO}/RECORD,,\n").encode()
     name = f"{STEM}-{TAG}.whl"
-    with zipfile.ZipFile(Path(directory) / name, "w", zipfile.ZIP_DEFLATED) as wheel:
+    with zipfile.ZipFile(Path(directory) / name, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, data in files.items():
-            wheel.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)  # dated 1980: the same bytes every time
+            archive.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)  # dated 1980: the same bytes every time
     return name
 
 

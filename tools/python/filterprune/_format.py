@@ -103,14 +103,9 @@ def read_head(first: bytes, stored_bytes: int) -> Head:
         raise Damaged("does not begin like a packed tensor")
     if first[5] > READER:
         raise TooNew(f"needs a reader of packed format {first[5]}; this one reads up to {READER}")
-    if not PLANES <= first[6] <= KERNELS:
-        raise TooNew(f"codec {first[6]} is not known")
     if first[7] >= len(DTYPES) or first[8] > 1 or first[9] > 64 or first[10] > 16:
         raise Damaged("the head is no head")
-    codec, (dtype, width, exponent), extra = first[6], DTYPES[first[7]], first[11]
-    scope = extra >> 2
-    if (codec != KERNELS and extra) or scope > BY_KERNEL or (extra & 2 and not scope):
-        raise Damaged("the head is no head")
+    dtype, width, exponent = DTYPES[first[7]]
     bits = Bits(first[:HEAD_MAX], 16)
     digest = bits.number(8)
     shape = tuple(bits.varint() for _ in range(first[9]))
@@ -125,6 +120,13 @@ def read_head(first: bytes, stored_bytes: int) -> Head:
     used = bits.at + sum(s.stored_bytes for s in sections)
     if stored_bytes != (used + 7) // 8 * 8:
         raise Damaged("the sections do not fill the tensor")
+    # Only a head that is whole can tell a codec of the future from damage.
+    codec, extra = first[6], first[11]
+    scope = extra >> 2
+    if not PLANES <= codec <= KERNELS:
+        raise TooNew(f"packed with codec {codec}, which this version does not know")
+    if (codec != KERNELS and extra) or scope > BY_KERNEL or (extra & 2 and not scope):
+        raise Damaged("the head is no head")
     return Head(codec, dtype, width, exponent, bool(first[8]), extra & 1, bool(extra & 2), scope, digest, shape, nbytes,
                 sections, bits.at)
 
@@ -232,9 +234,10 @@ def _chunk_sizes(count: int, stored: int) -> List[int]:
 
 def _coded_chunks(data: memoryview, sizes: Sequence[int], keys: Optional[_rans.KeyTables],
                   classes: Optional[np.ndarray]) -> List[_rans.Chunk]:
-    bits, chunks, at = Bits(data), [], 0
+    bits, chunks, at, total = Bits(data), [], 0, sum(sizes)
     for size in sizes:
-        body = bits.bytes(bits.varint())
+        # The last chunk takes what is left.
+        body = bits.bytes(bits.varint()) if at + size < total else bits.rest()
         chunks.append(_rans.read_chunk(body, size, keys, None if classes is None else classes[at:at + size]))
         at += size
     if bits.at != len(data):
@@ -255,9 +258,9 @@ def _unsigned(width: int) -> "np.dtype":
     return np.dtype(f"<u{width // 8}")
 
 
-def _read_scales(bits: Bits, total: int, places: Optional[np.ndarray], count: int) -> Optional[np.ndarray]:
+def _read_scales(bits: Bits, axes: int, total: int, places: Optional[np.ndarray],
+                 count: int) -> Optional[np.ndarray]:
     """class(i) of every value of the stream, or None without scales. places: of the values, or None for 0, 1, 2, ..."""
-    axes = bits.byte()
     if axes == 0:
         return None
     if axes > 2:
@@ -321,6 +324,7 @@ def _planes(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> Wants:
         _, data = cursor.stored(KEYS, count)
         bits = Bits(data)
         mantissa, top, extras = bits.byte(), bits.number(2), bits.byte()
+        axes, mantissa = mantissa >> 4, mantissa & 15
         key_bits = head.exponent + mantissa
         if key_bits > 16 or key_bits >= width or extras > 16 or top >> key_bits:
             raise Damaged("impossible keys")
@@ -328,7 +332,7 @@ def _planes(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> Wants:
         if any(key >> key_bits for key in extra):
             raise Damaged("an extra key is too large")
         sizes = _chunk_sizes(count, len(data))
-        classes = _read_scales(bits, head.values, places, count)
+        classes = _read_scales(bits, axes, head.values, places, count)
         chunks = _coded_chunks(bits.rest(), sizes, _rans.KeyTables(mantissa, top, extras), classes)
         yield chunks
         keys = _symbol_keys(_joined(chunks), chunks, extra, top, mantissa, key_bits, classes)
@@ -385,7 +389,8 @@ def _stream(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> Wants:
 def _layer(head: Head) -> Tuple[int, int, int]:
     """Filters, channels, weights of a kernel."""
     shape = head.shape
-    if not head.exponent or head.dtype == "C64" or len(shape) < 2 or (head.layout and len(shape) < 3) or not head.values:
+    fits = head.exponent and head.dtype != "C64" and len(shape) >= (3 if head.layout else 2) and head.values
+    if not fits:
         raise Damaged("a tensor of this dtype and shape has no kernels")
     product = 1
     if head.layout:

@@ -79,7 +79,8 @@ class safe_open:  # noqa: N801 (the name that users know)
     decoder: "auto" takes libfilterprune.so where it is installed, "library" insists on it, "python" does without.
     """
 
-    def __init__(self, filename: PathLike, framework: str = "np", device: Any = "cpu", *, decoder: str = "auto") -> None:
+    def __init__(self, filename: PathLike, framework: str = "np", device: Any = "cpu", *,
+                 decoder: str = "auto") -> None:
         self._maker = _frameworks.maker(framework, device)
         self._device = device
         self._checkpoint: Optional[Checkpoint] = Checkpoint(filename, decoder)
@@ -135,7 +136,8 @@ class safe_open:  # noqa: N801 (the name that users know)
         return checkpoint.read(checkpoint.tensor(name)).tobytes()
 
 
-def load_file(filename: PathLike, framework: str = "np", device: Any = "cpu", *, decoder: str = "auto") -> Dict[str, Any]:
+def load_file(filename: PathLike, framework: str = "np", device: Any = "cpu", *,
+              decoder: str = "auto") -> Dict[str, Any]:
     """All tensors of a checkpoint by name, in the order of their data."""
     with safe_open(filename, framework, device, decoder=decoder) as f:
         return f.get_tensors()

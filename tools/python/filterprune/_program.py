@@ -1,7 +1,7 @@
 """Diagnostics: runs the filterprune program and gives back its JSON.
 
 The program is the one that FILTERPRUNE names, or the one in PATH. Options are the program's own long ones with
-underscores: inspect(path, eps=0.02, half=True, only=["layer1.*", "layer2.*"]).
+underscores: inspect(path, eps=0.02, half=True, html="page.html").
 """
 import json
 import os
@@ -62,7 +62,7 @@ def _flat(value: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:
 
 
 def rows(document: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """What a DataFrame is made of: of a report one flat row per layer, of a comparison one per ordered pair of models."""
+    """What a DataFrame is made of: of a report one flat row per layer, of a comparison one per pair of models."""
     if "layers" in document:
         return [_flat(layer) for layer in document["layers"]]
     names = [model["path"] for model in document["models"]]

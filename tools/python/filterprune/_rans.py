@@ -42,14 +42,25 @@ def _weight(code: int) -> int:
     return _B[(code - 1) & 3] << (((code - 1) >> 2) + 4) if code else 0
 
 
-def _read_codes(bits: Bits) -> List[int]:
+def _group_bits(grain: int, keys: KeyTables) -> int:
+    """G: a group is 2^G keys."""
+    return keys.mantissa - (2 - grain) if grain else 0
+
+
+def _read_codes(bits: Bits, grain: int, keys: Optional[KeyTables]) -> List[int]:
     """The code of every entry from 0 to the last listed."""
     first, last, k = bits.take(8), bits.take(8), bits.take(2)
     if last < first:
         raise Damaged("a table ends before it begins")
     code = bits.take(6)
     codes = [0] * first + [code]
-    for _ in range(last - first):
+    group = _group_bits(grain, keys) if keys is not None else 0
+    for entry in range(first + 1, last + 1):
+        if keys is not None and entry > keys.first:
+            # Densities fall by half with every octave, a whole step of four codes.
+            place = (keys.top >> group) - (entry - keys.first)
+            if place >> (keys.mantissa - group) < (place + 1) >> (keys.mantissa - group):
+                code = max(code - 4, 0)
         q = 0
         while q < 7 and bits.take(1):
             q += 1
@@ -86,11 +97,9 @@ def _group_shape(codes: Sequence[int], entry: int, first: int, size: int, whole:
 
 def _weights(codes: Sequence[int], grain: int, keys: Optional[KeyTables]) -> List[int]:
     """w[s] of all 256 symbols."""
-    if grain == 0:
+    if grain == 0 or keys is None:
         return [_weight(c) for c in codes] + [0] * (256 - len(codes))
-    if keys is None or keys.mantissa not in (2, 3):
-        raise Damaged("a table of grouped keys where there are none")
-    first, group = keys.first, keys.mantissa - (2 - grain)
+    first, group = keys.first, _group_bits(grain, keys)
     size, whole = 1 << group, grain == 2
     weights = [_weight(c) for c in codes[:first]]
     weights += [0] * (first - len(weights))
@@ -133,18 +142,20 @@ def read_chunk(body: memoryview, count: int, keys: Optional[KeyTables], classes:
     bits = Bits(body)
     flags = bits.byte()
     lanes, grain = 1 << (flags & 7), flags >> 4 & 3
-    if flags & 7 > 5 or grain > 2 or flags >> 6:
+    if flags & 7 > 5 or grain > 2 or flags >> 7:
         raise Damaged("unknown flags of a coded chunk")
+    if grain and (keys is None or keys.mantissa not in (2, 3)):
+        raise Damaged("a table of grouped keys where there are none")
     two = bool(flags & 8)
     if two and classes is None:
         raise Damaged("two tables without scales")
     escapes = np.empty(0, np.uint16)
-    if keys is not None:
+    if flags & 64:
         n = bits.varint()
-        if n > count:
-            raise Damaged("more escapes than symbols")
+        if keys is None or not 1 <= n <= count:
+            raise Damaged("more escapes than symbols, or none")
         escapes = np.frombuffer(bits.bytes(2 * n), "<u2")
-    tables = [_table(_weights(_read_codes(bits), grain, keys)) for _ in range(1 + two)]
+    tables = [_table(_weights(_read_codes(bits, grain, keys), grain, keys)) for _ in range(1 + two)]
     bits.align()
     which = (classes & 1).astype(np.uint8) if two and classes is not None else None
     for t, table in enumerate(tables):

@@ -1,0 +1,186 @@
+"""What the program packs, the decoder written from FORMAT.md restores: to the byte what the program restores."""
+import collections
+
+import common
+import numpy as np
+from common import LIBRARY, MODELS, Case, pack, run, write
+
+import filterprune
+from filterprune import SafetensorError, _format, _header, _rans
+from filterprune._checkpoint import Checkpoint
+
+VARIANTS = [
+    (), ("--lossless",), ("--lossless", "--level", "1"), ("--lossless", "--level", "19"), ("--level", "19"),
+    ("--amount", "0.5", "--no-binary"), ("--structure", "filter", "--amount", "0.3"), ("--binary-tol", "0.4"),
+    ("--cast", "bf16"), ("--cast", "f16", "--no-prune", "--no-binary"), ("--cast", "f32"), ("--drop", "*.bias"),
+]
+TRAINED = [(), ("--lossless",), ("--lossless", "--level", "1"), ("--level", "19"), ("--cast", "bf16"),
+           ("--drop", "bn*")]
+
+
+class Seen:
+    """Which parts of the format a file uses."""
+
+    def __init__(self):
+        self.parts = collections.Counter()
+
+    def look(self, path):
+        checkpoint = Checkpoint(path, "python")
+        for tensor in checkpoint.tensors.values():
+            head = tensor.head
+            if head is None:
+                self.parts["plain"] += 1
+                continue
+            self.parts[("codec", head.codec)] += 1
+            self.parts[("scope", head.scope)] += 1
+            self.parts[("symmetric", head.symmetric, "layout", head.layout)] += 1
+            for section in head.sections:
+                self.parts[("kind", section.kind)] += 1
+                self.parts[("encoding", section.encoding)] += 1
+        checkpoint.close()
+
+    def coded_chunks(self):
+        """Counts also what coded chunks have."""
+        inner, parts = _rans.read_chunk, self.parts
+
+        def read_chunk(body, count, keys, classes):
+            parts[("two tables", bool(body[0] & 8))] += 1
+            parts[("grain", body[0] >> 4 & 3)] += 1
+            parts[("scales", classes is not None)] += 1
+            chunk = inner(body, count, keys, classes)
+            parts[("escapes", len(chunk.escapes) > 0)] += 1
+            parts[("extra keys", keys is not None and keys.first > 2)] += 1
+            return chunk
+
+        _rans.read_chunk = read_chunk
+        return inner
+
+
+class Decode(Case):
+    def restores(self, packed, original=None):
+        """Both decoders and the program give one and the same file."""
+        by_program = self.home / "program.safetensors"
+        run("unpack", "-q", "--force", packed, by_program)
+        expected = by_program.read_bytes()
+        if original is not None:
+            self.assertEqual(expected, original.read_bytes(), f"{packed}: the program restores something else")
+        for decoder in ("python", "library") if LIBRARY else ("python",):
+            output = self.home / f"{decoder}.safetensors"
+            filterprune.unpack(packed, output, force=True, decoder=decoder)
+            self.assertTrue(output.read_bytes() == expected, f"{packed}: {decoder} restores something else")
+
+    def test_trained_networks(self):
+        for model in MODELS:
+            for options in TRAINED:
+                with self.subTest(model=model.stem, options=options):
+                    packed = pack(model, self.home / "packed.safetensors", *options)
+                    self.restores(packed, model if options[:1] == ("--lossless",) else None)
+
+    def test_everything_the_format_has(self):
+        seen = Seen()
+        inner = seen.coded_chunks()
+        self.addCleanup(setattr, _rans, "read_chunk", inner)
+        source = self.home / "zoo.safetensors"
+        write(source, common.zoo(), {"format": "pt", "n\u00efce": "\u2603 \"\\\n"})
+        for options in VARIANTS:
+            with self.subTest(options=options):
+                packed = pack(source, self.home / "packed.safetensors", *options)
+                seen.look(packed)
+                self.restores(packed, source if "--lossless" in options else None)
+        source = self.home / "hwio.safetensors"
+        write(source, common.hwio())
+        for options in ((), ("--lossless",), ("--layout", "hwio", "--lossless")):
+            with self.subTest("hwio", options=options):
+                packed = pack(source, self.home / "packed.safetensors", *options)
+                seen.look(packed)
+                self.restores(packed, source if "--lossless" in options else None)
+        wanted = ["plain", *(("codec", c) for c in (1, 2, 3)), *(("scope", s) for s in range(4)),
+                  *(("kind", k) for k in range(1, 9)), *(("encoding", e) for e in range(3)),
+                  *(("grain", g) for g in range(3)), ("two tables", True), ("two tables", False), ("scales", True),
+                  ("escapes", True), ("extra keys", True), ("symmetric", True, "layout", 0),
+                  ("symmetric", False, "layout", 1)]
+        self.assertEqual([part for part in wanted if not seen.parts[part]], [], "not met in any file")
+
+    def test_tensors_have_names_dtypes_and_shapes_of_the_original(self):
+        tensors = common.zoo()
+        write(self.home / "zoo.safetensors", tensors)
+        packed = pack(self.home / "zoo.safetensors", self.home / "packed.safetensors", "--lossless")
+        with filterprune.safe_open(packed, decoder="python") as f:
+            self.assertEqual(f.offset_keys(), list(tensors))
+            self.assertEqual(f.keys(), sorted(tensors))
+            for name, (dtype, shape, data) in tensors.items():
+                view = f.get_slice(name)
+                self.assertEqual((view.get_dtype(), tuple(view.get_shape())), (dtype, tuple(shape)))
+                self.assertTrue(f.get_bytes(name) == data, name)
+
+    def test_headers_that_are_not_canonical(self):
+        tensors = {name: item for name, item in common.zoo().items() if name != "large.weight"}
+        for indent, pad in ((1, 1), (None, 1), (2, 64), (None, 4096)):
+            source = self.home / "odd.safetensors"
+            write(source, dict(reversed(tensors.items())), {"b": "1", "a": "2"}, indent, pad)
+            self.restores(pack(source, self.home / "packed.safetensors", "--lossless"), source)
+
+    def test_a_file_that_lost_its_metadata(self):
+        model = MODELS[0]
+        packed = pack(model, self.home / "packed.safetensors", "--lossless")
+        raw = packed.read_bytes()
+        length = int.from_bytes(raw[:8], "little")
+        header = _header.parse(raw[8:8 + length], len(raw) - 8 - length)
+        text = _header.write(header.entries, None)
+        packed.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length:])
+        expected = filterprune.load_file(model)
+        found = filterprune.load_file(packed, decoder="python")
+        self.assertEqual(list(found), list(expected))
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array)
+        with self.assertRaisesRegex(SafetensorError, "metadata"):
+            filterprune.unpack(packed, self.home / "out.safetensors")
+        filterprune.unpack(packed, self.home / "out.safetensors", force=True)
+
+    def test_shards(self):
+        tensors = list(common.zoo().items())
+        folder = self.home / "sharded"
+        folder.mkdir()
+        shards = {"a.safetensors": dict(tensors[2:20]), "b.safetensors": dict(tensors[20:33])}
+        for name, part in shards.items():
+            write(folder / name, part)
+        index = {"metadata": {"total_size": sum(len(t[2]) for part in shards.values() for t in part.values())},
+                 "weight_map": {name: shard for shard, part in shards.items() for name in part}, "kept": [1, {}]}
+        path = folder / "model.safetensors.index.json"
+        path.write_text(common.json.dumps(index))
+        pack(path, self.home / "packed", "--lossless")
+        packed = self.home / "packed" / path.name
+        expected = filterprune.safe_open(path)
+        with filterprune.safe_open(packed, decoder="python") as f:
+            self.assertEqual(f.offset_keys(), expected.offset_keys())
+            for name in f.keys():
+                self.assertEqual(f.get_bytes(name), expected.get_bytes(name))
+        run("unpack", "-q", packed, self.home / "program")
+        filterprune.unpack(packed, self.home / "python")
+        for name in (path.name, *shards):
+            self.assertEqual((self.home / "python" / name).read_bytes(), (self.home / "program" / name).read_bytes())
+        for name in shards:
+            self.assertEqual((self.home / "python" / name).read_bytes(), (folder / name).read_bytes())
+
+    def test_scalar_and_vectorised_decoding_agree(self):
+        write(self.home / "zoo.safetensors", {n: t for n, t in common.zoo().items() if n != "large.weight"})
+        packed = pack(self.home / "zoo.safetensors", self.home / "packed.safetensors", "--lossless")
+        results = []
+        for limit in (0, 1 << 30):
+            self.addCleanup(setattr, _rans, "SCALAR_LANES", _rans.SCALAR_LANES)
+            _rans.SCALAR_LANES = limit
+            with filterprune.safe_open(packed, decoder="python") as f:
+                results.append([f.get_bytes(name) for name in f.keys()])
+        self.assertEqual(*results)
+
+    def test_without_xxhash(self):
+        """Its checks are left out, nothing else."""
+        packed = pack(MODELS[0], self.home / "packed.safetensors", "--lossless")
+        self.addCleanup(setattr, _format, "xxhash", _format.xxhash)
+        _format.xxhash = None
+        filterprune.unpack(packed, self.home / "out.safetensors")
+        self.assertEqual((self.home / "out.safetensors").read_bytes(), MODELS[0].read_bytes())
+
+
+if __name__ == "__main__":
+    common.main()
