@@ -389,6 +389,21 @@ static void given_nothing_to_gain_expect_a_dense_output(void **state)
     assert_same_file(in_folder("in"), in_folder("out"));
 }
 
+/* No byte to copy, and none to hash: a NULL with a size of 0 must go nowhere that sanitizers mind. */
+static void given_only_empty_tensors_expect_them_kept(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[0,3,3,3],\"data_offsets\":[0,0]},"
+                                 "\"b\":{\"dtype\":\"I64\",\"shape\":[0],\"data_offsets\":[0,0]}}";
+    write_checkpoint(in_folder("in"), header, "", 0);
+    fpr_options o = options();
+    fpr_report *r = prune(in_folder("in"), in_folder("out"), &o);
+    assert_int_equal(r->tensors, 2);
+    fpr_report_free(r);
+    unpack(in_folder("out"), in_folder("back"));
+    assert_same_file(in_folder("in"), in_folder("back"));
+}
+
 static void given_nan_in_a_layer_expect_it_left_out_and_kept(void **state)
 {
     (void)state;
@@ -591,6 +606,7 @@ int main(void)
         TEST(given_outputs_that_exist_or_are_the_input_expect_refusal),
         TEST(given_a_dry_run_or_a_cancelled_job_expect_no_file),
         TEST(given_nothing_to_gain_expect_a_dense_output),
+        TEST(given_only_empty_tensors_expect_them_kept),
         TEST(given_nan_in_a_layer_expect_it_left_out_and_kept),
         TEST(given_shards_expect_shards_and_an_index_back),
         TEST(given_a_broken_index_expect_one_clear_error),

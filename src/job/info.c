@@ -57,18 +57,20 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     file_text text = {0};
     size_t tensors = fpr_model_tensor_count(m), metadata = fpr_model_metadata_count(m);
     bool packed = false;
-    uint64_t parameters = 0;
+    uint64_t parameters = 0, dense;
     for (size_t i = 0; i < tensors; i++) {
         packed |= fpr_model_tensor(m, i)->packed;
         parameters += fpr_model_tensor(m, i)->elements;
     }
+    fpr_status status = model_dense_bytes(m, &dense, error);
+    if (status) return status;
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
     file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
     add_path(&text, m->path);
     file_text_format(&text,
                      ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
                      ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
-                     packed ? "packed" : "dense", fpr_model_bytes(m), model_dense_bytes(m), parameters,
+                     packed ? "packed" : "dense", fpr_model_bytes(m), dense, parameters,
                      layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
     for (size_t s = 0; s < m->shard_count; s++) {
         if (s) file_text_format(&text, ", ");
@@ -86,7 +88,7 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     file_text_format(&text, metadata ? "\n  },\n  \"tensors\": [" : "},\n  \"tensors\": [");
     for (size_t i = 0; i < tensors; i++) add_tensor(&text, m, i, layout);
     file_text_format(&text, tensors ? "\n  ]\n}\n" : "]\n}\n");
-    fpr_status status = text.failed ? base_no_memory(error, text.count) : FPR_OK;
+    if (text.failed) status = base_no_memory(error, text.count);
     if (!status && write(context, text.bytes, text.count)) status = base_fail(error, FPR_IO, "cannot write the output");
     file_text_free(&text);
     return status;

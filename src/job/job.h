@@ -86,7 +86,7 @@ fpr_status model_open(const char *path, bool keep_damaged, fpr_model **model, fp
 fpr_status model_read(const fpr_model *model, size_t index, unsigned threads, void *dst, fpr_error *error);
 const fpr_tensor *model_find(const fpr_model *model, const char *name, size_t name_bytes); /* names with NUL bytes, too */
 /* Bytes of the checkpoint when every tensor is dense, header as restored. */
-uint64_t model_dense_bytes(const fpr_model *model);
+fpr_status model_dense_bytes(const fpr_model *model, uint64_t *total, fpr_error *error);
 /* The header of a dense version of a shard, as the reference implementation would write it. */
 fpr_status model_like_header(const fpr_model *model, size_t shard, file_text *text, fpr_error *error);
 /* The header of the dense shard byte for byte as it was: text of header_bytes, owned by the caller (base_free). */

@@ -203,17 +203,19 @@ fpr_status model_dense_header(const fpr_model *m, size_t s, char **text, size_t 
     return status;
 }
 
-uint64_t model_dense_bytes(const fpr_model *m)
+fpr_status model_dense_bytes(const fpr_model *m, uint64_t *total, fpr_error *error)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < m->tensor_count; i++) total += m->tensors[i].view.bytes;
-    for (size_t s = 0; s < m->shard_count; s++) {
+    fpr_status status = FPR_OK;
+    *total = 0;
+    for (size_t i = 0; i < m->tensor_count; i++) *total += m->tensors[i].view.bytes;
+    for (size_t s = 0; !status && s < m->shard_count; s++) {
         char *text = NULL;
         size_t bytes = 0;
-        if (model_dense_header(m, s, &text, &bytes, NULL) == FPR_OK) base_free(text);
-        total += 8 + bytes;
+        status = model_dense_header(m, s, &text, &bytes, error);
+        base_free(text);
+        *total += 8 + bytes;
     }
-    return total;
+    return status;
 }
 
 /* ---------------------------------------------------------------- the check over header and raw tensors */

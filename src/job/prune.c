@@ -253,6 +253,7 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
         status = base_no_memory(error, strlen(output));
     if (!status) status = hash_both(&run, target ? writers : NULL, error);
     /* Nothing may fail once the output has its name. */
+    if (!status) status = job_cancelled(options, error);
     if (!status) status = commit_all(&run, target, writers, error);
     if (writers) prune_abandon_all(writers, model->shard_count);
     if (status && made_folder) output_remove(model, output);

@@ -278,7 +278,7 @@ static fpr_status keep_batch(work *w, fpr_error *error)
         if (!w->blobs[i]) {
             s->bytes = base_alloc_aligned(w->run->tensors[id].bytes, 1);
             if (!s->bytes) return base_no_memory(error, w->run->tensors[id].bytes);
-            memcpy(s->bytes, output_bytes(w, i), w->run->tensors[id].bytes);
+            if (w->run->tensors[id].bytes) memcpy(s->bytes, output_bytes(w, i), w->run->tensors[id].bytes);
         }
         s->blob = w->blobs[i];
         w->blobs[i] = NULL;

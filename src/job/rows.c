@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *format, ...)
 {
@@ -33,8 +32,13 @@ void rows_phase(fpr_report *report, const char *name, double *since)
 
 void rows_memory(fpr_report *report)
 {
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) == 0) report->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
+    /* Not getrusage: its maximum is inherited from whoever started the program. */
+    FILE *f = fopen("/proc/self/status", "re");
+    char line[128];
+    unsigned long long kilobytes;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %llu kB", &kilobytes) == 1) report->peak_rss_bytes = kilobytes * 1024;
+    if (f) fclose(f);
 }
 
 static uint64_t *copy_shape(const fpr_tensor *t)

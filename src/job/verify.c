@@ -105,7 +105,8 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
     } else if (!status && !shrink_difference(t->dtype, bytes, o->dtype, other, t->elements, &v->max_abs, &v->relative_l2)) {
         status = set_problem(v, "differs from the original in NaN", error);
     } else if (!status && stated_lossless(entry, t)) {
-        status = set_problem(v, "differs from the original, though stored as lossless", error);
+        status = set_problem(v, t->packed ? "differs from the original, though stored as lossless"
+                                          : "differs from the original", error);
     } else if (!status && (entry || strlen(t->name) == t->name_bytes)) {
         /* The index cannot hold a name with a NUL byte: of such a tensor only the blob says that it was changed. */
         double stated = stated_bound(entry, "max_abs");

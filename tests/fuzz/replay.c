@@ -19,10 +19,10 @@ static int run_file(const char *path, size_t size)
     if (f) fclose(f);
     if (good) {
         inputs++;
-        fprintf(stderr, "%s\n", path); /* the last one named is the one that aborted */
+        dprintf(2, "%s\n", path); /* the last one named aborted; a target may have taken stderr */
         LLVMFuzzerTestOneInput(bytes, size);
     } else {
-        fprintf(stderr, "%s: cannot be read\n", path);
+        dprintf(2, "%s: cannot be read\n", path);
     }
     free(bytes);
     return good;
@@ -48,7 +48,7 @@ static int run(const char *path)
 {
     struct stat st;
     if (stat(path, &st) != 0) {
-        fprintf(stderr, "%s: not there\n", path);
+        dprintf(2, "%s: not there\n", path);
         return 0;
     }
     if (S_ISDIR(st.st_mode)) return run_directory(path);
