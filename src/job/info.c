@@ -63,7 +63,8 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
         parameters += fpr_model_tensor(m, i)->elements;
     }
     fpr_status status = model_dense_bytes(m, &dense, error);
-    if (status) return status;
+    if (status == FPR_NO_MEMORY) return status; /* a damaged header does not keep the rest from being listed */
+    status = FPR_OK;
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
     file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
     add_path(&text, m->path);

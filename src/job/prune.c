@@ -91,14 +91,14 @@ void prune_abandon_all(job_writer **writers, size_t count)
 }
 
 /* Dense size of what the output holds: the input less dropped tensors, after casts. */
-static uint64_t dense_size(const prune_run *run)
+static fpr_status dense_size(const prune_run *run, uint64_t *bytes, fpr_error *error)
 {
-    uint64_t bytes = 0;
+    if (!run->options->drop.count && !run->options->cast) return model_dense_bytes(run->model, bytes, error);
+    *bytes = 0;
     for (size_t i = 0; i < run->model->tensor_count; i++)
-        if (!run->tensors[i].dropped) bytes += run->tensors[i].bytes;
-    if (!run->options->drop.count && !run->options->cast) return model_dense_bytes(run->model);
-    for (size_t s = 0; s < run->model->shard_count; s++) bytes += 8 + run->model->shards[s].header.header_bytes;
-    return bytes;
+        if (!run->tensors[i].dropped) *bytes += run->tensors[i].bytes;
+    for (size_t s = 0; s < run->model->shard_count; s++) *bytes += 8 + run->model->shards[s].header.header_bytes;
+    return FPR_OK;
 }
 
 static fpr_dtype cast_to(const fpr_options *o, fpr_dtype dtype)
@@ -178,9 +178,9 @@ static void fill_other_rows(prune_run *run)
 /* Runs the packing, and once more densely when packing gained nothing. */
 static fpr_status produce(prune_run *run, const char *output, fpr_report *report, job_writer **writers, fpr_error *error)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, dense = UINT64_MAX;
     fpr_status status = prune_write_all(run, output, writers, &total, error);
-    uint64_t dense = run->dense ? UINT64_MAX : dense_size(run);
+    if (!status && !run->dense) status = dense_size(run, &dense, error);
     if (!status && !run->dense && total >= dense) {
         prune_abandon_all(writers, run->model->shard_count);
         run->dense = true;

@@ -110,6 +110,7 @@ def main():
                     if os.path.exists(folder("out")):
                         os.unlink(folder("out"))
                     n += STEP
+    check(noticed > 50, "hardly a change was noticed: is the library loaded?", noticed)
     common.finish(f"{tried} changes of an input while it was read, {noticed} noticed, the others harmless")
 
 
