@@ -240,6 +240,26 @@ static void two_equal_variances_have_the_entropy_of_a_coin(void **state)
     free_layer(&l);
 }
 
+/* Two live kernels at (+-1, 0), and so many sparse ones at (0, +-0.009) that they vary as much as one of these. */
+static void clean_entropy_is_that_of_the_live_kernels(void **state)
+{
+    (void)state;
+    enum { N = 12345 * 2 };
+    layer l;
+    make_layer(&l, 2, 1 + N / 2, 1, 2);
+    l.w[0] = 1;
+    l.w[2] = -1;
+    for (unsigned i = 0; i < N; i++) l.w[4 + 2 * i + 1] = i % 2 ? 0.009f : -0.009f;
+    const conv_settings settings = settings_for(1);
+    measure_layer(&l, &settings);
+    const double small = N * (double)0.009f * (double)0.009f, r = 2 / (2 + small);
+    assert_true(l.measure.sparse == N && l.measure.live.count == 2);
+    assert_close(l.measure.variance_entropy, -r * log10(r) - (1 - r) * log10(1 - r), CLOSE);
+    assert_true(l.measure.variance_entropy_clean == 0);
+    assert_close(l.ratio[0], r, CLOSE);
+    free_layer(&l);
+}
+
 static double orthogonality_of(layer *l)
 {
     const conv_settings settings = settings_for(2);
@@ -552,6 +572,34 @@ static void measures_do_not_depend_on_threads_or_instructions(void **state)
             }
 }
 
+/* Beside a layer of large kernels fewer parts wait to be merged: a layer's parts then come in several waves. */
+static void waves_leave_no_trace(void **state)
+{
+    (void)state;
+    layer alone, large;
+    random_state = 78;
+    make_layer(&alone, 620, 128, 3, 3); /* 20 parts */
+    make_layer(&large, 5, 1, 11, 11);
+    fill_layer(&alone, 1);
+    fill_layer(&large, 1);
+    for (uint64_t i = 0; i < alone.shape.kernels * 9; i++) alone.w[i] *= i / 9 % 3 == 0 ? 1e-6f : 1;
+    const conv_settings settings = settings_for(2);
+    conv_block blocks[] = {large.block, alone.block, large.block, alone.block};
+    static double ratios[4][CONV_K_MAX];
+    conv_measure results[4] = {{0}};
+    for (unsigned i = 0; i < 4; i++) results[i].explained_variance_ratio = ratios[i];
+    measure_layer(&alone, &settings);
+    measure_layer(&large, &settings);
+    assert_int_equal(conv_measure_blocks(blocks, 4, &settings, results, NULL), FPR_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        check_same_measure(&results[i], i % 2 ? &alone.measure : &large.measure, i % 2 ? 9 : 121);
+        fpr_moments_free(&results[i].all);
+        fpr_moments_free(&results[i].live);
+    }
+    free_layer(&alone);
+    free_layer(&large);
+}
+
 /* A layer says the same of itself when its weights lie the other way round. */
 static void layouts_agree(void **state)
 {
@@ -630,6 +678,7 @@ int main(void)
         cmocka_unit_test(kernels_are_gathered_from_any_dtype_and_layout),
         cmocka_unit_test(random_entropy_at_several_n),
         cmocka_unit_test(two_equal_variances_have_the_entropy_of_a_coin),
+        cmocka_unit_test(clean_entropy_is_that_of_the_live_kernels),
         cmocka_unit_test(orthogonality_in_closed_form),
         cmocka_unit_test(tiny_filters_keep_their_direction),
         cmocka_unit_test(orthogonality_of_a_large_layer),
@@ -639,6 +688,7 @@ int main(void)
         cmocka_unit_test(layers_with_nan_or_infinity_are_left_out),
         cmocka_unit_test(halves_flush_what_float16_flushes),
         cmocka_unit_test(measures_do_not_depend_on_threads_or_instructions),
+        cmocka_unit_test(waves_leave_no_trace),
         cmocka_unit_test(layouts_agree),
         cmocka_unit_test(compare_asks_for_moments_only),
         cmocka_unit_test(every_allocation_may_fail),

@@ -202,6 +202,9 @@ static void distributions_of_a_smooth_group(void **state)
     fill_normal(&g, NULL);
     study(&g);
     check_against_plain(&g);
+    const table *t = &g.counter->columns[0].tables[KEPT_LIVE];
+    assert_true((t->numbers != NULL) == (way == BY_THEMSELVES) && (t->cells != NULL) == (way != BY_THEMSELVES));
+    assert_true((t->wide != NULL) == (way == IN_WIDE_CELLS) && t->total == kernels_of(&g));
     for (unsigned j = 0; j < 9; j++) {
         double integral = 0;
         const fpr_kde *kde = &g.distributions[CONV_BEFORE].kde[j];
@@ -392,6 +395,44 @@ static void changed_kernels_count_as_they_are_now(void **state)
     assert_true(outside > 100); /* not in the histogram, but in the density */
     assert_true(g.distributions[CONV_BEFORE].kernels == kernels_of(&g));
     free(c);
+    free_group(&g);
+}
+
+/* Fates are told by kernel, filter by filter, whichever way the weights lie. */
+static void fates_of_the_other_layout(void **state)
+{
+    (void)state;
+    enum { O = 20, I = 30, K = 9 };
+    group g;
+    random_state = 23;
+    make_group(&g, 1, O, I, 3, 3);
+    fill_normal(&g, NULL);
+    find_basis(&g);
+    find_range(&g);
+    fate_by_threshold(&g);
+    for (unsigned i = 0; i < O * I; i++) /* not symmetric in filter and channel */
+        g.fate[0][i] = i % 7 == 0 ? CONV_FATE_ZERO : i % 11 == 0 ? CONV_FATE_CHANGED : CONV_FATE_KEPT;
+    start_counting(&g);
+    assert_int_equal(conv_counter_add_changed(g.counter, g.blocks, 1, NULL), FPR_OK);
+    finish_counting(&g);
+    fpr_distribution rows[4];
+    memcpy(rows, g.distributions, sizeof rows);
+    memset(g.distributions, 0, sizeof g.distributions);
+
+    double *planes = calloc(O * I * K, sizeof *planes);
+    for (unsigned i = 0; i < O * I * K; i++) planes[(i % K * I + i / K % I) * O + i / K / I] = g.w[0][i];
+    assert_true(conv_layer_shape(FPR_F64, 4, (const uint64_t[]){3, 3, I, O}, FPR_LAYOUT_HWIO, &g.shapes[0]));
+    g.blocks[0].weights = planes;
+    start_counting(&g);
+    assert_int_equal(conv_counter_add_changed(g.counter, g.blocks, 1, NULL), FPR_OK);
+    finish_counting(&g);
+    for (unsigned w = 0; w < 4; w++) {
+        assert_true(rows[w].kernels == g.distributions[w].kernels);
+        assert_memory_equal(rows[w].counts, g.distributions[w].counts, K * 70 * sizeof(uint64_t));
+        base_free(rows[w].counts);
+        base_free(rows[w].kde);
+    }
+    free(planes);
     free_group(&g);
 }
 
@@ -708,6 +749,7 @@ int main(void)
         EACH_WAY(a_narrow_component_gets_finer_cells),
         EACH_WAY(windows_follow_the_coefficients),
         EACH_WAY(changed_kernels_count_as_they_are_now),
+        EACH_WAY(fates_of_the_other_layout),
         EACH_WAY(degenerate_groups_stay_finite),
         EACH_WAY(no_kernels_at_all),
         EACH_WAY(bandwidths_as_asked_for),

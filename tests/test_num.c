@@ -364,6 +364,9 @@ static void silverman_of_nine_integers(void **state)
     assert_false(degenerate);
     assert_close(num_scott(&spread, &degenerate), sqrt(7.5) * pow(9, -0.2), 1e-15);
     assert_false(degenerate);
+    masses[8].x = 1e6; /* one far out: now the quartiles decide */
+    num_spread_of(masses, 9, &spread);
+    assert_close(num_silverman(&spread, &degenerate), 4 / 1.3489795003921634 * pow(6.75, -0.2), 1e-14);
 }
 
 static void silverman_falls_back_twice(void **state)
