@@ -129,7 +129,8 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
                         const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count);
 
 /* Inner loops. `words` points at the end of the space when encoding (it moves down), at the first word when decoding. */
-typedef struct rans_encode_entry { uint64_t reciprocal; uint32_t start; uint16_t complement, frequency; } rans_encode_entry;
+/* limit: the largest state that takes the symbol without giving up a word first. */
+typedef struct rans_encode_entry { uint64_t reciprocal; uint32_t limit; uint16_t start, complement; } rans_encode_entry;
 typedef struct rans_decode_job {
     const uint32_t *slots; /* [tables << RANS_BITS] symbol | (frequency - 1) << 8 | (slot - start) << 20 */
     const uint8_t *words, *end;
@@ -142,6 +143,9 @@ typedef struct rans_decode_job {
 /* Each decodes whole groups of lanes while it can be sure not to read past the end, and returns the symbols done. */
 size_t rans_decode_avx2(rans_decode_job *job);
 size_t rans_decode_avx512(rans_decode_job *job);
+/* n a multiple of lanes, 16 or 32. ranges[tables][256]: start | frequency << 16. */
+uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n, unsigned lanes,
+                            uint32_t *states, uint8_t *words);
 
 /* ---- frames.c: zstd */
 

@@ -135,12 +135,20 @@ static fpr_status choose(const pack_input *input, choice *c, fpr_error *error)
     return c->dense.count ? choose_stream(c, &c->dense, input->level, error) : FPR_OK;
 }
 
+#define CLEARLY 8u /* one kernel in so many */
+
 /* Few kernels that are zero or two-level may cost more to tell apart than they save: then the whole tensor is coded as
  * one stream after all. */
 static fpr_status choose_again(const pack_input *input, choice *c, fpr_error *error)
 {
     if (!c->has_kernels) return FPR_OK;
     double bits = c->bits + pack_kernels_bits(&c->kernels, c->whole.element);
+    const uint64_t kernels = c->whole.layer.filters * c->whole.layer.channels;
+    /* Many such kernels, and dense ones of too many values for a palette: nothing else comes close. */
+    if ((kernels - c->kernels.dense) * CLEARLY >= kernels && c->dense.count && !c->colour_count) {
+        c->bits = bits;
+        return FPR_OK;
+    }
     choice other = {.whole = c->whole};
     fpr_status status = choose_stream(&other, &other.whole, input->level, error);
     if (status || other.bits >= bits) {

@@ -3,6 +3,7 @@
 
 #define SAMPLE 8192u
 #define SAMPLE_BLOCKS 16u
+#define FEW 4096u            /* values of a small stream */
 #define TRIAL 65536u         /* elements that zstd is tried on */
 #define TABLE_SYMBOL_BITS 2.2 /* what an entry of a stored table takes, roughly */
 #define TABLE_BITS 30.0
@@ -143,7 +144,7 @@ typedef struct key_choice { double bits; unsigned mantissa; bool scaled, two_tab
 
 /* One shape of key: its histograms (both tables' when tables is 2) into work, and what it would take. */
 static double shape_bits(const sample *s, const pack_scales *scales, unsigned most, unsigned by, unsigned shape, double grow,
-                         uint32_t *work)
+                         uint32_t *work, bool *spread)
 {
     const unsigned bins = s->bins >> by, tables = shape == 2 ? 2 : 1, mantissa = most - by;
     uint32_t *sum = work + 2 * s->bins;
@@ -161,6 +162,7 @@ static double shape_bits(const sample *s, const pack_scales *scales, unsigned mo
     unsigned top, distinct;
     sum[0] = 0; /* key 0 has a symbol of its own */
     uint64_t outside = best_window(sum, bins, 256 - RANS_FIRST, 0, &top, &distinct);
+    *spread |= outside != 0;
     bits += distinct <= EXTRA_KEYS ? 16.0 * distinct : LISTED_BITS * (double)outside * grow;
     return shape ? bits + 8.0 * (double)pack_scales_bytes(scales) : bits;
 }
@@ -169,11 +171,13 @@ static void choose_key(const pack_values *v, const pack_scales *scales, const sa
 {
     const unsigned most = most_mantissa_bits(v->element);
     const double grow = (double)v->count / (double)s->n;
+    bool spread = false;
     best->bits = 1e300;
-    for (unsigned by = 0; by <= most; by += most) {
+    /* Without mantissa bits the tables are smaller, which tells in small tensors and where keys spread far. */
+    for (unsigned by = 0; by <= (spread || v->count < FEW ? most : 0); by += most) {
         double apart = (double)v->count * by; /* mantissa bits that are not in the key */
         for (unsigned shape = 0; shape < (scales->axis_count ? 3u : 1u); shape++) {
-            double bits = apart + shape_bits(s, scales, most, by, shape, grow, work);
+            double bits = apart + shape_bits(s, scales, most, by, shape, grow, work, &spread);
             if (bits < best->bits) *best = (key_choice){bits, most - by, shape != 0, shape == 2};
         }
     }
@@ -233,15 +237,15 @@ static void set_window(const pack_values *v, const sample *s, const key_choice *
 /* Whether groups of eight bytes repeat: only then can matching beat entropy coding. */
 static bool repeats(const sample *s, unsigned width)
 {
-    enum { TABLE = 4096 };
+    enum { TABLE = 2048 };
     uint64_t seen[TABLE];
     memset(seen, 0, sizeof seen);
     size_t step = width, bytes = s->n * width, groups = 0, found = 0;
     if (bytes < 16) return false;
-    if (bytes > 32768) bytes = 32768;
+    if (bytes > 2048 * step) bytes = 2048 * step;
     for (size_t at = 0; at + 8 <= bytes; at += step, groups++) {
         uint64_t group = base_load_le64(s->elements + at);
-        size_t slot = (size_t)((group * UINT64_C(0x9e3779b97f4a7c15)) >> 52);
+        size_t slot = (size_t)((group * UINT64_C(0x9e3779b97f4a7c15)) >> 53);
         if (seen[slot] == group + 1) found++;
         seen[slot] = group + 1;
     }

@@ -39,22 +39,56 @@ static bool pair_join(pair *p, const pair *other)
     return true;
 }
 
-/* The patterns of a kernel; false when there are more than two. */
+static bool all_zero(const uint8_t *p, size_t bytes)
+{
+    uint64_t any = 0;
+    size_t i = 0;
+    for (; i + 8 <= bytes; i += 8) any |= base_load_le64(p + i);
+    for (; i < bytes; i++) any |= p[i];
+    return any == 0;
+}
+
+/* The same for weights that lie together, with width as a constant. A kernel is mostly dense, which shows in its first
+ * weights, dead, or of the two patterns of the kernel before it: those cases are quick. */
+static inline __attribute__((always_inline)) bool close_pair(const uint8_t *at, uint64_t k, unsigned width, pair *p)
+{
+    const pair last = *p;
+    uint64_t first = pattern_at(at, width);
+    if (k >= 3) {
+        uint64_t second = pattern_at(at + width, width), third = pattern_at(at + 2 * width, width);
+        if (first != second && second != third && first != third) return false;
+    }
+    p->count = 1;
+    p->pattern[0] = first;
+    if (first == 0 && all_zero(at, k * width)) return true;
+    if (last.count == 2) {
+        bool lower = false, upper = false, other = false;
+        for (uint64_t s = 0; s < k; s++) {
+            uint64_t w = pattern_at(at + s * width, width);
+            lower |= w == last.pattern[0];
+            upper |= w == last.pattern[1];
+            other |= w != last.pattern[0] && w != last.pattern[1];
+        }
+        if (!other) {
+            if (lower && upper) *p = last;
+            return true;
+        }
+    }
+    for (uint64_t s = 1; s < k; s++)
+        if (!pair_add(p, pattern_at(at + s * width, width))) return false;
+    return true;
+}
+
+/* The patterns of a kernel; false when there are more than two. *p holds those of the kernel looked at before, or count 0. */
 static inline bool kernel_pair(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, pair *p)
 {
+    if (!l->hwio) {
+        const uint8_t *at = bytes + kernel * l->k * width;
+        return width == 4 ? close_pair(at, l->k, 4, p) : width == 2 ? close_pair(at, l->k, 2, p) : close_pair(at, l->k, 8, p);
+    }
     p->count = 0;
-    if (l->hwio) {
-        for (uint64_t s = 0; s < l->k; s++)
-            if (!pair_add(p, weight_pattern(l, width, bytes, kernel, s))) return false;
-        return true;
-    }
-    const uint8_t *at = bytes + kernel * l->k * width;
-    if (l->k >= 3) { /* most dense kernels show it at once */
-        uint64_t a = pattern_at(at, width), b = pattern_at(at + width, width), c = pattern_at(at + 2 * width, width);
-        if (a != b && b != c && a != c) return false;
-    }
-    for (uint64_t s = 0; s < l->k; s++, at += width)
-        if (!pair_add(p, pattern_at(at, width))) return false;
+    for (uint64_t s = 0; s < l->k; s++)
+        if (!pair_add(p, weight_pattern(l, width, bytes, kernel, s))) return false;
     return true;
 }
 
@@ -109,19 +143,28 @@ static inline uint64_t visit(const pack_layer *l, uint64_t i)
     return l->hwio ? i % l->filters * l->channels + i / l->filters : i;
 }
 
-static void count_scopes(finder *f)
+static void map_set(uint8_t *map, uint64_t kernel, unsigned value) { map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2); }
+
+/* Also marks in the map, for now, what is dead, of at most two patterns, or dense. */
+static void count_scopes(finder *f, uint8_t *map)
 {
     const pack_layer *l = f->layer;
+    pair last = {.count = 0};
     const uint64_t kernels = l->filters * l->channels;
     for (unsigned s = 1; s < 4; s++) f->scopes[s].symmetric = true;
     for (uint64_t i = 0; i < kernels; i++) {
         uint64_t kernel = visit(l, i), filter = kernel / l->channels;
-        pair p;
-        if (!kernel_pair(l, f->width, f->bytes, kernel, &p)) continue;
+        pair p = last;
+        if (!kernel_pair(l, f->width, f->bytes, kernel, &p)) {
+            map_set(map, kernel, PACK_DENSE);
+            continue;
+        }
         if (is_dead(&p)) {
             f->dead++;
             continue;
         }
+        if (p.count == 2) last = p;
+        map_set(map, kernel, PACK_TWO_LEVEL);
         f->scopes[FPR_SCOPE_KERNEL].kernels++;
         f->scopes[FPR_SCOPE_KERNEL].pairs++;
         f->scopes[FPR_SCOPE_KERNEL].symmetric &= is_symmetric(&p, f->width);
@@ -153,8 +196,6 @@ static fpr_scope cheapest_scope(const finder *f)
     return best;
 }
 
-static void map_set(uint8_t *map, uint64_t kernel, unsigned value) { map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2); }
-
 static void store_level(uint8_t *dst, unsigned width, uint64_t pattern)
 {
     for (unsigned i = 0; i < width; i++) dst[i] = (uint8_t)(pattern >> 8 * i);
@@ -170,19 +211,23 @@ static void add_levels(pack_kernels *k, unsigned width, const pair *p)
     store_level(dst + width, width, level[1]);
 }
 
-/* Writes the map, and the levels of kernel scope as they come. The joined pairs are final, so membership is the test. */
+/* Makes the map final, and the levels of kernel scope as they come. The joined pairs are final, so membership is the
+ * test. */
 static void write_map(finder *f, pack_kernels *k)
 {
     const pack_layer *l = f->layer;
+    pair p = {.count = 0};
     for (uint64_t kernel = 0; kernel < l->filters * l->channels; kernel++) {
-        unsigned value = PACK_DENSE;
-        pair p;
-        if (kernel_pair(l, f->width, f->bytes, kernel, &p)) {
+        unsigned value = pack_map_get(k->map, kernel);
+        if (value == PACK_TWO_LEVEL) {
             pair unit = k->scope == FPR_SCOPE_LAYER ? f->layer_pair : f->filter_pairs[kernel / l->channels];
-            if (is_dead(&p)) value = PACK_DEAD;
-            else if (k->scope == FPR_SCOPE_KERNEL || (k->scope && pair_join(&unit, &p) && unit.count <= 2)) value = PACK_TWO_LEVEL;
+            kernel_pair(l, f->width, f->bytes, kernel, &p);
+            if (!k->scope || (k->scope != FPR_SCOPE_KERNEL && !pair_join(&unit, &p))) {
+                value = PACK_DENSE;
+                map_set(k->map, kernel, PACK_DENSE); /* 1 becomes 2: one bit more, one less */
+                k->map[kernel / 4] &= (uint8_t)~(1u << kernel % 4 * 2);
+            }
         }
-        map_set(k->map, kernel, value);
         k->dense += value == PACK_DENSE;
         k->two_level += value == PACK_TWO_LEVEL;
         if (value == PACK_TWO_LEVEL && k->scope == FPR_SCOPE_KERNEL) add_levels(k, f->width, &p);
@@ -193,31 +238,49 @@ static void write_map(finder *f, pack_kernels *k)
             if (f->filter_pairs[i].count) add_levels(k, f->width, &f->filter_pairs[i]);
 }
 
+#define GLANCE 7u        /* of a large layer, one stretch of kernels in so many is looked at first */
+#define GLANCE_KERNELS 61u /* kernels of a stretch; odd, to meet every channel in turn */
+
+/* Whether it is worth looking closer: some kernel is dead or two-level. Of large layers only a part is looked at, so that
+ * a share of kernels too small to matter may be missed. */
+static bool promising(const pack_layer *l, unsigned width, const uint8_t *bytes)
+{
+    const uint64_t kernels = l->filters * l->channels, skip = kernels < 2048 ? 0 : (GLANCE - 1) * GLANCE_KERNELS;
+    for (uint64_t i = 0; i < kernels; i += skip)
+        for (uint64_t end = i + GLANCE_KERNELS; i < end && i < kernels; i++) {
+            pair p = {.count = 0};
+            if (kernel_pair(l, width, bytes, visit(l, i), &p)) return true;
+        }
+    return false;
+}
+
 fpr_status pack_kernels_find(const uint8_t *bytes, pack_element element, const pack_layer *layer, pack_kernels *k,
                              bool *useful, fpr_error *error)
 {
     memset(k, 0, sizeof *k);
     *useful = false;
+    if (!promising(layer, element.width, bytes)) return FPR_OK;
     finder f = {.layer = layer, .bytes = bytes, .width = element.width};
     f.filter_pairs = base_calloc(layer->filters, sizeof *f.filter_pairs);
-    if (!f.filter_pairs) return base_no_memory(error, layer->filters * sizeof *f.filter_pairs);
-    count_scopes(&f);
+    k->map = base_calloc(layer->filters * layer->channels / 4 + 1, 1);
     fpr_status status = FPR_OK;
+    if (!f.filter_pairs || !k->map) {
+        status = base_no_memory(error, layer->filters * (layer->channels / 4 + sizeof *f.filter_pairs));
+        goto out;
+    }
+    count_scopes(&f, k->map);
     k->layer = *layer;
     k->scope = cheapest_scope(&f);
-    if (k->scope || f.dead) {
-        k->symmetric = k->scope && f.scopes[k->scope].symmetric;
-        k->map = base_calloc(layer->filters * layer->channels / 4 + 1, 1);
-        k->levels = base_alloc(k->scope ? f.scopes[k->scope].pairs : 0, 2 * (uint64_t)element.width);
-        if (!k->map || !k->levels) {
-            pack_kernels_free(k);
-            status = base_no_memory(error, layer->filters * layer->channels);
-        } else {
-            write_map(&f, k);
-            *useful = true;
-        }
-    }
+    *useful = k->scope || f.dead;
+    if (!*useful) goto out;
+    k->symmetric = k->scope && f.scopes[k->scope].symmetric;
+    k->levels = base_alloc(k->scope ? f.scopes[k->scope].pairs : 0, 2 * (uint64_t)element.width);
+    if (k->levels) write_map(&f, k);
+    else status = base_no_memory(error, f.scopes[k->scope].pairs * 16);
+out:
     base_free(f.filter_pairs);
+    if (status || !*useful) pack_kernels_free(k);
+    if (status) *useful = false;
     return status;
 }
 

@@ -18,6 +18,7 @@ typedef struct table_fit { uint8_t codes[256]; unsigned count, rice; } table_fit
 struct rans_scratch {
     uint32_t slots[2 * RANS_TOTAL];
     rans_encode_entry entries[2][256];
+    uint32_t ranges[2][256]; /* start | frequency << 16 */
     uint32_t weights[2][256];
     table_fit fit[2];
 };
@@ -245,7 +246,7 @@ static float fit_path(const uint32_t counts[256], unsigned first, unsigned last,
     for (unsigned z = 0; z < 2 * WEIGHT_CODES; z++) rice[z] = (float)rice_bits(z, k);
     for (unsigned s = first; s <= last; s++) {
         float *now = bits[s & 1], *before = bits[~s & 1];
-        int expected[CANDIDATES];
+        int expected[CANDIDATES] = {0};
         p->count[s] = (uint8_t)candidates(costs, counts[s], p->code[s]);
         for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) expected[j] = expected_code(keys, grain, s, p->code[s - 1][j]);
         for (unsigned i = 0; i < p->count[s]; i++) {
@@ -386,7 +387,7 @@ static bool read_table(bit_reader *r, table_fit *fit, const rans_keys *keys, uns
 
 /* ---- encoding */
 
-static void prepare_entries(const uint16_t frequency[256], rans_encode_entry entries[256])
+static void prepare_entries(const uint16_t frequency[256], rans_encode_entry entries[256], uint32_t ranges[256])
 {
     uint32_t start = 0;
     for (unsigned s = 0; s < 256; s++) {
@@ -394,9 +395,10 @@ static void prepare_entries(const uint16_t frequency[256], rans_encode_entry ent
         /* x / f == x * reciprocal >> 44 for every state: the reciprocal is too large by less than 1, and after
          * renormalising x < f << 20, so the product is too large by less than f << 20 <= 2^44 / f. */
         entries[s].reciprocal = f ? ((UINT64_C(1) << 44) + f - 1) / f : 0;
-        entries[s].start = start;
+        entries[s].start = (uint16_t)start;
         entries[s].complement = (uint16_t)(RANS_TOTAL - f);
-        entries[s].frequency = (uint16_t)f;
+        entries[s].limit = f ? (uint32_t)(((uint64_t)f << 20) - 1) : 0;
+        ranges[s] = start | f << 16;
         start += f;
     }
 }
@@ -405,7 +407,7 @@ static inline __attribute__((always_inline)) uint32_t encode_one(uint32_t x, con
 {
     /* The word is written always and kept only when the state is over: whether it is, is as good as random, and a
      * branch on it would be mispredicted every fourth symbol. */
-    uint32_t over = x >> 20 >= e->frequency;
+    uint32_t over = x > e->limit;
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     memcpy(*words - 2, &x, 2);
 #else
@@ -448,6 +450,10 @@ static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols
         uint32_t *state = &states[(n - 1) % lanes];
         *state = encode_one(*state, &entries[table * 256 + symbols[n - 1]], &words);
     }
+#if defined(__x86_64__)
+    if (lanes >= 16 && pack_simd() == PACK_SIMD_AVX512)
+        return rans_encode_avx512(scratch->ranges[0], symbols, classes, n, lanes, states, words);
+#endif
     switch (lanes) {
     case 1: return encode_groups(entries, symbols, classes, n, 1, states, words);
     case 2: return encode_groups(entries, symbols, classes, n, 2, states, words);
@@ -487,7 +493,7 @@ size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *
         uint16_t frequency[256];
         write_table(&bits, &scratch->fit[t], keys, grain);
         if (!frequencies(scratch->weights[t], frequency)) memset(frequency, 0, sizeof frequency);
-        prepare_entries(frequency, scratch->entries[t]);
+        prepare_entries(frequency, scratch->entries[t], scratch->ranges[t]);
     }
     end_bits(&bits);
     at = bits.at;
@@ -525,35 +531,76 @@ static bool prepare_slots(const uint32_t weights[256], uint32_t *slots)
     return true;
 }
 
-/* The plain loop, and the end of every vector one: job->n symbols from `done` on. false: the words ran out. */
-static bool decode_rest(rans_decode_job *job, size_t done)
+/* One symbol; the caller knows that a word is there to be read, wanted or not. */
+static inline __attribute__((always_inline)) uint32_t decode_one(uint32_t x, uint32_t entry, const uint8_t **words)
+{
+    x = ((entry >> 8 & (RANS_TOTAL - 1)) + 1) * (x >> RANS_BITS) + (entry >> 20);
+    uint32_t low = x < RANS_LOW, word = base_load_le16(*words);
+    *words += 2 * low;
+    return low ? x << 16 | word : x;
+}
+
+/* Whole groups of lanes while words enough for one remain; returns the symbols done. */
+static inline __attribute__((always_inline)) size_t decode_groups(rans_decode_job *job, size_t lanes)
 {
     const uint8_t *words = job->words;
-    for (size_t i = done; i < job->n; i++) {
-        uint32_t x = job->states[i & (job->lanes - 1)];
-        uint32_t slot = x & (RANS_TOTAL - 1);
-        if (job->classes) slot |= ((uint32_t)job->classes[i] & 1) << RANS_BITS;
-        uint32_t entry = job->slots[slot];
-        x = ((entry >> 8 & 4095) + 1) * (x >> RANS_BITS) + (entry >> 20);
-        job->symbols[i] = (uint8_t)entry;
-        if (x < RANS_LOW) {
-            if (job->end - words < 2) return false;
-            x = x << 16 | base_load_le16(words);
-            words += 2;
+    uint32_t x[LANES_MOST];
+    size_t i = 0;
+    for (size_t l = 0; l < lanes; l++) x[l] = job->states[l];
+    for (; i + lanes <= job->n && job->end - words >= (ptrdiff_t)(2 * lanes); i += lanes)
+        for (size_t l = 0; l < lanes; l++) {
+            uint32_t slot = x[l] & (RANS_TOTAL - 1);
+            if (job->classes) slot |= ((uint32_t)job->classes[i + l] & 1) << RANS_BITS;
+            uint32_t entry = job->slots[slot];
+            job->symbols[i + l] = (uint8_t)entry;
+            x[l] = decode_one(x[l], entry, &words);
         }
-        job->states[i & (job->lanes - 1)] = x;
-    }
+    for (size_t l = 0; l < lanes; l++) job->states[l] = x[l];
     job->words = words;
+    return i;
+}
+
+static size_t decode_plain(rans_decode_job *job)
+{
+    switch (job->lanes) {
+    case 1: return decode_groups(job, 1);
+    case 2: return decode_groups(job, 2);
+    case 4: return decode_groups(job, 4);
+    case 8: return decode_groups(job, 8);
+    case 16: return decode_groups(job, 16);
+    default: return decode_groups(job, 32);
+    }
+}
+
+/* The end, symbol by symbol, where any read may be past the last word. false: the words ran out. */
+static bool decode_rest(rans_decode_job *job, size_t done)
+{
+    static const uint8_t none[2];
+    for (size_t i = done; i < job->n; i++) {
+        uint32_t *x = &job->states[i & (job->lanes - 1)];
+        uint32_t slot = *x & (RANS_TOTAL - 1);
+        if (job->classes) slot |= ((uint32_t)job->classes[i] & 1) << RANS_BITS;
+        const uint8_t *words = job->end - job->words >= 2 ? job->words : none;
+        const uint8_t *before = words;
+        *x = decode_one(*x, job->slots[slot], &words);
+        if (before == none && words != none) return false;
+        if (before != none) job->words = words;
+        job->symbols[i] = (uint8_t)job->slots[slot];
+    }
     return true;
 }
 
 static bool decode_all(rans_decode_job *job)
 {
-    size_t done = 0;
+    const unsigned simd = pack_simd();
+    size_t done;
 #if defined(__x86_64__)
-    if (job->lanes >= 16 && pack_simd() == PACK_SIMD_AVX512) done = rans_decode_avx512(job);
-    else if (job->lanes >= 8 && pack_simd() == PACK_SIMD_AVX2) done = rans_decode_avx2(job);
+    if (job->lanes >= 16 && simd == PACK_SIMD_AVX512) done = rans_decode_avx512(job);
+    else if (job->lanes >= 16 && simd == PACK_SIMD_AVX2) done = rans_decode_avx2(job);
+    else
 #endif
+        done = decode_plain(job);
+    (void)simd;
     return decode_rest(job, done);
 }
 

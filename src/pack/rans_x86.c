@@ -1,6 +1,6 @@
-/* The decoder's inner loop in vectors: one lane of the coder is one lane of a register.
+/* The coder's inner loops in vectors: one lane of the coder is one lane of a register.
  *
- * Each loop stops while a full read of words is still inside the chunk; the plain loop in rans.c does the rest and is
+ * Decoding stops while a full read of words is still inside the chunk; the plain loop in rans.c does the rest and is
  * the definition. Nothing here exists on other machines. */
 #include "pack/blob.h"
 
@@ -10,6 +10,7 @@
 
 #define TARGET_AVX2 __attribute__((target("avx2,bmi2,popcnt")))
 #define TARGET_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,popcnt")))
+#define TARGET_AVX512VBMI2 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,popcnt")))
 
 /* ---- AVX-512: 16 lanes a register */
 
@@ -54,6 +55,60 @@ TARGET_AVX512 size_t rans_decode_avx512(rans_decode_job *job)
     _mm512_storeu_si512(job->states, a);
     job->words = words;
     return i;
+}
+
+/* The way back. Symbols of 16 lanes are taken in at once; those that are over give up their words, which lie below the
+ * words of all later symbols, the lowest lane's lowest. */
+TARGET_AVX512VBMI2 static inline __m512i step_back_avx512(__m512i x, const uint32_t *ranges, const int8_t *classes,
+                                                           const uint8_t *symbols, uint8_t **words)
+{
+    __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)symbols));
+    if (classes) {
+        __m512i table = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)classes));
+        index = _mm512_or_si512(index, _mm512_slli_epi32(_mm512_and_si512(table, _mm512_set1_epi32(1)), 8));
+    }
+    __m512i range = _mm512_i32gather_epi32(index, ranges, 4);
+    __m512i frequency = _mm512_srli_epi32(range, 16), start = _mm512_and_si512(range, _mm512_set1_epi32(65535));
+    __mmask16 over = _mm512_cmpge_epu32_mask(_mm512_srli_epi32(x, 20), frequency);
+    unsigned count = (unsigned)_mm_popcnt_u32(over);
+    *words -= 2 * count;
+    __m256i low = _mm256_maskz_compress_epi16(over, _mm512_cvtepi32_epi16(x));
+    _mm256_mask_storeu_epi16(*words, (__mmask16)((1u << count) - 1), low);
+    x = _mm512_mask_srli_epi32(x, over, x, 16);
+    /* The quotient is below 2^20 and the rounding of x and of the division together below 2^-23 of it, so the float is
+     * off by less than one: one step either way makes it exact. */
+    __m512 quotient = _mm512_div_ps(_mm512_cvtepu32_ps(x), _mm512_cvtepu32_ps(frequency));
+    __m512i q = _mm512_cvttps_epi32(quotient);
+    __m512i rest = _mm512_sub_epi32(x, _mm512_mullo_epi32(q, frequency));
+    __mmask16 below = _mm512_cmplt_epi32_mask(rest, _mm512_setzero_si512());
+    q = _mm512_mask_sub_epi32(q, below, q, _mm512_set1_epi32(1));
+    rest = _mm512_mask_add_epi32(rest, below, rest, frequency);
+    __mmask16 above = _mm512_cmpge_epi32_mask(rest, frequency);
+    q = _mm512_mask_add_epi32(q, above, q, _mm512_set1_epi32(1));
+    rest = _mm512_mask_sub_epi32(rest, above, rest, frequency);
+    return _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(q, RANS_BITS), rest), start);
+}
+
+TARGET_AVX512VBMI2 uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n,
+                                               unsigned lanes, uint32_t *states, uint8_t *words)
+{
+    __m512i a = _mm512_loadu_si512(states);
+    if (lanes == 16) {
+        for (size_t i = n; i; ) {
+            i -= 16;
+            a = step_back_avx512(a, ranges, classes ? classes + i : NULL, symbols + i, &words);
+        }
+    } else {
+        __m512i b = _mm512_loadu_si512(states + 16);
+        for (size_t i = n; i; ) {
+            i -= 32;
+            b = step_back_avx512(b, ranges, classes ? classes + i + 16 : NULL, symbols + i + 16, &words);
+            a = step_back_avx512(a, ranges, classes ? classes + i : NULL, symbols + i, &words);
+        }
+        _mm512_storeu_si512(states + 16, b);
+    }
+    _mm512_storeu_si512(states, a);
+    return words;
 }
 
 /* ---- AVX2: 8 lanes a register */

@@ -91,20 +91,27 @@ static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t 
             counts[t][s] = part[0][t][s] + part[1][t][s] + part[2][t][s] + part[3][t][s];
 }
 
-/* A symbol seen less often than this wastes more by holding 1/4096 of the range than its keys cost when listed apart:
- * n log2(4096/4095) bits against 16 bits each. */
-static bool drop_rare(uint32_t counts[256], size_t n, bool dropped[256])
+/* Symbols seen so seldom that they waste more by holding 1/4096 of the range than their keys cost when listed apart:
+ * n log2(4096/4095) bits against 16 bits each. They become escapes. */
+static void drop_rare(uint32_t counts[2][256], const split_job *split, const int8_t *classes)
 {
+    uint8_t map[2][256];
     bool any = false;
-    memset(dropped, 0, 256);
-    for (unsigned s = RANS_FIRST; s < 256; s++) {
-        dropped[s] = counts[s] && (uint64_t)counts[s] * 45000 < n;
-        if (!dropped[s]) continue;
-        counts[RANS_ESCAPE] += counts[s];
-        counts[s] = 0;
-        any = true;
-    }
-    return any;
+    for (unsigned t = 0; t < 2; t++)
+        for (unsigned s = 0; s < 256; s++) {
+            bool rare = s >= RANS_FIRST && counts[t][s] && (uint64_t)counts[t][s] * 45000 < split->n;
+            map[t][s] = rare ? RANS_ESCAPE : (uint8_t)s;
+            if (!rare) continue;
+            counts[t][RANS_ESCAPE] += counts[t][s];
+            counts[t][s] = 0;
+            any = true;
+        }
+    if (!any) return;
+    uint8_t *symbols = split->symbols;
+    if (classes)
+        for (size_t i = 0; i < split->n; i++) symbols[i] = map[classes[i] & 1][symbols[i]];
+    else
+        for (size_t i = 0; i < split->n; i++) symbols[i] = map[0][symbols[i]];
 }
 
 /* Keys outside the window that have symbols of their own. */
@@ -124,20 +131,14 @@ static bool encode_keys(const encode_job *job, worker *w, const split_job *split
     if (split->extra_count) use_extras(split);
     const int8_t *classes = job->plan->two_tables ? split->classes : NULL;
     count_symbols(split->symbols, classes, split->n, counts);
-    for (unsigned t = 0; t < (classes ? 2u : 1u); t++) {
-        bool dropped[256];
-        if (!drop_rare(counts[t], split->n, dropped)) continue;
-        for (size_t i = 0; i < split->n; i++)
-            if ((!classes || (unsigned)(classes[i] & 1) == t) && dropped[split->symbols[i]])
-                split->symbols[i] = RANS_ESCAPE;
-    }
+    drop_rare(counts, split, classes);
     size_t escapes = counts[0][RANS_ESCAPE] + (classes ? counts[1][RANS_ESCAPE] : 0), found = 0;
     uint16_t *keys = base_alloc(escapes, sizeof *keys);
     uint8_t *out = w->out;
     if (!keys) return false;
-    if (escapes)
-        for (size_t i = 0; i < split->n; i++)
-            if (split->symbols[i] == RANS_ESCAPE) keys[found++] = (uint16_t)split_key(split, i);
+    const uint8_t *at = split->symbols, *end = at + split->n;
+    for (; found < escapes && (at = memchr(at, RANS_ESCAPE, (size_t)(end - at))) != NULL; at++)
+        keys[found++] = (uint16_t)split_key(split, (size_t)(at - split->symbols));
     const rans_keys alphabet = {RANS_FIRST + split->extra_count, split->mantissa_bits, split->top};
     uint64_t most = RANS_CHUNK_BOUND(split->n) + 2 * (uint64_t)escapes;
     uint8_t *larger = most > w->capacity ? base_alloc(most, 1) : NULL;
