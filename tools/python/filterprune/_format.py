@@ -25,6 +25,7 @@ __all__ = ["HEAD_MAX", "Damaged", "Head", "TooNew", "decode", "decode_header", "
 READER = 1
 HEAD_MAX = 1024
 CHUNK = 1 << 18
+MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it
 PLANES, PALETTE, KERNELS = 1, 2, 3
 KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS = range(1, 9)
 RAW, ZSTD, RANS = 0, 1, 2
@@ -453,6 +454,8 @@ def _kernels(cursor: _Cursor) -> Wants:
 
 def _decoding(blob: bytes) -> Wants:
     head = read_head(blob[:HEAD_MAX], len(blob))
+    if head.nbytes > MOST_BYTES:
+        raise MemoryError
     cursor = _Cursor(memoryview(blob), head)
     if head.codec == KERNELS:
         values = yield from _kernels(cursor)

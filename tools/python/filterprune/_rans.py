@@ -3,7 +3,7 @@
 Numpy is slow by the call and fast by the element. So the chunks of many tensors are decoded together: one step decodes
 one symbol in every lane of every chunk.
 """
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -103,7 +103,7 @@ def _weights(codes: Sequence[int], grain: int, keys: Optional[KeyTables]) -> Lis
     size, whole = 1 << group, grain == 2
     weights = [_weight(c) for c in codes[:first]]
     weights += [0] * (first - len(weights))
-    shapes: dict = {}
+    shapes: Dict[int, Tuple[List[int], int, int]] = {}
     for s in range(first, 256):
         key = keys.top - (s - first)
         entry = first + (keys.top >> group) - (key >> group)
@@ -262,7 +262,7 @@ class _Batch:
 
 def decode(chunks: Sequence[Chunk]) -> None:
     """Fills the symbols of all chunks."""
-    groups: dict = {}
+    groups: Dict[Tuple[int, bool], List[Chunk]] = {}
     for chunk in chunks:
         groups.setdefault((len(chunk.states), chunk.which is not None), []).append(chunk)
     for (lanes, _), group in groups.items():

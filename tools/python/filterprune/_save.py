@@ -1,7 +1,7 @@
 """Writing plain dense checkpoints, as the reference implementation lays them out."""
 import os
 import tempfile
-from typing import Dict, Optional, Tuple, Union
+from typing import BinaryIO, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def _check(tensors: Dict[str, Item], metadata: Optional[Dict[str, str]]) -> None
             raise SafetensorError(f"{name}: {raw.nbytes} bytes do not fit dtype and shape")
 
 
-def replace_file(path: Union[str, "os.PathLike[str]"], write) -> None:  # type: ignore[no-untyped-def]
+def replace_file(path: Union[str, "os.PathLike[str]"], write: Callable[[BinaryIO], object]) -> None:
     """Calls write(file) on a temporary file beside path, which takes its name when all went well."""
     path = os.path.realpath(os.fspath(path))
     handle, temporary = tempfile.mkstemp(prefix=".filterprune-", dir=os.path.dirname(path))
@@ -39,7 +39,7 @@ def replace_file(path: Union[str, "os.PathLike[str]"], write) -> None:  # type: 
         raise
 
 
-def layout(tensors: Dict[str, Item], metadata: Optional[Dict[str, str]]) -> Tuple[bytes, list]:
+def layout(tensors: Dict[str, Item], metadata: Optional[Dict[str, str]]) -> Tuple[bytes, List[str]]:
     """The header text and the names in the order of the data: wide dtypes first, then by name."""
     _check(tensors, metadata)
     order = sorted(tensors, key=lambda name: (-_header.BITS[tensors[name][0]], name.encode()))
@@ -58,7 +58,7 @@ def save_items(tensors: Dict[str, Item], path: Union[str, "os.PathLike[str]"],
                metadata: Optional[Dict[str, str]]) -> None:
     text, order = layout(tensors, metadata)
 
-    def write(file) -> None:  # type: ignore[no-untyped-def]
+    def write(file: BinaryIO) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             file.write(memoryview(tensors[name][2]))

@@ -2,7 +2,7 @@
 import errno
 import json
 import os
-from typing import Dict, List, Optional
+from typing import BinaryIO, Dict, List, Optional
 
 from . import _format, _header
 from ._checkpoint import KEY, Checkpoint, PathLike, Shard, Tensor
@@ -62,7 +62,7 @@ def _unpack_shard(checkpoint: Checkpoint, shard: Shard, output: str, force: bool
     _check(shard, checkpoint.tensors)
     text = _dense_header(shard, checkpoint.tensors, force)
 
-    def write(file) -> None:  # type: ignore[no-untyped-def]
+    def write(file: BinaryIO) -> None:
         file.write(len(text).to_bytes(8, "little") + text)
         for raw in checkpoint.read_all(checkpoint.tensors[e.name] for e in shard.header.in_data_order()):
             file.write(memoryview(raw))
