@@ -1,5 +1,5 @@
-/* Shared by the tests of num and conv: repeatable random numbers, comparisons of doubles, and the plain definitions that
- * the fast code is held against. */
+/* Shared by the tests of num and conv: repeatable random numbers, comparisons of doubles, and the plain definitions
+ * that the fast code is held against. */
 #ifndef TESTS_NUMBERS_H
 #define TESTS_NUMBERS_H
 

@@ -91,8 +91,8 @@ static void shapes_that_are_layers_and_shapes_that_are_not(void **state)
         {3, {3, 64, 192}, false, false},      {3, {12, 16, 16}, false, false},      {3, {8, 1024, 4096}, false, true},
         {3, {1, 1, 3}, false, false},         {3, {77, 1, 1}, false, false},
         {5, {30, 30, 3, 3, 3}, true, false},  {5, {3, 3, 3, 30, 30}, false, true},  {5, {64, 1, 3, 3, 3}, true, false},
-        {5, {50, 30, 1, 1, 1}, true, false},  {5, {768, 3, 2, 16, 16}, true, false}, {5, {1, 96, 8, 14, 14}, false, false},
-        {5, {8, 1, 1, 1, 1}, false, false},
+        {5, {50, 30, 1, 1, 1}, true, false},  {5, {768, 3, 2, 16, 16}, true, false},
+        {5, {1, 96, 8, 14, 14}, false, false}, {5, {8, 1, 1, 1, 1}, false, false},
         {2, {512, 512}, false, false},        {1, {512}, false, false},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -61,7 +61,8 @@ static void rounding_to_half_goes_to_the_nearest_even(void **state)
     (void)state;
     for (unsigned v = 0; num_kernels_variant(v); v++)
         for (uint16_t h = 0; h < 0x7c00; h++) {
-            const double low = half_by_definition(h), high = h == 0x7bff ? 65536 : half_by_definition((uint16_t)(h + 1));
+            const double low = half_by_definition(h);
+            const double high = h == 0x7bff ? 65536 : half_by_definition((uint16_t)(h + 1));
             const double middle = (low + high) / 2, up = h == 0x7bff ? (double)INFINITY : high;
             double x[] = {low, middle, nextafter(middle, 0), nextafter(middle, 1e9), -middle, -low};
             const double want[] = {low, h % 2 ? up : low, low, up, h % 2 ? -up : -low, -low};
@@ -211,8 +212,10 @@ static void moments_and_projections_of_tiles(void **state)
                 assert_close(mean[0][a], (double)(sum / (long double)n), 1e-14);
                 for (unsigned b = a; b < k; b += 1 + k / 10) {
                     sum = 0;
-                    for (size_t i = 0; i < n; i++)
-                        sum += ((long double)x[a * STRIDE + i] - mean[0][a]) * ((long double)x[b * STRIDE + i] - mean[0][b]);
+                    for (size_t i = 0; i < n; i++) {
+                        const long double u = x[a * STRIDE + i], v = x[b * STRIDE + i];
+                        sum += (u - mean[0][a]) * (v - mean[0][b]);
+                    }
                     assert_close(scatter[0][a * k + b], (double)sum, 1e-13 * (double)n);
                 }
                 for (size_t i = 0; i < n; i += 3) {

@@ -41,7 +41,8 @@ static void moments_are_mean_and_scatter(void **state)
 {
     (void)state;
     static double mean[128], scatter[128 * 128];
-    const struct { unsigned k; size_t n; } cases[] = {{1, 5}, {2, 1}, {4, 33}, {9, 1000}, {25, 70}, {27, 200}, {128, 40}};
+    const struct { unsigned k; size_t n; } cases[] = {{1, 5},   {2, 1},    {4, 33},  {9, 1000},
+                                                       {25, 70}, {27, 200}, {128, 40}};
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
         const unsigned k = cases[c].k;
         const size_t n = cases[c].n;
@@ -317,7 +318,8 @@ static void scale_changes_singular_values_alone(void **state)
     fpr_moments_free(&m);
     assert_memory_equal(small_memory.ratio, large_memory.ratio, 9 * sizeof(double));
     assert_memory_equal(small_memory.components, large_memory.components, 81 * sizeof(double));
-    for (unsigned i = 0; i < 9; i++) assert_relative(large.singular_values[i], small.singular_values[i] * 0x1p-130, 1e-15);
+    for (unsigned i = 0; i < 9; i++)
+        assert_relative(large.singular_values[i], small.singular_values[i] * 0x1p-130, 1e-15);
     free(rows);
 }
 
@@ -533,7 +535,8 @@ static void cells_keep_to_the_bins_of_numpy(void **state)
     static double x[N];
     static uint32_t cell[N], fraction[N];
     const struct { double lo, hi; unsigned bins, zoom; } cases[] = {
-        {-2.7, 2.9, 70, 10}, {-2.7, 2.9, 70, 0}, {0.1, 0.7, 7, 20}, {-1e-9, 3e-9, 4096, 4}, {-1, 1, 2, 16}, {5, 6, 70, 34},
+        {-2.7, 2.9, 70, 10},   {-2.7, 2.9, 70, 0}, {0.1, 0.7, 7, 20},
+        {-1e-9, 3e-9, 4096, 4}, {-1, 1, 2, 16},     {5, 6, 70, 34},
     };
     random_state = 9;
     for (size_t c = 0; c < COUNT_OF(cases); c++) {
@@ -541,7 +544,7 @@ static void cells_keep_to_the_bins_of_numpy(void **state)
         for (size_t i = 0; i < N; i++) {
             x[i] = lo + (hi - lo) * (random_unit() * 1.2 - 0.1);
             if (i % 7 == 0) x[i] = lo + floor(random_unit() * cases[c].bins) * step; /* exactly on an edge */
-            if (i % 7 == 1) x[i] = x[i - 1] * (1 - 1e-15);                          /* a hair below one (above, if negative) */
+            if (i % 7 == 1) x[i] = x[i - 1] * (1 - 1e-15);  /* a hair below one (above, if negative) */
             if (i % 101 == 0) x[i] = i % 2 ? lo : hi;
         }
         for (unsigned v = 0; num_kernels_variant(v); v++) {
@@ -556,7 +559,7 @@ static void cells_keep_to_the_bins_of_numpy(void **state)
                 const int64_t at = view.first + cell[i], bin = at >> cases[c].zoom;
                 int want = numpy_bin(x[i], lo, hi, (int)cases[c].bins);
                 const double over = want > 0 ? x[i] - (lo + want * step) : 0;
-                if (over > 0 && over <= (hi - lo) * 0x1p-48) want--; /* within rounding of an edge: see kernels_body.h */
+                if (over > 0 && over <= (hi - lo) * 0x1p-48) want--; /* rounding: see kernels_body.h */
                 if (want >= 0)
                     assert_int_equal(bin, want);
                 else

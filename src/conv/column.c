@@ -22,8 +22,8 @@ static void wide_add(table *t, uint32_t count)
     t->kernels = 0;
 }
 
-/* Cells merged in groups of 2^shift and moved to where a later view has them. A position in a cell, seen from the merged
- * cell, is that of the cell plus its own, in units 2^shift as large. */
+/* Cells merged in groups of 2^shift and moved to where a later view has them. A position in a cell, seen from the
+ * merged cell, is that of the cell plus its own, in units 2^shift as large. */
 static void regroup(const num_cells_view *old, const num_cells_view *now, const table *t, uint64_t *cells,
                     wide_cell *wide)
 {

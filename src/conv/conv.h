@@ -87,8 +87,8 @@ fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_
 
 typedef struct conv_counter conv_counter;
 
-/* Memory: for each kind of kernel that occurs (live or sparse; kept, gone or new), at most 0.6 MB a component for the usual
- * 70 bins and 10.5 MB in all, and a few MB besides. basis and settings are copied. */
+/* Memory: for each kind of kernel that occurs (live or sparse; kept, gone or new), at most 0.6 MB a component for the
+ * usual 70 bins and 10.5 MB in all, and a few MB besides. basis and settings are copied. */
 fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], const conv_settings *settings,
                             conv_counter **counter, fpr_error *error);
 void conv_counter_free(conv_counter *counter);
@@ -98,8 +98,9 @@ void conv_counter_free(conv_counter *counter);
 fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
 /* The kernels of fate CHANGED, as they are now in weights; live by max_abs of the layer as it is now. */
 fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
-/* Densities are within 1e-4 of their peak of the exact sum, for bandwidths down to some 1/1000 of the range of a component
- * (Silverman's are 1/30 to 1/500); below that, 512 points show no curve, and what shares a cell is drawn as one point. */
+/* Densities are within 1e-4 of their peak of the exact sum, for bandwidths down to some 1/1000 of the range of a
+ * component (Silverman's are 1/30 to 1/500); below that, 512 points show no curve, and what shares a cell is drawn as
+ * one point. */
 typedef enum conv_which { CONV_BEFORE, CONV_AFTER, CONV_LIVE_BEFORE, CONV_LIVE_AFTER } conv_which;
 /* Fills out->kernels, out->counts ([k][bins], allocated here) and out->kde ([k], allocated here unless with_kde is
  * false). Coefficients outside the range are not counted (numpy's rule), but belong to the KDE. */

@@ -1,9 +1,9 @@
 /* Third sweep, over the blocks of one kernel group: how the coefficients are distributed.
  *
- * A chunk of kernels is projected by all threads, tile by tile, into a buffer of coefficients, sorted by kind of kernel;
- * then each component's coefficients are counted by one task, into tables that only this task touches. The chunk after
- * is projected while this one is counted. So there is one set of tables whatever the number of threads, and counting in
- * integers makes the result independent of order.
+ * A chunk of kernels is projected by all threads, tile by tile, into a buffer of coefficients, sorted by kind of
+ * kernel; then each component's coefficients are counted by one task, into tables that only this task touches. The
+ * chunk after is projected while this one is counted. So there is one set of tables whatever the number of threads, and
+ * counting in integers makes the result independent of order.
  *
  * Of up to some thousand kernels a table keeps the coefficients themselves. Beyond, it holds cells, a whole number of
  * them to each histogram bin (column.c). */

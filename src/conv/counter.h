@@ -7,7 +7,7 @@
 #define COUNT_SHIFT 37 /* a cell's count is above, the sum of positions below */
 #define COUNT_MASK ((UINT64_C(1) << COUNT_SHIFT) - 1)
 
-/* Kinds of kernel that are counted apart: each distribution is a sum of some. Zero kernels are not counted one by one. */
+/* Kinds of kernel that are counted apart: each distribution is a sum of some. Zero kernels are counted all at once. */
 enum { KEPT_LIVE, KEPT_SPARSE, GONE_LIVE, GONE_SPARSE, NEW_LIVE, NEW_SPARSE, KINDS };
 /* By conv_which. */
 static const uint8_t conv_kinds_of[4] = {

@@ -18,7 +18,8 @@ static unsigned tables_of(const column *col, unsigned kinds, const table *tables
 static void count_numbers(const conv_counter *c, const num_cells_view *view, const double *x, size_t n, uint64_t times,
                           uint64_t *counts)
 {
-    const num_cells_view bins = {.lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
+    const num_cells_view bins = {
+        .lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
     uint32_t cell[256], fraction[256];
     for (size_t first = 0; first < n; first += 256) {
         const size_t m = n - first < 256 ? n - first : 256;

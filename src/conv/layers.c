@@ -5,16 +5,17 @@
  * same way. What a convolution has to look like:
  *
  *  - in/groups = 1 with a kernel of one weight is a scale vector, [out, 1, 1, 1]: no layer.
- *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only where
- *    few channels meet many filters, at most 4 and at least 8: patch embeddings ([768, 3, 16, 16], [768, 3, 2, 16, 16])
- *    and large depthwise kernels ([96, 1, 31, 31]); and up to 31, odd, for kernels of one row (1 x 15). Attention matrices
- *    [b, h, n, n], images and masks fall outside; read as HWIO, [1, h, n, n] with an even h does too.
+ *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only
+ *    where few channels meet many filters, at most 4 and at least 8: patch embeddings ([768, 3, 16, 16], [768, 3, 2,
+ *    16, 16]) and large depthwise kernels ([96, 1, 31, 31]); and up to 31, odd, for kernels of one row (1 x 15).
+ *    Attention matrices [b, h, n, n], images and masks fall outside; read as HWIO, [1, h, n, n] with an even h does
+ *    too.
  *  - With a single filter at most 7 along a side: the last layer of a denoiser, [1, 64, 3, 3], but not a table of
  *    positions, [1, 768, 14, 14].
  *  - Rank 3 is where matrices live: position tables [1, 197, 768], [tokens, 1, dim], stacks [3, d, d], [heads, n, n],
- *    experts. Up to 16 along the kernel (32 where in/groups = 1), no kernel of one weight for a single filter or a single
- *    channel, no square above 7 in the last two dimensions, and not [heads, dim, dim/heads] or [heads, dim/heads, dim]. As
- *    HWIO the kernel is 2 to 11 long, since [1, n, dim] is a table rather than a layer there.
+ *    experts. Up to 16 along the kernel (32 where in/groups = 1), no kernel of one weight for a single filter or a
+ *    single channel, no square above 7 in the last two dimensions, and not [heads, dim, dim/heads] or [heads,
+ *    dim/heads, dim]. As HWIO the kernel is 2 to 11 long, since [1, n, dim] is a table rather than a layer there.
  *
  * What is wrongly left out is stored like any tensor; what is wrongly taken in would be pruned. So doubt means no. */
 #include "conv/conv.h"
@@ -27,7 +28,8 @@
 static bool plausible_line(fpr_layout layout, const fpr_layer_shape *s)
 {
     const uint64_t k = s->k, in = s->channels, out = s->filters;
-    if (layout == FPR_LAYOUT_HWIO) return k >= 2 && k <= SIDE_ANY && k * in != out && k * out != in && (in > 1 || out > 1);
+    if (layout == FPR_LAYOUT_HWIO)
+        return k >= 2 && k <= SIDE_ANY && k * in != out && k * out != in && (in > 1 || out > 1);
     if (k == 1) return in > 1 && out > 1;
     if (in == 1) return out > 1 && k <= 32;
     if (k > 16 || (out == 1 && k > 15)) return false;
@@ -93,8 +95,8 @@ static int oddity(const fpr_layer_shape *s)
 
 enum { CERTAIN = 1000, LIKELY = 10, HINT = 1 };
 
-/* What an HWIO reading is worth where OIHW is impossible. Square kernels of an odd side are convolutions; other shapes are
- * also those of attention ([b, h, n, n]), of masks ([1, 1, n, n]) and of tables ([1, 1, n, dim]). */
+/* What an HWIO reading is worth where OIHW is impossible. Square kernels of an odd side are convolutions; other shapes
+ * are also those of attention ([b, h, n, n]), of masks ([1, 1, n, n]) and of tables ([1, 1, n, dim]). */
 static int hwio_worth(const fpr_layer_shape *s)
 {
     uint64_t shortest, longest;

@@ -360,11 +360,12 @@ static void sort_points(measuring *m, size_t b, uint64_t first, uint64_t last, s
     for (uint64_t at = first; at < last;) {
         const uint64_t row = at / minors, offset = at % minors;
         const size_t n = (size_t)(minors - offset < last - at ? minors - offset : last - at);
+        const void *w = (const uint8_t *)block->weights + at * conv_weight_bytes(block->dtype);
         uint64_t below;
         switch (block->dtype) {
-        case FPR_F64: below = m->kernels->below64((const uint64_t *)block->weights + at, n, limit, seen + offset); break;
-        case FPR_F32: below = m->kernels->below32((const uint32_t *)block->weights + at, n, limit, seen + offset); break;
-        default: below = m->kernels->below16((const uint16_t *)block->weights + at, n, limit, seen + offset); break;
+        case FPR_F64: below = m->kernels->below64(w, n, limit, seen + offset); break;
+        case FPR_F32: below = m->kernels->below32(w, n, limit, seen + offset); break;
+        default: below = m->kernels->below16(w, n, limit, seen + offset); break;
         }
         if (below < n) mark(&major[row]);
         result->sparse += below;
@@ -545,7 +546,8 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
     fpr_status status = prepare(&m, error);
     if (status == FPR_OK) status = find_peaks(&m, error);
     if (status == FPR_OK) status = sort_kernels(&m, error);
-    if (status == FPR_OK && !settings->moments_only) status = conv_orthogonality(blocks, count, settings, results, error);
+    if (status == FPR_OK && !settings->moments_only)
+        status = conv_orthogonality(blocks, count, settings, results, error);
     if (status) {
         for (size_t b = 0; b < count; b++) {
             fpr_moments_free(&results[b].all);

@@ -1,8 +1,8 @@
 /* Private to conv/: a layer in the order of its memory, in tiles.
  *
- * Memory order is what the sweeps walk in: OIHW weights are rows of kernels, filter by filter; HWIO weights are k planes
- * of [channels][filters], so that a tile is k contiguous runs. `major` and `minor` name the slow and the fast index of
- * that order: filter and channel for OIHW, channel and filter for HWIO. */
+ * Memory order is what the sweeps walk in: OIHW weights are rows of kernels, filter by filter; HWIO weights are k
+ * planes of [channels][filters], so that a tile is k contiguous runs. `major` and `minor` name the slow and the fast
+ * index of that order: filter and channel for OIHW, channel and filter for HWIO. */
 #ifndef FPR_CONV_TILE_H
 #define FPR_CONV_TILE_H
 
@@ -56,7 +56,8 @@ static inline size_t conv_projection_scratch(uint64_t k) { return (2 * (size_t)k
 /* Parts: the fixed units of work that blocks are cut into, so that the sums over them, taken in order, do not depend on
  * threads. first[b] is the first part of block b, first[count] their number. */
 static inline uint64_t conv_part_kernels(uint64_t k) { return k <= 32 ? 4096 : 1024; }
-uint64_t *conv_parts(const conv_block *blocks, size_t count, uint64_t (*size)(const conv_block *)); /* NULL: no memory */
+/* NULL: no memory. */
+uint64_t *conv_parts(const conv_block *blocks, size_t count, uint64_t (*size)(const conv_block *));
 /* The block that a part belongs to. */
 size_t conv_part_block(const uint64_t *first, size_t count, uint64_t part);
 

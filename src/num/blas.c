@@ -1,8 +1,8 @@
 /* OpenBLAS, loaded when first needed, with the two products and the one LAPACK routine that are used.
  *
  * Loaded rather than linked: its start-up is longer than that of the whole program, and unpack, verify and info need
- * none of it. LAPACK's dsyev is taken from the same library: OpenBLAS carries LAPACK itself, and LAPACKE would add 12 ms
- * of loading (its own copies of BLAS and LAPACK behind it) for a wrapper that transposes nothing here.
+ * none of it. LAPACK's dsyev is taken from the same library: OpenBLAS carries LAPACK itself, and LAPACKE would add 12
+ * ms of loading (its own copies of BLAS and LAPACK behind it) for a wrapper that transposes nothing here.
  *
  * Threads: products run inside our own threads, so OpenBLAS gets one. The program exports OPENBLAS_NUM_THREADS=1 before
  * anything else, because a pool, once made, spins for a tenth of a second; here it is said again for other callers. */

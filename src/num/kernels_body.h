@@ -106,9 +106,9 @@ LOADS(f32, float, same_value)
 LOADS(f64, double, same_value)
 
 #ifdef __AVX512F__
-/* Eight vectors of nine floats lie as nine registers of eight. Weight d of vector i is element 9i + d = 8i + (i + d): lane
- * (i + d) % 8 of register i or i + 1. So a register that takes lane l from register (l - d) mod 9 holds weight d of all
- * eight, rotated by d; three rounds of blends, one for each bit of l, make all nine of them. */
+/* Eight vectors of nine floats lie as nine registers of eight. Weight d of vector i is element 9i + d = 8i + (i + d):
+ * lane (i + d) % 8 of register i or i + 1. So a register that takes lane l from register (l - d) mod 9 holds weight d
+ * of all eight, rotated by d; three rounds of blends, one for each bit of l, make all nine of them. */
 static size_t NAME(turn_nine)(double *restrict x, size_t stride, const float *restrict rows, size_t n, double scale)
 {
     size_t i = 0;
@@ -355,9 +355,9 @@ INLINE double floor_small(double v)
 #endif
 }
 
-/* A number above an edge by no more than rounding counts as below it. This matters: the zero kernel lies exactly between
- * a kernel and its negative, so that where these two span the range, its coefficient is that of the middle edge, and the
- * last bit would decide where all dead kernels of a model go. */
+/* A number above an edge by no more than rounding counts as below it. This matters: the zero kernel lies exactly
+ * between a kernel and its negative, so that where these two span the range, its coefficient is that of the middle
+ * edge, and the last bit would decide where all dead kernels of a model go. */
 INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction, const double *restrict x, size_t n,
                            const num_cells_view *view, bool careful, uint64_t *doubtful)
 {

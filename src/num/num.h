@@ -20,9 +20,9 @@
  * instruction set: that is what makes results equal in every bit on every path. Rows are padded to this. */
 #define NUM_LANES 8
 
-/* ---- kernels.c: the inner loops. A tile holds n vectors of k weights in rows of `stride` doubles: weight d of vector i
- * is x[d * stride + i]; stride is a multiple of NUM_LANES, rows are 64-byte aligned, and what follows the n-th element
- * of a row, up to the next multiple of NUM_LANES, belongs to the kernels as scratch. */
+/* ---- kernels.c: the inner loops. A tile holds n vectors of k weights in rows of `stride` doubles: weight d of vector
+ * i is x[d * stride + i]; stride is a multiple of NUM_LANES, rows are 64-byte aligned, and what follows the n-th
+ * element of a row, up to the next multiple of 2 * NUM_LANES, belongs to the kernels as scratch. */
 
 typedef struct num_cells_view num_cells_view;
 
@@ -106,10 +106,10 @@ double num_entropy(const double *ratio, unsigned k);
 
 /* ---- histogram.c: numpy's rule, and finer cells under it
  *
- * Bin of x: int((x - lo) * bins / (hi - lo)), then moved by one when x lies outside the edges linspace(lo, hi, bins + 1)
- * of that bin; half-open, the last closed. Each bin is divided into 2^zoom equal cells. A view shows `count` cells from
- * cell `first` on (counted from lo; negative below it). The bin of a number inside [lo, hi] can be read off its cell
- * exactly; numbers outside are in cells below 0 or from bins << zoom on. */
+ * Bin of x: int((x - lo) * bins / (hi - lo)), then moved by one when x lies outside the edges linspace(lo, hi, bins +
+ * 1) of that bin; half-open, the last closed. Each bin is divided into 2^zoom equal cells. A view shows `count` cells
+ * from cell `first` on (counted from lo; negative below it). The bin of a number inside [lo, hi] can be read off its
+ * cell exactly; numbers outside are in cells below 0 or from bins << zoom on. */
 struct num_cells_view {
     double lo, hi;
     unsigned bins;
@@ -148,8 +148,8 @@ double num_silverman(const num_spread *spread, bool *degenerate);
 /* Scott's rule: sd n^(-1/5); 1 and *degenerate when that is 0. */
 double num_scott(const num_spread *spread, bool *degenerate);
 
-/* Doubles of scratch that num_kde needs: at most 511 * 16 + 9 + 2 * 106 grid points and 2 * 106 + 1 weights, or 512 + 9 +
- * 2 * 555 and 2 * 555 + 1. */
+/* Doubles of scratch that num_kde needs: at most 511 * 16 + 9 + 2 * 106 grid points and 2 * 106 + 1 weights, or 512 + 9
+ * + 2 * 555 and 2 * 555 + 1. */
 #define NUM_KDE_SCRATCH 9216
 /* Density of a Gaussian kernel estimate of bandwidth h at points start + i * step. No mass may lie nearer than 3h to
  * either end of them. */
@@ -175,7 +175,8 @@ typedef struct num_blas {
                   const int *lwork, int *info, size_t jobz_length, size_t uplo_length);
 } num_blas;
 
-/* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL and FPR_IO in *error when it cannot. */
+/* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL and FPR_IO in *error when it cannot.
+ * */
 const num_blas *num_blas_get(fpr_error *error);
 
 /* ---- gram.c */

@@ -8,7 +8,8 @@
 
 #include <math.h>
 
-/* The entry of largest magnitude becomes positive, the first such on a tie. Entries that differ by rounding alone tie. */
+/* The entry of largest magnitude becomes positive, the first such on a tie. Entries that differ by rounding alone tie.
+ * */
 static void fix_sign(double *v, unsigned k)
 {
     unsigned at = 0;
@@ -33,7 +34,7 @@ fpr_status num_principal(const fpr_moments *moments, double *singular_values, do
     const unsigned k = moments->k;
     double *a = scratch, *values = a + (size_t)k * k, *work = values + k, peak = 0;
     for (size_t i = 0; i < (size_t)k * k; i++) {
-        if (!isfinite(moments->scatter[i])) return base_fail(error, FPR_USAGE, "moments of numbers that are not finite");
+        if (!isfinite(moments->scatter[i])) return base_fail(error, FPR_USAGE, "moments of numbers not finite");
         peak = fmax(peak, fabs(moments->scatter[i]));
     }
     if (moments->count < 2 || !(peak > 0)) {
