@@ -175,8 +175,7 @@ typedef struct num_blas {
                   const int *lwork, int *info, size_t jobz_length, size_t uplo_length);
 } num_blas;
 
-/* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL and FPR_IO in *error when it cannot.
- * */
+/* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL, and FPR_IO in *error, if it cannot. */
 const num_blas *num_blas_get(fpr_error *error);
 
 /* ---- gram.c */

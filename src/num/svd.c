@@ -8,8 +8,7 @@
 
 #include <math.h>
 
-/* The entry of largest magnitude becomes positive, the first such on a tie. Entries that differ by rounding alone tie.
- * */
+/* The entry of largest magnitude becomes positive, the first on a tie. Entries that differ by rounding alone tie. */
 static void fix_sign(double *v, unsigned k)
 {
     unsigned at = 0;
