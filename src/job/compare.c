@@ -14,7 +14,7 @@ typedef struct compare_run {
     const char **kept;         /* paths of the models that have it */
     study **studies;           /* of the kept models; their models are closed between the sweeps */
     study *study;              /* of the model at work */
-    size_t *layers;            /* layer number of each id, of the model at work */
+    const size_t *layers;            /* layer number of each id, of the model at work */
     fpr_compared *row;
 } compare_run;
 
@@ -108,23 +108,6 @@ static fpr_status choose_shape(compare_run *run, const char *const *paths, size_
 
 /* ---------------------------------------------------------------- sweeps over one model */
 
-static fpr_status sweep_layers(compare_run *run, job_visit visit, fpr_error *error)
-{
-    const study *s = run->study;
-    size_t *ids = base_alloc(s->layer_count, sizeof *ids), n = 0;
-    run->layers = base_alloc(s->layer_count, sizeof *run->layers);
-    fpr_status status = ids && run->layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
-    for (size_t i = 0; !status && i < s->layer_count; i++) {
-        if (!s->layers[i].measure.finite) continue;
-        run->layers[n] = i;
-        ids[n++] = s->layers[i].tensor;
-    }
-    if (!status) status = job_batches(s->model, ids, n, run->options, "counting", visit, run, error);
-    base_free(ids);
-    base_free(run->layers);
-    return status;
-}
-
 static fpr_status count_group(void *context, study_group *group, const conv_block *blocks, size_t n, fpr_error *error)
 {
     (void)context;
@@ -206,7 +189,7 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
         c->range[0] = fmin(c->range[0], g->range[0]);
         c->range[1] = fmax(c->range[1], g->range[1]);
     }
-    if (!status && count) status = sweep_layers(run, count_batch, error);
+    if (!status && count) status = study_visit_finite(run->study, "counting", count_batch, run, &run->layers, error);
     if (!status && count) status = conv_counter_finish(g->counter, CONV_BEFORE, true, &run->row->distribution, error);
     if (!status) status = model_check_unchanged(model, error);
     g->basis = (fpr_basis){0};

@@ -149,20 +149,8 @@ static fpr_status write_file(export_run *run, const char *output, fpr_error *err
 
 static fpr_status export_layers(export_run *run, fpr_error *error)
 {
-    const study *s = run->study;
-    size_t *ids = base_alloc(s->layer_count, sizeof *ids), *layers = base_alloc(s->layer_count, sizeof *layers), n = 0;
-    fpr_status status = ids && layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
-    for (size_t i = 0; !status && i < s->layer_count; i++) {
-        if (!s->layers[i].measure.finite) continue;
-        layers[n] = i;
-        ids[n++] = s->layers[i].tensor;
-    }
-    run->layers = layers;
     file_text_format(&run->header, "{\"__metadata__\":{\"filterprune_export\":\"lce\"}");
-    if (!status) status = job_batches(s->model, ids, n, run->options, "exporting", export_batch, run, error);
-    base_free(ids);
-    base_free(layers);
-    return status;
+    return study_visit_finite(run->study, "exporting", export_batch, run, &run->layers, error);
 }
 
 FPR_API fpr_status fpr_export_lce(const char *input, const char *output, const fpr_options *options, fpr_exported *result,

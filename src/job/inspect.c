@@ -5,7 +5,7 @@ typedef struct inspect_run {
     study *study;
     const fpr_options *options;
     fpr_report *report;
-    size_t *layers; /* layer number of each id */
+    const size_t *layers; /* layer number of each id */
 } inspect_run;
 
 static fpr_status count_blocks(void *context, study_group *group, const conv_block *blocks, size_t n, fpr_error *error)
@@ -53,23 +53,6 @@ static fpr_status inspect_batch(void *context, size_t first, size_t count, void 
     return status;
 }
 
-static fpr_status inspect_layers(inspect_run *run, fpr_error *error)
-{
-    study *s = run->study;
-    size_t *ids = base_alloc(s->layer_count, sizeof *ids), n = 0;
-    run->layers = base_alloc(s->layer_count, sizeof *run->layers);
-    fpr_status status = ids && run->layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
-    for (size_t i = 0; !status && i < s->layer_count; i++) {
-        if (!s->layers[i].measure.finite) continue;
-        run->layers[n] = i;
-        ids[n++] = s->layers[i].tensor;
-    }
-    if (!status) status = job_batches(s->model, ids, n, run->options, "counting", inspect_batch, run, error);
-    base_free(ids);
-    base_free(run->layers);
-    return status;
-}
-
 /* What the input's file stores of each tensor: a packed input is inspected as it is. */
 static void fill_stored(const study *s, fpr_report *r)
 {
@@ -95,7 +78,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     if (run.report) rows_phase(run.report, "measure", &since);
     if (!status) status = study_prepare(run.study, error);
     if (run.report) rows_phase(run.report, "range", &since);
-    if (!status) status = inspect_layers(&run, error);
+    if (!status) status = study_visit_finite(run.study, "counting", inspect_batch, &run, &run.layers, error);
     if (run.report) rows_phase(run.report, "count", &since);
     if (!status) fill_stored(run.study, run.report);
     if (!status) status = rows_groups(run.study, false, run.report, error);

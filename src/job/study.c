@@ -101,7 +101,7 @@ static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *
 
 typedef struct sweep {
     study *study;
-    size_t *layers; /* layer number of each id */
+    const size_t *layers; /* layer number of each id */
 } sweep;
 
 static fpr_status merge_moments(study_group *group, const conv_measure *m, fpr_error *error)
@@ -172,31 +172,38 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
     return status;
 }
 
-/* The tensor numbers of the layers that `want` chooses, and their layer numbers. */
-static fpr_status choose(const study *s, bool basis_only, size_t **ids, sweep *w, size_t *count, fpr_error *error)
+typedef enum choice { ALL_LAYERS, FINITE_LAYERS, LAYERS_WITH_BASIS } choice;
+
+static bool is_chosen(const study_layer *layer, choice which)
 {
-    *ids = base_alloc(s->layer_count, sizeof **ids);
-    w->layers = base_alloc(s->layer_count, sizeof *w->layers);
-    if (!*ids || !w->layers) return base_no_memory(error, s->layer_count * sizeof **ids);
-    *count = 0;
-    for (size_t i = 0; i < s->layer_count; i++) {
-        const study_layer *layer = &s->layers[i];
-        if (basis_only && !(layer->measure.finite && conv_has_basis(&layer->shape))) continue;
-        w->layers[*count] = i;
-        (*ids)[(*count)++] = layer->tensor;
-    }
-    return FPR_OK;
+    if (which == ALL_LAYERS) return true;
+    return layer->measure.finite && (which == FINITE_LAYERS || conv_has_basis(&layer->shape));
 }
 
-static fpr_status run_sweep(study *s, bool basis_only, const char *phase, job_visit visit, fpr_error *error)
+/* While it runs, *numbers holds the layer number of each tensor visited. */
+static fpr_status visit_layers(const study *s, choice which, const char *phase, job_visit visit, void *context,
+                               const size_t **numbers, fpr_error *error)
 {
-    sweep w = {.study = s};
-    size_t *ids = NULL, count = 0;
-    fpr_status status = choose(s, basis_only, &ids, &w, &count, error);
-    if (!status) status = job_batches(s->model, ids, count, s->options, phase, visit, &w, error);
+    size_t *ids = base_alloc(s->layer_count, sizeof *ids), n = 0;
+    size_t *layers = base_alloc(s->layer_count, sizeof *layers);
+    fpr_status status = ids && layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
+    for (size_t i = 0; !status && i < s->layer_count; i++) {
+        if (!is_chosen(&s->layers[i], which)) continue;
+        layers[n] = i;
+        ids[n++] = s->layers[i].tensor;
+    }
+    *numbers = layers;
+    if (!status) status = job_batches(s->model, ids, n, s->options, phase, visit, context, error);
+    *numbers = NULL;
     base_free(ids);
-    base_free(w.layers);
+    base_free(layers);
     return status;
+}
+
+fpr_status study_visit_finite(const study *s, const char *phase, job_visit visit, void *context, const size_t **layers,
+                              fpr_error *error)
+{
+    return visit_layers(s, FINITE_LAYERS, phase, visit, context, layers, error);
 }
 
 /* Distributions take about 2 MB of memory a weight of a kernel (conv/count.c), for every kernel shape. Checkpoints have
@@ -241,10 +248,11 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->options = options;
     s->settings = job_settings(options);
     s->settings.moments_only = only != NULL;
+    sweep w = {.study = s};
     fpr_status status = find_layers(s, only, error);
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < model->shard_count; i++) status = model_check_shard(model, i, error);
-    if (!status) status = run_sweep(s, false, "measuring", measure_batch, error);
+    if (!status) status = visit_layers(s, ALL_LAYERS, "measuring", measure_batch, &w, &w.layers, error);
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];
         group->live = group->kernels - group->sparse;
@@ -312,7 +320,8 @@ fpr_status study_ranges(study *s, fpr_error *error)
         s->groups[g].range[0] = INFINITY;
         s->groups[g].range[1] = -INFINITY;
     }
-    return run_sweep(s, true, "ranging", range_batch, error);
+    sweep w = {.study = s};
+    return visit_layers(s, LAYERS_WITH_BASIS, "ranging", range_batch, &w, &w.layers, error);
 }
 
 fpr_status study_prepare(study *s, fpr_error *error)
