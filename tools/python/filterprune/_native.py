@@ -1,4 +1,4 @@
-"""libfilterprune.so through ctypes: the same decoding as _format.py, some fifty times faster, on all cores.
+"""libfilterprune.so through ctypes: the same decoding as _format.py, several times faster, and on all cores.
 
 Only what include/filterprune.h promises is used: open a model, look at its tensors, read one.
 """
