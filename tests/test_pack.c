@@ -50,7 +50,8 @@ typedef struct tensor {
 
 static tensor make(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout)
 {
-    static const uint8_t bits[FPR_DTYPE_COUNT] = {8, 4, 6, 6, 8, 8, 8, 8, 8, 8, 8, 16, 16, 16, 16, 32, 32, 32, 64, 64, 64, 64};
+    static const uint8_t bits[FPR_DTYPE_COUNT] = {8,  4,  6,  6,  8,  8,  8,  8,  8,  8,  8,
+                                                  16, 16, 16, 16, 32, 32, 32, 64, 64, 64, 64};
     tensor t = {.dtype = dtype, .rank = rank};
     uint64_t elements = 1;
     for (unsigned i = 0; i < rank; i++) elements *= t.shape[i] = shape[i];
@@ -78,19 +79,26 @@ static void store_float(fpr_dtype dtype, uint8_t *p, double value)
     } else { /* F16 by truncation, with its denormals */
         int exponent = (int)(bits >> 23 & 255) - 127;
         uint32_t mantissa = (bits & 0x7fffff) | 0x800000;
-        uint32_t half = exponent < -24 ? 0 : exponent < -14 ? mantissa >> (-1 - exponent) : (uint32_t)(exponent + 15) << 10 | (mantissa >> 13 & 1023);
+        uint32_t half = exponent < -24   ? 0
+                        : exponent < -14 ? mantissa >> (-1 - exponent)
+                                         : (uint32_t)(exponent + 15) << 10 | (mantissa >> 13 & 1023);
         base_store_le16(p, (uint16_t)(half | bits >> 31 << 15));
     }
 }
 
-static unsigned width_of(fpr_dtype dtype) { return dtype == FPR_F64 ? 8 : dtype == FPR_F32 || dtype == FPR_C64 ? 4 : 2; }
+static unsigned width_of(fpr_dtype dtype)
+{
+    return dtype == FPR_F64 ? 8 : dtype == FPR_F32 || dtype == FPR_C64 ? 4 : 2;
+}
 
 enum { NOISE, WEIGHTS, SCALED, FEW, TWO_LEVELS, PRUNED, SPECIAL, CONSTANT, REPEATS, FILLS };
 
 static void fill_special(tensor *t)
 {
-    static const uint64_t patterns[] = {0, 1, 0x80, 0x7f, 0x7f800000, 0xff800000, 0x7fc00001, 0x80000000, 0x7c00, 0xfc01, 0x8000,
-                                        0x7ff0000000000000, 0xfff8000000000001, 0x8000000000000000, UINT64_MAX, 0x3f800000};
+    static const uint64_t patterns[] = {
+        0,          1,         0x80,   0x7f,   0x7f800000,         0xff800000,         0x7fc00001,
+        0x80000000, 0x7c00,    0xfc01, 0x8000, 0x7ff0000000000000, 0xfff8000000000001, 0x8000000000000000,
+        UINT64_MAX, 0x3f800000};
     unsigned width = t->size % 8 == 0 ? 8 : t->size % 4 == 0 ? 4 : t->size % 2 == 0 ? 2 : 1;
     if (width > 4 && t->dtype != FPR_F64) width = t->dtype == FPR_F16 || t->dtype == FPR_BF16 ? 2 : 4;
     for (uint64_t i = 0; i + width <= t->size; i += width) {
@@ -107,13 +115,17 @@ static void fill_kernels(tensor *t, uint64_t k, double dead, double two)
     for (uint64_t i = 0; i < n; i += k) {
         double kind = uniform(), level = 0.01 * (1 + (double)(next() % 1000));
         for (uint64_t j = i; j < n && j < i + k; j++)
-            store_float(t->dtype, t->bytes + j * width, kind < dead ? 0 : kind < dead + two ? (next() & 1 ? level : -level) : 0.05 * normal());
+            store_float(t->dtype, t->bytes + j * width,
+                        kind < dead         ? 0
+                        : kind < dead + two ? (next() & 1 ? level : -level)
+                                            : 0.05 * normal());
     }
 }
 
 static void fill(tensor *t, int how, uint64_t k)
 {
-    bool is_float = t->dtype == FPR_F16 || t->dtype == FPR_BF16 || t->dtype == FPR_F32 || t->dtype == FPR_F64 || t->dtype == FPR_C64;
+    bool is_float = t->dtype == FPR_F16 || t->dtype == FPR_BF16 || t->dtype == FPR_F32 || t->dtype == FPR_F64 ||
+                    t->dtype == FPR_C64;
     unsigned width = is_float ? width_of(t->dtype) : 1;
     uint64_t n = t->size / width;
     for (uint64_t i = 0; i < t->size; i++) t->bytes[i] = (uint8_t)next();
@@ -127,14 +139,19 @@ static void fill(tensor *t, int how, uint64_t k)
     for (uint64_t i = 0; i < n; i++) {
         double scale = how == SCALED ? exp2((double)(i / 900 % 7) - (double)(i / 9 % 5)) : 1;
         double value = how == FEW ? (double)(next() % 50) * 0.11 - 3 : 0.02 * scale * normal();
-        if (is_float) store_float(t->dtype, t->bytes + i * width, value);
-        else t->bytes[i] = (uint8_t)(int)(8 * value / 0.02);
+        if (is_float)
+            store_float(t->dtype, t->bytes + i * width, value);
+        else
+            t->bytes[i] = (uint8_t)(int)(8 * value / 0.02);
     }
 }
 
 /* ---- round trips */
 
-typedef struct sink { uint8_t *bytes; uint64_t count, most; } sink;
+typedef struct sink {
+    uint8_t *bytes;
+    uint64_t count, most;
+} sink;
 
 static int collect(void *context, const void *bytes, size_t count)
 {
@@ -147,8 +164,15 @@ static int collect(void *context, const void *bytes, size_t count)
 
 static pack_input input_of(const tensor *t, int level, uint64_t must_beat)
 {
-    return (pack_input){.dtype = t->dtype, .rank = t->rank, .shape = t->shape, .layer = t->layered ? &t->layer : NULL, .bytes = t->bytes,
-                        .size = t->size, .level = level, .lossless = true, .must_beat = must_beat};
+    return (pack_input){.dtype = t->dtype,
+                        .rank = t->rank,
+                        .shape = t->shape,
+                        .layer = t->layered ? &t->layer : NULL,
+                        .bytes = t->bytes,
+                        .size = t->size,
+                        .level = level,
+                        .lossless = true,
+                        .must_beat = must_beat};
 }
 
 /* The blob's bytes in their own allocation, so that a sanitizer sees reads past the end; *n 0 when there is none. */
@@ -240,13 +264,19 @@ static void test_every_dtype(void **state)
 static void test_layers(void **state)
 {
     (void)state;
-    static const struct { unsigned rank; uint64_t shape[5]; fpr_layout layout; } layers[] = {
-        {4, {8, 5, 3, 3}, FPR_LAYOUT_OIHW},   {4, {3, 3, 5, 8}, FPR_LAYOUT_HWIO},    {4, {17, 3, 1, 1}, FPR_LAYOUT_OIHW},
-        {4, {1, 1, 33, 16}, FPR_LAYOUT_HWIO}, {2, {10, 84}, FPR_LAYOUT_OIHW},        {3, {16, 7, 5}, FPR_LAYOUT_OIHW},
-        {3, {5, 7, 16}, FPR_LAYOUT_HWIO},     {5, {6, 4, 3, 3, 3}, FPR_LAYOUT_OIHW}, {5, {3, 3, 3, 4, 6}, FPR_LAYOUT_HWIO},
-        {4, {13, 1, 3, 3}, FPR_LAYOUT_OIHW},  {4, {40, 40, 2, 1}, FPR_LAYOUT_OIHW},  {4, {1, 3, 40, 41}, FPR_LAYOUT_HWIO},
-        {2, {1, 5000}, FPR_LAYOUT_OIHW},      {2, {5000, 1}, FPR_LAYOUT_OIHW},       {4, {61, 60, 3, 3}, FPR_LAYOUT_OIHW},
-        {4, {3, 3, 61, 60}, FPR_LAYOUT_HWIO},
+    static const struct {
+        unsigned rank;
+        uint64_t shape[5];
+        fpr_layout layout;
+    } layers[] = {
+        {4, {8, 5, 3, 3}, FPR_LAYOUT_OIHW},    {4, {3, 3, 5, 8}, FPR_LAYOUT_HWIO},
+        {4, {17, 3, 1, 1}, FPR_LAYOUT_OIHW},   {4, {1, 1, 33, 16}, FPR_LAYOUT_HWIO},
+        {2, {10, 84}, FPR_LAYOUT_OIHW},        {3, {16, 7, 5}, FPR_LAYOUT_OIHW},
+        {3, {5, 7, 16}, FPR_LAYOUT_HWIO},      {5, {6, 4, 3, 3, 3}, FPR_LAYOUT_OIHW},
+        {5, {3, 3, 3, 4, 6}, FPR_LAYOUT_HWIO}, {4, {13, 1, 3, 3}, FPR_LAYOUT_OIHW},
+        {4, {40, 40, 2, 1}, FPR_LAYOUT_OIHW},  {4, {1, 3, 40, 41}, FPR_LAYOUT_HWIO},
+        {2, {1, 5000}, FPR_LAYOUT_OIHW},       {2, {5000, 1}, FPR_LAYOUT_OIHW},
+        {4, {61, 60, 3, 3}, FPR_LAYOUT_OIHW},  {4, {3, 3, 61, 60}, FPR_LAYOUT_HWIO},
     };
     static const fpr_dtype dtypes[] = {FPR_F16, FPR_BF16, FPR_F32, FPR_F64};
     seed = 2;
@@ -305,11 +335,13 @@ static void test_coder_reaches_entropy(void **state)
             symbols[i] = (uint8_t)s;
             counts[0][s]++;
         }
-        size_t bytes = rans_encode(scratch, symbols, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, n % 2, coded);
+        size_t bytes =
+            rans_encode(scratch, symbols, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, n % 2, coded);
         assert_true(bytes <= RANS_CHUNK_BOUND(n));
         if (n % 2 == 0) assert_int_equal(rans_chunk_bytes(coded, bytes), bytes);
         double ideal = (double)n * entropy(shares, 256) / 8;
-        if (n > 50000 && (double)bytes > 1.01 * ideal + 100) fail_msg("%zu symbols: %zu bytes, entropy %.0f", n, bytes, ideal);
+        if (n > 50000 && (double)bytes > 1.01 * ideal + 100)
+            fail_msg("%zu symbols: %zu bytes, entropy %.0f", n, bytes, ideal);
         for (unsigned simd = PACK_SIMD_PLAIN; simd <= PACK_SIMD_AVX512; simd++) {
             pack_limit_simd(simd);
             memset(back, 1, n);
@@ -378,7 +410,10 @@ static void test_kernels_are_small(void **state)
     uint64_t dense = t.size;
     fill_kernels(&t, 9, 0.99, 0);
     assert_true(packed_size(&t, "kernels") * 1000 <= dense * 15);
-    static const struct { fpr_layout layout; uint64_t shape[4]; } layers[] = {{FPR_LAYOUT_OIHW, {64, 64, 3, 3}}, {FPR_LAYOUT_HWIO, {3, 3, 64, 64}}};
+    static const struct {
+        fpr_layout layout;
+        uint64_t shape[4];
+    } layers[] = {{FPR_LAYOUT_OIHW, {64, 64, 3, 3}}, {FPR_LAYOUT_HWIO, {3, 3, 64, 64}}};
     for (unsigned i = 0; i < 2; i++) {
         t = make(FPR_F32, 4, layers[i].shape, layers[i].layout);
         for (uint64_t j = 0; j < t.size / 4; j++) /* a level pair a filter */
@@ -399,11 +434,13 @@ static void test_palettes_are_small(void **state)
     uint64_t shape[4] = {50, 50, 3, 3};
     seed = 8;
     tensor t = make(FPR_F32, 4, shape, FPR_LAYOUT_OIHW);
-    for (uint64_t i = 0; i < t.size / 4; i++) store_float(t.dtype, t.bytes + 4 * i, 0.003 * ((int)(next() % 256) - 100));
+    for (uint64_t i = 0; i < t.size / 4; i++)
+        store_float(t.dtype, t.bytes + 4 * i, 0.003 * ((int)(next() % 256) - 100));
     assert_true(packed_size(&t, "palette") < 50 * 50 * 9 + 256 * 4 + 300);
     for (unsigned colours = 1; colours <= 5; colours++) {
         t = make_flat(FPR_I64, 8000);
-        for (uint64_t i = 0; i < 8000; i++) base_store_le64(t.bytes + 8 * i, next() % colours * UINT64_C(0x123456789abcdef));
+        for (uint64_t i = 0; i < 8000; i++)
+            base_store_le64(t.bytes + 8 * i, next() % colours * UINT64_C(0x123456789abcdef));
         unsigned bits = colours == 1 ? 0 : colours == 2 ? 1 : colours <= 4 ? 2 : 4;
         assert_true(packed_size(&t, "palette") < 8000 * bits / 8 + 150);
     }
@@ -447,7 +484,8 @@ static void test_level_buys(void **state)
     (void)state;
     seed = 10;
     tensor t = make_flat(FPR_I32, 60000);
-    for (uint64_t i = 0; i < 60000; i++) base_store_le32(t.bytes + 4 * i, (uint32_t)(i % 1000 * 7919 + (next() % 50 == 0 ? next() : 0)));
+    for (uint64_t i = 0; i < 60000; i++)
+        base_store_le32(t.bytes + 4 * i, (uint32_t)(i % 1000 * 7919 + (next() % 50 == 0 ? next() : 0)));
     uint64_t low = round_trip(&t, 1, NULL), high = round_trip(&t, 19, NULL);
     assert_true(high < low);
     free(t.bytes);
@@ -455,12 +493,23 @@ static void test_level_buys(void **state)
 
 /* ---- damage */
 
-static const struct { fpr_dtype dtype; uint64_t shape[4]; fpr_layout layout; int how; const char *codec; } small[] = {
-    {FPR_F32, {4, 4, 3, 3}, FPR_LAYOUT_OIHW, WEIGHTS, "planes"},    {FPR_F32, {20, 20, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes"},
-    {FPR_F16, {3, 3, 6, 7}, FPR_LAYOUT_HWIO, WEIGHTS, "planes"},    {FPR_I32, {7, 5, 3, 3}, FPR_LAYOUT_AUTO, REPEATS, "planes"},
-    {FPR_F32, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, FEW, "palette"},       {FPR_F64, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, CONSTANT, "palette"},
-    {FPR_F32, {7, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},    {FPR_F32, {9, 7, 3, 3}, FPR_LAYOUT_OIHW, TWO_LEVELS, "kernels"},
-    {FPR_BF16, {16, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},  {FPR_F32, {3, 3, 9, 9}, FPR_LAYOUT_HWIO, PRUNED, NULL},
+static const struct {
+    fpr_dtype dtype;
+    uint64_t shape[4];
+    fpr_layout layout;
+    int how;
+    const char *codec;
+} small[] = {
+    {FPR_F32, {4, 4, 3, 3}, FPR_LAYOUT_OIHW, WEIGHTS, "planes"},
+    {FPR_F32, {20, 20, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes"},
+    {FPR_F16, {3, 3, 6, 7}, FPR_LAYOUT_HWIO, WEIGHTS, "planes"},
+    {FPR_I32, {7, 5, 3, 3}, FPR_LAYOUT_AUTO, REPEATS, "planes"},
+    {FPR_F32, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, FEW, "palette"},
+    {FPR_F64, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, CONSTANT, "palette"},
+    {FPR_F32, {7, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},
+    {FPR_F32, {9, 7, 3, 3}, FPR_LAYOUT_OIHW, TWO_LEVELS, "kernels"},
+    {FPR_BF16, {16, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},
+    {FPR_F32, {3, 3, 9, 9}, FPR_LAYOUT_HWIO, PRUNED, NULL},
 };
 
 static tensor make_small(unsigned i)
@@ -471,8 +520,8 @@ static tensor make_small(unsigned i)
     return t;
 }
 
-/* given a bit flipped in any byte of a blob, any length cut off or added, expect a refusal with a message, and nothing written
- * past the tensor */
+/* given a bit flipped in any byte of a blob, any length cut off or added, expect a refusal with a message, and nothing
+ * written past the tensor */
 static void test_every_flip_is_found(void **state)
 {
     (void)state;
@@ -482,13 +531,15 @@ static void test_every_flip_is_found(void **state)
         const char *codec;
         fpr_error error = {0};
         uint8_t *blob = encode(&t, 3, 1, &n, &codec);
-        if (!blob || (small[i].codec && strcmp(codec, small[i].codec))) fail_msg("small %u: %s of %s", i, codec, small[i].codec);
+        if (!blob || (small[i].codec && strcmp(codec, small[i].codec)))
+            fail_msg("small %u: %s of %s", i, codec, small[i].codec);
         for (uint64_t at = 0; at < n; at++)
             for (unsigned bit = at % 4; bit < 8; bit += 4) {
                 blob[at] ^= (uint8_t)(1u << bit);
                 memset(&error, 0, sizeof error);
                 fpr_status status = decode(&t, blob, n, 1, &error);
-                if (status != FPR_BAD_PACKED && status != FPR_TOO_NEW) fail_msg("small %u: byte %u bit %u: status %d", i, (unsigned)at, bit, status);
+                if (status != FPR_BAD_PACKED && status != FPR_TOO_NEW)
+                    fail_msg("small %u: byte %u bit %u: status %d", i, (unsigned)at, bit, status);
                 assert_true(error.message[0]);
                 blob[at] ^= (uint8_t)(1u << bit);
             }
@@ -558,7 +609,8 @@ static void test_lies(void **state)
         head = good, head.info.hash++, expect_forged(&t, blob, head, FPR_BAD_PACKED, "hash");
         head = good, head.info.bytes += 8, expect_forged(&t, blob, head, FPR_BAD_PACKED, "bytes");
         head = good, head.info.shape[0]++, expect_forged(&t, blob, head, FPR_BAD_PACKED, "shape");
-        head = good, head.info.shape[0] = UINT64_MAX, head.info.shape[1] = 3, expect_forged(&t, blob, head, FPR_BAD_PACKED, "overflow");
+        head = good, head.info.shape[0] = UINT64_MAX, head.info.shape[1] = 3,
+        expect_forged(&t, blob, head, FPR_BAD_PACKED, "overflow");
         head = good, head.info.dtype = FPR_DTYPE_COUNT, expect_forged(&t, blob, head, FPR_BAD_PACKED, "dtype");
         head = good, head.scope = !head.scope, expect_forged(&t, blob, head, FPR_BAD_PACKED, "scope");
         head = good, head.scope = 9, expect_forged(&t, blob, head, FPR_BAD_PACKED, "scope 9");
@@ -578,7 +630,8 @@ static void test_lies(void **state)
                 if (encoding != good.sections[s].encoding) expect_forged(&t, blob, head, FPR_BAD_PACKED, "encoding");
             }
             head = good;
-            memmove(&head.sections[s], &head.sections[s + 1], (COUNT_OF(head.sections) - 1 - s) * sizeof head.sections[0]);
+            memmove(&head.sections[s], &head.sections[s + 1],
+                    (COUNT_OF(head.sections) - 1 - s) * sizeof head.sections[0]);
             head.section_count--;
             expect_forged(&t, blob, head, FPR_BAD_PACKED, "a section less");
         }
@@ -678,8 +731,10 @@ static void test_out_of_memory(void **state)
 static void test_header(void **state)
 {
     (void)state;
-    const char like[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[8,20]}}";
-    const char other[] = "{ \"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[8,20]} , \"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}   ";
+    const char like[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\","
+                        "\"shape\":[3],\"data_offsets\":[8,20]}}";
+    const char other[] = "{ \"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[8,20]} , "
+                         "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}   ";
     fpr_error error = {0};
     char *text, *back;
     size_t n;
@@ -714,7 +769,8 @@ static void test_header(void **state)
         base_free(back);
         text[i] = kept;
     }
-    static const char *const wrong[] = {"", "canonicaL", "zstd:", "zstd:!!!!", "zstd:AAA", "zstd:AA=A", "zstd:AAAA====", "zstd:AB==", "gzip:AAAA"};
+    static const char *const wrong[] = {"",          "canonicaL",     "zstd:",     "zstd:!!!!", "zstd:AAA",
+                                        "zstd:AA=A", "zstd:AAAA====", "zstd:AB==", "gzip:AAAA"};
     for (unsigned i = 0; i < COUNT_OF(wrong); i++)
         assert_int_equal(pack_header_decode(wrong[i], like, sizeof like - 1, &back, &n, &error), FPR_BAD_PACKED);
     for (long fail = 0; fail < 2; fail++) {
@@ -722,7 +778,8 @@ static void test_header(void **state)
         assert_int_equal(pack_header_decode(text, like, sizeof like - 1, &back, &n, &error), FPR_NO_MEMORY);
         base_fail_allocation(fail);
         char *none;
-        assert_int_equal(pack_header_encode(other, sizeof other - 1, like, sizeof like - 1, &none, &error), FPR_NO_MEMORY);
+        assert_int_equal(pack_header_encode(other, sizeof other - 1, like, sizeof like - 1, &none, &error),
+                         FPR_NO_MEMORY);
         base_fail_allocation(-1);
     }
     base_free(text);

@@ -13,7 +13,10 @@
 
 #define INDEX_BYTES 110u
 
-typedef struct sink { uint8_t *bytes; uint64_t count; } sink;
+typedef struct sink {
+    uint8_t *bytes;
+    uint64_t count;
+} sink;
 
 static int collect(void *context, const void *bytes, size_t count)
 {
@@ -32,7 +35,8 @@ static double now(void)
 
 static bool layer_of(const file_tensor *t, bool hwio, fpr_layer_shape *layer)
 {
-    if (t->rank < 2 || t->rank > 5 || (t->dtype != FPR_F64 && t->dtype != FPR_F32 && t->dtype != FPR_F16 && t->dtype != FPR_BF16))
+    if (t->rank < 2 || t->rank > 5 ||
+        (t->dtype != FPR_F64 && t->dtype != FPR_F32 && t->dtype != FPR_F16 && t->dtype != FPR_BF16))
         return false;
     memset(layer, 0, sizeof *layer);
     if (t->rank == 2) hwio = false;
@@ -40,16 +44,25 @@ static bool layer_of(const file_tensor *t, bool hwio, fpr_layer_shape *layer)
     return true;
 }
 
-typedef struct totals { uint64_t dense, stored, packed; double encode, decode; } totals;
+typedef struct totals {
+    uint64_t dense, stored, packed;
+    double encode, decode;
+} totals;
 
-static int one(const file_tensor *t, const uint8_t *bytes, unsigned threads, int level, bool hwio, bool verbose, bool check,
-               totals *sum)
+static int one(const file_tensor *t, const uint8_t *bytes, unsigned threads, int level, bool hwio, bool verbose,
+               bool check, totals *sum)
 {
     fpr_layer_shape layer;
     fpr_error error = {0};
     uint64_t size = t->end - t->begin;
-    pack_input input = {.dtype = t->dtype, .rank = t->rank, .shape = t->shape, .bytes = bytes, .size = size, .level = level,
-                        .lossless = true, .must_beat = size > INDEX_BYTES ? size - INDEX_BYTES : 0};
+    pack_input input = {.dtype = t->dtype,
+                        .rank = t->rank,
+                        .shape = t->shape,
+                        .bytes = bytes,
+                        .size = size,
+                        .level = level,
+                        .lossless = true,
+                        .must_beat = size > INDEX_BYTES ? size - INDEX_BYTES : 0};
     input.layer = layer_of(t, hwio, &layer) ? &layer : NULL;
     pack_blob *blob;
     double begin = now();
@@ -105,7 +118,8 @@ int main(int argc, char **argv)
     for (int r = 0; r < rounds; r++) {
         totals sum = {0};
         for (size_t i = 0; i < header.tensor_count; i++)
-            if (one(&header.tensors[i], data + header.tensors[i].begin, threads, level, hwio, verbose && r == 0, true, &sum))
+            if (one(&header.tensors[i], data + header.tensors[i].begin, threads, level, hwio, verbose && r == 0, true,
+                    &sum))
                 return 1;
         if (r == 0 || sum.encode < best.encode) best.encode = sum.encode;
         if (r == 0 || sum.decode < best.decode) best.decode = sum.decode;

@@ -12,15 +12,15 @@ _Static_assert(FPR_BOOL == 0 && FPR_U8 == 4 && FPR_F8_E8M0 == 8 && FPR_I16 == 11
 
 static const char *const codec_names[] = {"", "planes", "palette", "kernels"};
 
-static const struct { uint8_t bits, width, exponent_bits; } dtypes[FPR_DTYPE_COUNT] = {
-    [FPR_BOOL] = {8, 1, 0},          [FPR_F4] = {4, 1, 0},            [FPR_F6_E2M3] = {6, 1, 0},
-    [FPR_F6_E3M2] = {6, 1, 0},       [FPR_U8] = {8, 1, 0},            [FPR_I8] = {8, 1, 0},
-    [FPR_F8_E5M2] = {8, 1, 0},       [FPR_F8_E4M3] = {8, 1, 0},       [FPR_F8_E8M0] = {8, 1, 0},
-    [FPR_F8_E4M3FNUZ] = {8, 1, 0},   [FPR_F8_E5M2FNUZ] = {8, 1, 0},   [FPR_I16] = {16, 2, 0},
-    [FPR_U16] = {16, 2, 0},          [FPR_F16] = {16, 2, 5},          [FPR_BF16] = {16, 2, 8},
-    [FPR_I32] = {32, 4, 0},          [FPR_U32] = {32, 4, 0},          [FPR_F32] = {32, 4, 8},
-    [FPR_C64] = {64, 4, 8},          [FPR_F64] = {64, 8, 11},         [FPR_I64] = {64, 8, 0},
-    [FPR_U64] = {64, 8, 0},
+static const struct {
+    uint8_t bits, width, exponent_bits;
+} dtypes[FPR_DTYPE_COUNT] = {
+    [FPR_BOOL] = {8, 1, 0},    [FPR_F4] = {4, 1, 0},          [FPR_F6_E2M3] = {6, 1, 0},     [FPR_F6_E3M2] = {6, 1, 0},
+    [FPR_U8] = {8, 1, 0},      [FPR_I8] = {8, 1, 0},          [FPR_F8_E5M2] = {8, 1, 0},     [FPR_F8_E4M3] = {8, 1, 0},
+    [FPR_F8_E8M0] = {8, 1, 0}, [FPR_F8_E4M3FNUZ] = {8, 1, 0}, [FPR_F8_E5M2FNUZ] = {8, 1, 0}, [FPR_I16] = {16, 2, 0},
+    [FPR_U16] = {16, 2, 0},    [FPR_F16] = {16, 2, 5},        [FPR_BF16] = {16, 2, 8},       [FPR_I32] = {32, 4, 0},
+    [FPR_U32] = {32, 4, 0},    [FPR_F32] = {32, 4, 8},        [FPR_C64] = {64, 4, 8},        [FPR_F64] = {64, 8, 11},
+    [FPR_I64] = {64, 8, 0},    [FPR_U64] = {64, 8, 0},
 };
 
 fpr_status pack_bad(fpr_error *error, const char *what)
@@ -140,8 +140,10 @@ static fpr_status read_shape(const uint8_t **at, const uint8_t *end, pack_info *
     bool empty = false;
     for (unsigned i = 0; i < info->rank; i++) {
         if (!pack_get_varint(at, end, &info->shape[i])) return pack_bad(error, "the head is cut short in the shape");
-        if (!info->shape[i]) empty = true;
-        else if (!base_multiply(elements, info->shape[i], &elements)) return pack_bad(error, "the shape overflows");
+        if (!info->shape[i])
+            empty = true;
+        else if (!base_multiply(elements, info->shape[i], &elements))
+            return pack_bad(error, "the shape overflows");
     }
     if (empty) elements = 0;
     if (!pack_get_varint(at, end, &info->bytes)) return pack_bad(error, "the head is cut short at the byte count");

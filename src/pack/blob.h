@@ -115,6 +115,22 @@ rans_scratch *rans_scratch_new(void);
 /* What the symbols of keyed chunks stand for: symbol first + i is key top - i. */
 typedef struct rans_keys { unsigned first, mantissa_bits; uint16_t top; } rans_keys;
 
+/* rans_table.c: a table as it is stored, a code for each of `count` entries. An entry is a symbol, or with grain > 0 and
+ * keys a group of them. */
+typedef struct rans_table {
+    uint8_t codes[256];
+    unsigned count, rice;
+} rans_table;
+bool rans_grain_allowed(const rans_keys *keys, unsigned grain);
+/* Fits the tables of n symbols, with the grain that makes the chunk shortest; returns it. */
+unsigned rans_tables_fit(const uint32_t counts[2][256], unsigned tables, const rans_keys *keys, size_t n,
+                         rans_table fit[2]);
+size_t rans_tables_write(const rans_table *fit, unsigned tables, const rans_keys *keys, unsigned grain, uint8_t *dst);
+bool rans_tables_read(const uint8_t **at, const uint8_t *end, unsigned tables, const rans_keys *keys, unsigned grain,
+                      rans_table *fit);
+/* Frequencies that sum to 2^12; false when no symbol is present, or a hostile table leaves nothing to share. */
+bool rans_frequencies(const rans_table *fit, const rans_keys *keys, unsigned grain, uint16_t frequency[256]);
+
 /* Encodes n <= PACK_CHUNK symbols. classes NULL: one table; else classes[i] & 1 chooses between two. counts[2][256] are
  * the symbols' frequencies by table. keys NULL: plain bytes. escapes lists the keys of the symbols 1. Returns the bytes
  * written to dst. The last chunk of a section has no length before it. */

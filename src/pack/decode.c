@@ -28,9 +28,12 @@ fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned thre
     const pack_element element = pack_element_of(head.info.dtype);
     pack_values values = {.bytes = dst, .element = element, .count = dst_bytes / element.width};
     unsigned section = 0;
-    if (head.codec == PACK_KERNELS) status = pack_kernels_decode(blob, &head, &section, threads, dst, error);
-    else if (head.codec == PACK_PALETTE) status = pack_palette_decode(&values, blob, &head, &section, threads, error);
-    else status = pack_values_decode(&values, blob, &head, &section, threads, error);
+    if (head.codec == PACK_KERNELS)
+        status = pack_kernels_decode(blob, &head, &section, threads, dst, error);
+    else if (head.codec == PACK_PALETTE)
+        status = pack_palette_decode(&values, blob, &head, &section, threads, error);
+    else
+        status = pack_values_decode(&values, blob, &head, &section, threads, error);
     if (status) return status;
     if (section != head.section_count) return pack_bad(error, "sections that nothing needs");
     if (XXH3_64bits(dst, (size_t)dst_bytes) != head.info.hash)

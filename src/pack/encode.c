@@ -53,7 +53,8 @@ static bool section_check(const pack_build_section *s, uint32_t *check)
     XXH3_state_t *state = XXH3_createState();
     if (!state) return false;
     XXH3_64bits_reset(state);
-    for (uint64_t p = 0; p < s->piece_count; p++) XXH3_64bits_update(state, s->pieces[p].bytes, (size_t)s->pieces[p].count);
+    for (uint64_t p = 0; p < s->piece_count; p++)
+        XXH3_64bits_update(state, s->pieces[p].bytes, (size_t)s->pieces[p].count);
     *check = (uint32_t)XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return true;
@@ -105,7 +106,8 @@ static fpr_status choose_stream(choice *c, const pack_values *values, int level,
     double palette_bits = 0;
     fpr_status status = pack_palette_find(values, &c->colours, &c->colour_count, error);
     if (!status && c->colour_count)
-        status = pack_palette_plan(values, c->colours, c->colour_count, level, &c->index_encoding, &palette_bits, error);
+        status =
+            pack_palette_plan(values, c->colours, c->colour_count, level, &c->index_encoding, &palette_bits, error);
     if (!status) status = pack_values_plan(values, level, &c->plan, error);
     if (status) return status;
     c->palette = c->colour_count && palette_bits < c->plan.bits;
@@ -117,7 +119,10 @@ static fpr_status choose(const pack_input *input, choice *c, fpr_error *error)
 {
     pack_layer layer;
     bool hwio = input->layer && input->layer->layout == FPR_LAYOUT_HWIO;
-    union { const uint8_t *in; uint8_t *out; } bytes = {.in = input->bytes};
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } bytes = {.in = input->bytes};
     c->whole = (pack_values){.bytes = bytes.out, .element = pack_element_of(input->dtype)};
     c->whole.count = input->size / c->whole.element.width;
     fpr_status status = FPR_OK;
@@ -171,7 +176,8 @@ static fpr_status encode(const pack_input *input, const choice *c, unsigned thre
         status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
     if (status || !values->count) return status;
     if (c->palette)
-        return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob, error);
+        return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob,
+                                   error);
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 

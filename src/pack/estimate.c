@@ -1,18 +1,19 @@
-/* How a stream of values is best coded, judged from a sample: keys or whole planes, scales or none, one table or two. */
+/* How a stream of values is best coded, judged from a sample: keys or whole planes, scales or none, one table or two.
+ */
 #include "pack/blob.h"
 
 #define SAMPLE 8192u
 #define SAMPLE_BLOCKS 16u
-#define FEW 4096u            /* values of a small stream */
-#define TRIAL 65536u         /* elements that zstd is tried on */
+#define FEW 4096u             /* values of a small stream */
+#define TRIAL 65536u          /* elements that zstd is tried on */
 #define TABLE_SYMBOL_BITS 2.2 /* what an entry of a stored table takes, roughly */
 #define TABLE_BITS 30.0
 
 typedef struct sample {
     size_t n;
-    uint8_t *elements; /* [n] */
-    int8_t *classes;   /* [n], when scaled */
-    uint16_t *keys;    /* [n] with all the mantissa bits that a key may have */
+    uint8_t *elements;        /* [n] */
+    int8_t *classes;          /* [n], when scaled */
+    uint16_t *keys;           /* [n] with all the mantissa bits that a key may have */
     uint32_t *plain, *scaled; /* histograms of keys: [bins]; of keys less their scale: [2][bins] by table */
     unsigned bins;
 } sample;
@@ -62,8 +63,12 @@ static void sample_keys(const pack_values *v, const pack_scales *scales, sample 
 {
     const unsigned mantissa = most_mantissa_bits(v->element);
     const uint32_t mask = s->bins - 1;
-    const split_job job = {.width = v->element.width, .exponent_bits = v->element.exponent_bits, .mantissa_bits = mantissa,
-                           .keyed = true, .n = s->n, .elements = s->elements};
+    const split_job job = {.width = v->element.width,
+                           .exponent_bits = v->element.exponent_bits,
+                           .mantissa_bits = mantissa,
+                           .keyed = true,
+                           .n = s->n,
+                           .elements = s->elements};
     split_keys(&job, s->keys);
     for (size_t i = 0; i < s->n; i++) s->plain[s->keys[i]]++;
     if (!scales->axis_count) return;
@@ -109,7 +114,8 @@ static double stream_bits(const uint32_t *counts, unsigned bins, double grow)
 
 /* The window: `size` keys downwards from `top`, modulo bins, chosen to hold most of the sample. Returns how many of the
  * sample are outside; *distinct is the number of keys that they are. */
-static uint64_t best_window(const uint32_t *counts, unsigned bins, unsigned size, unsigned margin, unsigned *top, unsigned *distinct)
+static uint64_t best_window(const uint32_t *counts, unsigned bins, unsigned size, unsigned margin, unsigned *top,
+                            unsigned *distinct)
 {
     *distinct = 0;
     *top = bins - 1;
@@ -140,11 +146,15 @@ static uint64_t best_window(const uint32_t *counts, unsigned bins, unsigned size
 
 #define LISTED_BITS 24.0 /* a key that is listed apart: 16 bits, and the symbol that says so */
 
-typedef struct key_choice { double bits; unsigned mantissa; bool scaled, two_tables; } key_choice;
+typedef struct key_choice {
+    double bits;
+    unsigned mantissa;
+    bool scaled, two_tables;
+} key_choice;
 
 /* One shape of key: its histograms (both tables' when tables is 2) into work, and what it would take. */
-static double shape_bits(const sample *s, const pack_scales *scales, unsigned most, unsigned by, unsigned shape, double grow,
-                         uint32_t *work, bool *spread)
+static double shape_bits(const sample *s, const pack_scales *scales, unsigned most, unsigned by, unsigned shape,
+                         double grow, uint32_t *work, bool *spread)
 {
     const unsigned bins = s->bins >> by, tables = shape == 2 ? 2 : 1, mantissa = most - by;
     uint32_t *sum = work + 2 * s->bins;
@@ -158,7 +168,8 @@ static double shape_bits(const sample *s, const pack_scales *scales, unsigned mo
         if (tables == 1) memcpy(work, sum, bins * sizeof *sum);
     }
     double bits = 0;
-    for (unsigned t = 0; t < tables; t++) bits += stream_bits(work + t * bins, bins, grow) + table_bits(work + t * bins, bins, mantissa, true);
+    for (unsigned t = 0; t < tables; t++)
+        bits += stream_bits(work + t * bins, bins, grow) + table_bits(work + t * bins, bins, mantissa, true);
     unsigned top, distinct;
     sum[0] = 0; /* key 0 has a symbol of its own */
     uint64_t outside = best_window(sum, bins, 256 - RANS_FIRST, 0, &top, &distinct);
@@ -167,7 +178,8 @@ static double shape_bits(const sample *s, const pack_scales *scales, unsigned mo
     return shape ? bits + 8.0 * (double)pack_scales_bytes(scales) : bits;
 }
 
-static void choose_key(const pack_values *v, const pack_scales *scales, const sample *s, uint32_t *work, key_choice *best)
+static void choose_key(const pack_values *v, const pack_scales *scales, const sample *s, uint32_t *work,
+                       key_choice *best)
 {
     const unsigned most = most_mantissa_bits(v->element);
     const double grow = (double)v->count / (double)s->n;
@@ -184,7 +196,9 @@ static void choose_key(const pack_values *v, const pack_scales *scales, const sa
     best->bits -= (double)v->count * (most - best->mantissa); /* counted with the planes from here on */
 }
 
-typedef struct seen_key { uint32_t key, count; } seen_key;
+typedef struct seen_key {
+    uint32_t key, count;
+} seen_key;
 
 /* Keys of the sample outside the window, the most frequent first. */
 static void choose_extras(const pack_values *v, const sample *s, unsigned mask, pack_plan *plan)
@@ -193,7 +207,8 @@ static void choose_extras(const pack_values *v, const sample *s, unsigned mask, 
     unsigned count = 0;
     const unsigned by = most_mantissa_bits(v->element) - plan->mantissa_bits;
     for (size_t i = 0; i < s->n; i++) {
-        uint32_t key = (uint32_t)s->keys[i] >> by, shift = plan->scaled ? (uint32_t)(s->classes[i] >> 1) << plan->mantissa_bits : 0;
+        uint32_t key = (uint32_t)s->keys[i] >> by,
+                 shift = plan->scaled ? (uint32_t)(s->classes[i] >> 1) << plan->mantissa_bits : 0;
         if (!key || ((plan->top + shift - key) & mask) < 256 - RANS_FIRST - EXTRA_KEYS) continue;
         unsigned at = 0;
         while (at < count && seen[at].key != key) at++;
@@ -216,7 +231,8 @@ static void choose_extras(const pack_values *v, const sample *s, unsigned mask, 
 
 static void set_window(const pack_values *v, const sample *s, const key_choice *key, uint32_t *work, pack_plan *plan)
 {
-    const unsigned by = most_mantissa_bits(v->element) - key->mantissa, bins = s->bins >> by, margin = 2u << key->mantissa;
+    const unsigned by = most_mantissa_bits(v->element) - key->mantissa, bins = s->bins >> by,
+                   margin = 2u << key->mantissa;
     unsigned top, distinct;
     fold(key->scaled ? s->scaled : s->plain, s->bins, by, work);
     if (key->scaled) {
@@ -263,7 +279,10 @@ static fpr_status try_zstd(const pack_values *v, int level, const split_job *sha
     uint8_t *out = memory + (uint64_t)n * v->element.width + (planes + 2) * (uint64_t)n;
     pack_zstd zstd = {0};
     split_job job = *shape;
-    union { const uint8_t *in; uint8_t *out; } elements = {.in = pack_values_fetch(v, (v->count - n) / 2 / VALUES_INDEX * VALUES_INDEX, n, memory)};
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } elements = {.in = pack_values_fetch(v, (v->count - n) / 2 / VALUES_INDEX * VALUES_INDEX, n, memory)};
     job.elements = elements.out; /* split only reads them */
     job.n = n;
     job.classes = NULL;
@@ -288,7 +307,10 @@ static void count_plane(const sample *s, const split_job *shape, unsigned shift,
     const unsigned width = shape->width, turn = shape->exponent_bits ? 8 * width - 1 : 0;
     for (size_t i = 0; i < s->n; i += step) {
         const uint8_t *e = s->elements + i * width;
-        uint64_t x = width == 4 ? base_load_le32(e) : width == 2 ? base_load_le16(e) : width == 1 ? *e : base_load_le64(e);
+        uint64_t x = width == 4   ? base_load_le32(e)
+                     : width == 2 ? base_load_le16(e)
+                     : width == 1 ? *e
+                                  : base_load_le64(e);
         if (turn) x = x << 1 | x >> turn;
         counts[x >> shift & 255]++;
     }
@@ -312,7 +334,9 @@ static fpr_status plan_planes(const pack_values *v, int level, const split_job *
     for (unsigned p = 0; p < planes; p++) {
         uint32_t counts[256] = {0};
         count_plane(s, shape, 8 * (planes - 1 - p), step, counts);
-        double raw = 8.0 * (double)v->count, rans = stream_bits(counts, 256, (double)v->count / looked) + table_bits(counts, 256, 0, false) + 80, best = raw;
+        double raw = 8.0 * (double)v->count,
+               rans = stream_bits(counts, 256, (double)v->count / looked) + table_bits(counts, 256, 0, false) + 80,
+               best = raw;
         encoding[p] = PACK_RAW;
         if (rans < best * worth) {
             best = rans;
@@ -352,7 +376,8 @@ static fpr_status plan_sampled(const pack_values *v, int level, sample *s, pack_
         split_job below = whole;
         below.keyed = true;
         below.mantissa_bits = key.mantissa;
-        keyed_bits = key.bits + 100 + (double)v->count * split_low_bits(element.width, element.exponent_bits, key.mantissa);
+        keyed_bits =
+            key.bits + 100 + (double)v->count * split_low_bits(element.width, element.exponent_bits, key.mantissa);
         status = plan_planes(v, level, &below, s, matches, plan->encoding, &keyed_bits, error);
         if (status) return status;
     }
@@ -374,8 +399,10 @@ fpr_status pack_values_plan(const pack_values *v, int level, pack_plan *plan, fp
     fpr_status status = pack_scales_fit(v, &plan->scales, error);
     if (status) return status;
     sample s;
-    if (!sample_take(v, &plan->scales, &s)) status = base_no_memory(error, SAMPLE * 16);
-    else status = plan_sampled(v, level, &s, plan, error);
+    if (!sample_take(v, &plan->scales, &s))
+        status = base_no_memory(error, SAMPLE * 16);
+    else
+        status = plan_sampled(v, level, &s, plan, error);
     sample_free(&s);
     if (status) pack_plan_free(plan);
     return status;

@@ -141,7 +141,9 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
     for (uint64_t i = 0; s && i < chunks; i++) {
         uint64_t at = i * PACK_CHUNK;
         size_t n = count - at < PACK_CHUNK ? (size_t)(count - at) : PACK_CHUNK;
-        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + at, n, i + 1 == chunks, scratch, capacity, &s->pieces[i])) s = NULL;
+        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + at, n, i + 1 == chunks, scratch, capacity,
+                              &s->pieces[i]))
+            s = NULL;
     }
     if (!s) {
         status = base_no_memory(error, count);
@@ -241,7 +243,9 @@ fpr_status pack_section_restore(const uint8_t *blob, const pack_section *section
     base_free(rans);
     pack_zstd_free(&zstd);
     pack_chunks_close(&chunks);
-    if (status) base_free(all);
-    else *bytes = all;
+    if (status)
+        base_free(all);
+    else
+        *bytes = all;
     return status;
 }

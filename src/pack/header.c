@@ -15,7 +15,8 @@ static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 static void base64_write(const uint8_t *src, size_t n, char *dst)
 {
     for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)src[i] << 16 | (i + 1 < n ? (uint32_t)src[i + 1] << 8 : 0) | (i + 2 < n ? src[i + 2] : 0);
+        uint32_t v =
+            (uint32_t)src[i] << 16 | (i + 1 < n ? (uint32_t)src[i + 1] << 8 : 0) | (i + 2 < n ? src[i + 2] : 0);
         *dst++ = digits[v >> 18];
         *dst++ = digits[v >> 12 & 63];
         *dst++ = i + 1 < n ? digits[v >> 6 & 63] : '=';
@@ -67,7 +68,8 @@ fpr_status pack_header_encode(const char *header, size_t header_bytes, const cha
     done = done && !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, HEADER_LEVEL)) &&
            !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)) &&
            !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, header_bytes > 1u << 20)) &&
-           !ZSTD_isError(ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, header_bytes + like_bytes > 1u << 22 ? 27 : 23)) &&
+           !ZSTD_isError(
+               ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, header_bytes + like_bytes > 1u << 22 ? 27 : 23)) &&
            !ZSTD_isError(ZSTD_CCtx_refPrefix(context, like, like_bytes));
     if (done) {
         n = ZSTD_compress2(context, frame, capacity, header, header_bytes);
@@ -118,8 +120,8 @@ static fpr_status read_frame(const uint8_t *frame, size_t n, const char *like, s
     return status;
 }
 
-fpr_status pack_header_decode(const char *text, const char *like, size_t like_bytes, char **header, size_t *header_bytes,
-                              fpr_error *error)
+fpr_status pack_header_decode(const char *text, const char *like, size_t like_bytes, char **header,
+                              size_t *header_bytes, fpr_error *error)
 {
     *header = NULL;
     *header_bytes = 0;

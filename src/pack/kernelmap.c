@@ -3,7 +3,7 @@
  * Works on bit patterns alone, so it is lossless by itself. */
 #include "pack/blob.h"
 
-#define UNIT_LEAST 4u       /* weights of a unit that may be two-level: fewer are two-level by accident */
+#define UNIT_LEAST 4u        /* weights of a unit that may be two-level: fewer are two-level by accident */
 #define BLOCK_WEIGHTS 65536u /* weights restored by one task */
 
 static inline uint64_t pattern_at(const uint8_t *p, unsigned width)
@@ -11,15 +11,20 @@ static inline uint64_t pattern_at(const uint8_t *p, unsigned width)
     return width == 4 ? base_load_le32(p) : width == 2 ? base_load_le16(p) : base_load_le64(p);
 }
 
-static inline uint64_t weight_pattern(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t s)
+static inline uint64_t weight_pattern(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel,
+                                      uint64_t s)
 {
-    uint64_t at = l->hwio ? (s * l->channels + kernel % l->channels) * l->filters + kernel / l->channels : kernel * l->k + s;
+    uint64_t at =
+        l->hwio ? (s * l->channels + kernel % l->channels) * l->filters + kernel / l->channels : kernel * l->k + s;
     return pattern_at(bytes + at * width, width);
 }
 
 /* ---- sets of at most two patterns */
 
-typedef struct pair { uint64_t pattern[2]; unsigned count; } pair;
+typedef struct pair {
+    uint64_t pattern[2];
+    unsigned count;
+} pair;
 
 static inline bool pair_add(pair *p, uint64_t pattern)
 {
@@ -79,12 +84,15 @@ static inline __attribute__((always_inline)) bool close_pair(const uint8_t *at, 
     return true;
 }
 
-/* The patterns of a kernel; false when there are more than two. *p holds those of the kernel looked at before, or count 0. */
+/* The patterns of a kernel; false when there are more than two. *p holds those of the kernel looked at before, or count
+ * 0. */
 static inline bool kernel_pair(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, pair *p)
 {
     if (!l->hwio) {
         const uint8_t *at = bytes + kernel * l->k * width;
-        return width == 4 ? close_pair(at, l->k, 4, p) : width == 2 ? close_pair(at, l->k, 2, p) : close_pair(at, l->k, 8, p);
+        return width == 4   ? close_pair(at, l->k, 4, p)
+               : width == 2 ? close_pair(at, l->k, 2, p)
+                            : close_pair(at, l->k, 8, p);
     }
     p->count = 0;
     for (uint64_t s = 0; s < l->k; s++)
@@ -121,7 +129,10 @@ static bool is_symmetric(const pair *p, unsigned width)
 
 /* ---- finding: one pass counts what each scope would take, another writes it down */
 
-typedef struct scope_count { uint64_t kernels, pairs; bool symmetric; } scope_count;
+typedef struct scope_count {
+    uint64_t kernels, pairs;
+    bool symmetric;
+} scope_count;
 
 typedef struct finder {
     const pack_layer *layer;
@@ -134,7 +145,9 @@ typedef struct finder {
 
 static uint64_t unit_weights(const pack_layer *l, fpr_scope scope)
 {
-    return scope == FPR_SCOPE_KERNEL ? l->k : scope == FPR_SCOPE_FILTER ? l->channels * l->k : l->filters * l->channels * l->k;
+    return scope == FPR_SCOPE_KERNEL   ? l->k
+           : scope == FPR_SCOPE_FILTER ? l->channels * l->k
+                                       : l->filters * l->channels * l->k;
 }
 
 /* The i-th kernel to look at: in the order in which the tensor lies in memory. */
@@ -143,7 +156,10 @@ static inline uint64_t visit(const pack_layer *l, uint64_t i)
     return l->hwio ? i % l->filters * l->channels + i / l->filters : i;
 }
 
-static void map_set(uint8_t *map, uint64_t kernel, unsigned value) { map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2); }
+static void map_set(uint8_t *map, uint64_t kernel, unsigned value)
+{
+    map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2);
+}
 
 /* Also marks in the map, for now, what is dead, of at most two patterns, or dense. */
 static void count_scopes(finder *f, uint8_t *map)
@@ -175,7 +191,8 @@ static void count_scopes(finder *f, uint8_t *map)
     f->scopes[FPR_SCOPE_LAYER].symmetric = is_symmetric(&f->layer_pair, f->width);
     for (uint64_t i = 0; i < l->filters; i++) {
         f->scopes[FPR_SCOPE_FILTER].pairs += f->filter_pairs[i].count != 0;
-        if (f->filter_pairs[i].count) f->scopes[FPR_SCOPE_FILTER].symmetric &= is_symmetric(&f->filter_pairs[i], f->width);
+        if (f->filter_pairs[i].count)
+            f->scopes[FPR_SCOPE_FILTER].symmetric &= is_symmetric(&f->filter_pairs[i], f->width);
     }
 }
 
@@ -205,7 +222,8 @@ static void add_levels(pack_kernels *k, unsigned width, const pair *p)
 {
     uint64_t level[2];
     levels_of(p, width, level);
-    if (k->symmetric) level[1] &= ~(UINT64_C(1) << (8 * width - 1)); /* a constant unit: its magnitude is the upper level */
+    if (k->symmetric)
+        level[1] &= ~(UINT64_C(1) << (8 * width - 1)); /* a constant unit: its magnitude is the upper level */
     uint8_t *dst = k->levels + k->level_pairs++ * 2 * width;
     store_level(dst, width, k->symmetric ? level[1] | UINT64_C(1) << (8 * width - 1) : level[0]);
     store_level(dst + width, width, level[1]);
@@ -225,7 +243,7 @@ static void write_map(finder *f, pack_kernels *k)
             if (!k->scope || (k->scope != FPR_SCOPE_KERNEL && !pair_join(&unit, &p))) {
                 value = PACK_DENSE;
                 map_set(k->map, kernel, PACK_DENSE); /* 1 becomes 2: one bit more, one less */
-                k->map[kernel / 4] &= (uint8_t)~(1u << kernel % 4 * 2);
+                k->map[kernel / 4] &= (uint8_t) ~(1u << kernel % 4 * 2);
             }
         }
         k->dense += value == PACK_DENSE;
@@ -238,11 +256,11 @@ static void write_map(finder *f, pack_kernels *k)
             if (f->filter_pairs[i].count) add_levels(k, f->width, &f->filter_pairs[i]);
 }
 
-#define GLANCE 7u        /* of a large layer, one stretch of kernels in so many is looked at first */
+#define GLANCE 7u          /* of a large layer, one stretch of kernels in so many is looked at first */
 #define GLANCE_KERNELS 61u /* kernels of a stretch; odd, to meet every channel in turn */
 
-/* Whether it is worth looking closer: some kernel is dead or two-level. Of large layers only a part is looked at, so that
- * a share of kernels too small to matter may be missed. */
+/* Whether it is worth looking closer: some kernel is dead or two-level. Of large layers only a part is looked at, so
+ * that a share of kernels too small to matter may be missed. */
 static bool promising(const pack_layer *l, unsigned width, const uint8_t *bytes)
 {
     const uint64_t kernels = l->filters * l->channels, skip = kernels < 2048 ? 0 : (GLANCE - 1) * GLANCE_KERNELS;
@@ -275,8 +293,10 @@ fpr_status pack_kernels_find(const uint8_t *bytes, pack_element element, const p
     if (!*useful) goto out;
     k->symmetric = k->scope && f.scopes[k->scope].symmetric;
     k->levels = base_alloc(k->scope ? f.scopes[k->scope].pairs : 0, 2 * (uint64_t)element.width);
-    if (k->levels) write_map(&f, k);
-    else status = base_no_memory(error, f.scopes[k->scope].pairs * 16);
+    if (k->levels)
+        write_map(&f, k);
+    else
+        status = base_no_memory(error, f.scopes[k->scope].pairs * 16);
 out:
     base_free(f.filter_pairs);
     if (status || !*useful) pack_kernels_free(k);
@@ -357,8 +377,8 @@ typedef struct restorer {
     pack_kernels kernels;
     unsigned width;
     uint8_t *signs, *dst;
-    uint64_t block;       /* kernels of one task */
-    uint64_t *ordinal;    /* [blocks] two-level kernels before the block */
+    uint64_t block;        /* kernels of one task */
+    uint64_t *ordinal;     /* [blocks] two-level kernels before the block */
     uint64_t *filter_pair; /* [filters] of scope filter: which pair */
 } restorer;
 
@@ -375,8 +395,9 @@ static void restore_block(void *context, size_t index, unsigned worker)
     uint64_t ordinal = r->ordinal[index];
     for (uint64_t kernel = first; kernel < end; kernel++) {
         if (pack_map_get(r->kernels.map, kernel) != PACK_TWO_LEVEL) continue;
-        uint64_t which = r->kernels.scope == FPR_SCOPE_KERNEL ? ordinal
-                         : r->kernels.scope == FPR_SCOPE_FILTER ? r->filter_pair[kernel / l->channels] : 0;
+        uint64_t which = r->kernels.scope == FPR_SCOPE_KERNEL   ? ordinal
+                         : r->kernels.scope == FPR_SCOPE_FILTER ? r->filter_pair[kernel / l->channels]
+                                                                : 0;
         const uint8_t *levels = r->kernels.levels + which * 2 * width;
         uint64_t bit = ordinal++ * l->k;
         uint64_t at = l->hwio ? kernel % l->channels * l->filters + kernel / l->channels : kernel * l->k;
@@ -407,13 +428,16 @@ static fpr_status count_classes(restorer *r, fpr_error *error)
     }
     if (k->scope == FPR_SCOPE_LAYER) k->level_pairs = k->two_level != 0;
     if (k->scope == FPR_SCOPE_KERNEL) k->level_pairs = k->two_level;
-    if (kernels % 4 && k->map[kernels / 4] >> kernels % 4 * 2) return pack_bad(error, "the classes end in other bits than zero");
+    if (kernels % 4 && k->map[kernels / 4] >> kernels % 4 * 2)
+        return pack_bad(error, "the classes end in other bits than zero");
     if (!k->two_level != !k->scope) return pack_bad(error, "two-level kernels and a scope do not agree");
-    if (k->scope && unit_weights(&k->layer, k->scope) < UNIT_LEAST) return pack_bad(error, "two levels for fewer than 4 weights");
+    if (k->scope && unit_weights(&k->layer, k->scope) < UNIT_LEAST)
+        return pack_bad(error, "two levels for fewer than 4 weights");
     return FPR_OK;
 }
 
-static fpr_status read_map(restorer *r, const uint8_t *blob, const pack_section *s, const pack_section *end, fpr_error *error)
+static fpr_status read_map(restorer *r, const uint8_t *blob, const pack_section *s, const pack_section *end,
+                           fpr_error *error)
 {
     const uint64_t kernels = kernels_of(&r->kernels.layer);
     if (s == end || s->kind != PACK_CLASSES || s->raw != (kernels + 3) / 4)
@@ -422,7 +446,8 @@ static fpr_status read_map(restorer *r, const uint8_t *blob, const pack_section 
     if (status) return status;
     uint64_t blocks = (kernels + r->block - 1) / r->block;
     r->ordinal = base_calloc(blocks, sizeof *r->ordinal);
-    r->filter_pair = base_calloc(r->kernels.scope == FPR_SCOPE_FILTER ? r->kernels.layer.filters : 0, sizeof *r->filter_pair);
+    r->filter_pair =
+        base_calloc(r->kernels.scope == FPR_SCOPE_FILTER ? r->kernels.layer.filters : 0, sizeof *r->filter_pair);
     if (!r->ordinal || !r->filter_pair) return base_no_memory(error, blocks * 8);
     return count_classes(r, error);
 }
@@ -432,7 +457,8 @@ static fpr_status read_levels(restorer *r, const uint8_t *blob, const pack_secti
     pack_kernels *k = &r->kernels;
     const unsigned width = r->width;
     const uint64_t one = k->symmetric ? width : 2 * (uint64_t)width;
-    if (s->kind != PACK_LEVELS || s->raw != k->level_pairs * one) return pack_bad(error, "levels of another number than units");
+    if (s->kind != PACK_LEVELS || s->raw != k->level_pairs * one)
+        return pack_bad(error, "levels of another number than units");
     uint8_t *stored;
     fpr_status status = pack_section_restore(blob, s, s->raw, &stored, error);
     if (status || !k->symmetric) {
@@ -457,7 +483,8 @@ static fpr_status read_levels(restorer *r, const uint8_t *blob, const pack_secti
 static fpr_status read_signs(restorer *r, const uint8_t *blob, const pack_section *s, fpr_error *error)
 {
     const uint64_t bits = r->kernels.two_level * r->kernels.layer.k;
-    if (s->kind != PACK_SIGNS || s->raw != (bits + 7) / 8) return pack_bad(error, "signs of another number than weights");
+    if (s->kind != PACK_SIGNS || s->raw != (bits + 7) / 8)
+        return pack_bad(error, "signs of another number than weights");
     fpr_status status = pack_section_restore(blob, s, s->raw, &r->signs, error);
     if (status) return status;
     if (bits % 8 && r->signs[bits / 8] >> bits % 8) return pack_bad(error, "signs end in other bits than zero");
@@ -468,7 +495,8 @@ static fpr_status restore_dense(const restorer *r, const uint8_t *blob, const pa
                                 pack_element element, unsigned threads, fpr_error *error)
 {
     const pack_kernels *k = &r->kernels;
-    pack_values values = {.bytes = r->dst, .element = element, .count = k->dense * k->layer.k, .layer = k->layer, .map = k->map};
+    pack_values values = {
+        .bytes = r->dst, .element = element, .count = k->dense * k->layer.k, .layer = k->layer, .map = k->map};
     if (!values.count) return FPR_OK;
     if (!pack_values_index(&values)) return base_no_memory(error, values.count / VALUES_INDEX * 8);
     bool palette = *section < head->section_count && head->sections[*section].kind == PACK_COLOURS;
@@ -478,8 +506,8 @@ static fpr_status restore_dense(const restorer *r, const uint8_t *blob, const pa
     return status;
 }
 
-fpr_status pack_kernels_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
-                               fpr_error *error)
+fpr_status pack_kernels_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads,
+                               void *dst, fpr_error *error)
 {
     const pack_element element = pack_element_of(head->info.dtype);
     const pack_section *s = head->sections + *section, *end = head->sections + head->section_count;

@@ -9,7 +9,7 @@
  *   estimate.c how that is done best, from a sample     scales.c  magnitudes by filter and channel
  *   stream.c   which elements, in which order           split.c   elements to symbols and planes
  * palette.c kernelmap.c   the other codecs
- * frames.c     chunks: zstd frames or this project's entropy coder, rans.c and rans_x86.c
+ * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
 #ifndef FPR_PACK_H
 #define FPR_PACK_H

@@ -1,4 +1,5 @@
-/* Palettes: few distinct bit patterns, as in weights that were dequantized; sorted, and an index of 1, 2, 4 or 8 bits. */
+/* Palettes: few distinct bit patterns, as in weights that were dequantized; sorted, and an index of 1, 2, 4 or 8 bits.
+ */
 #include "pack/blob.h"
 
 #include <stdatomic.h>
@@ -84,8 +85,10 @@ static void table_of(const uint8_t *colours, unsigned count, unsigned width, col
     for (unsigned i = 0; i < count; i++) colour_add(t, pattern_at(colours + i * width, width));
 }
 
-/* Indices of the values first .. first + n - 1, packed into (n * bits + 7) / 8 bytes; first * bits is a multiple of 8. */
-static void make_indices(const pack_values *v, const colour_table *t, unsigned bits, uint64_t first, size_t n, uint8_t *dst)
+/* Indices of the values first .. first + n - 1, packed into (n * bits + 7) / 8 bytes; first * bits is a multiple of 8.
+ */
+static void make_indices(const pack_values *v, const colour_table *t, unsigned bits, uint64_t first, size_t n,
+                         uint8_t *dst)
 {
     const unsigned width = v->element.width;
     uint8_t block[BLOCK * 8];
@@ -93,7 +96,8 @@ static void make_indices(const pack_values *v, const colour_table *t, unsigned b
         size_t part = n - done < BLOCK ? n - done : BLOCK;
         const uint8_t *p = pack_values_fetch(v, first + done, part, block);
         if (bits == 8) {
-            for (size_t i = 0; i < part; i++) *dst++ = (uint8_t)(t->index[slot_of(t, pattern_at(p + i * width, width))] - 1);
+            for (size_t i = 0; i < part; i++)
+                *dst++ = (uint8_t)(t->index[slot_of(t, pattern_at(p + i * width, width))] - 1);
             continue;
         }
         unsigned held = 0, count = 0;
@@ -108,8 +112,8 @@ static void make_indices(const pack_values *v, const colour_table *t, unsigned b
     }
 }
 
-fpr_status pack_palette_plan(const pack_values *v, const uint8_t *colours, unsigned count, int level, unsigned *encoding,
-                             double *bits, fpr_error *error)
+fpr_status pack_palette_plan(const pack_values *v, const uint8_t *colours, unsigned count, int level,
+                             unsigned *encoding, double *bits, fpr_error *error)
 {
     *encoding = PACK_RAW;
     *bits = 8.0 * count * v->element.width + 200;
@@ -145,7 +149,12 @@ fpr_status pack_palette_plan(const pack_values *v, const uint8_t *colours, unsig
 
 /* ---- encoding */
 
-typedef struct palette_worker { rans_scratch *rans; pack_zstd zstd; uint8_t *indices, *out; size_t capacity; } palette_worker;
+typedef struct palette_worker {
+    rans_scratch *rans;
+    pack_zstd zstd;
+    uint8_t *indices, *out;
+    size_t capacity;
+} palette_worker;
 
 typedef struct palette_job {
     const pack_values *values;
@@ -217,8 +226,8 @@ static void encode_task(void *context, size_t index, unsigned worker)
         atomic_store(&job->no_memory, true);
 }
 
-fpr_status pack_palette_encode(const pack_values *v, const uint8_t *colours, unsigned count, unsigned encoding, int level,
-                               unsigned threads, pack_blob *blob, fpr_error *error)
+fpr_status pack_palette_encode(const pack_values *v, const uint8_t *colours, unsigned count, unsigned encoding,
+                               int level, unsigned threads, pack_blob *blob, fpr_error *error)
 {
     fpr_status status = pack_add_coded(blob, PACK_COLOURS, colours, (uint64_t)count * v->element.width, level, error);
     if (status || count <= 1) return status;
@@ -280,12 +289,15 @@ static void fill_one(const pack_values *v, const uint8_t *colour)
     for (size_t i = 0; i < BLOCK; i++) memcpy(block + i * width, colour, width);
     for (uint64_t first = 0; first < v->count; first += BLOCK) {
         size_t n = v->count - first < BLOCK ? (size_t)(v->count - first) : BLOCK;
-        if (v->map) pack_values_put(v, first, n, block);
-        else memcpy(v->bytes + first * width, block, n * width);
+        if (v->map)
+            pack_values_put(v, first, n, block);
+        else
+            memcpy(v->bytes + first * width, block, n * width);
     }
 }
 
-static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pack_section *s, unsigned threads, fpr_error *error)
+static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pack_section *s, unsigned threads,
+                                 fpr_error *error)
 {
     const pack_values *v = job->values;
     uint64_t bytes = v->count / 8 * job->bits + (v->count % 8 * job->bits + 7) / 8;
@@ -302,7 +314,9 @@ static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pa
     } else {
         base_parallel(threads, (size_t)chunks, decode_task, job);
         for (uint64_t i = 0; i < chunks && !status; i++)
-            if (job->wrong[i]) status = atomic_load(&job->no_memory) ? base_no_memory(error, PACK_CHUNK) : pack_bad(error, job->wrong[i]);
+            if (job->wrong[i])
+                status =
+                    atomic_load(&job->no_memory) ? base_no_memory(error, PACK_CHUNK) : pack_bad(error, job->wrong[i]);
     }
     workers_free(job->workers, threads);
     base_free(job->wrong);

@@ -7,383 +7,18 @@
 #include "pack/blob.h"
 
 #define RANS_TOTAL (1u << RANS_BITS)
-#define RANS_LOW 65536u  /* smallest state, and the one that coding begins with */
+#define RANS_LOW 65536u /* smallest state, and the one that coding begins with */
 #define LANES_MOST 32u
-#define HAS_ESCAPES 64u  /* flag of a chunk */
-#define WEIGHT_CODES 64u /* 0: absent */
-
-/* A table as it is stored: a code for each of `count` entries. An entry is a symbol, or with grain > 0 a group of keys. */
-typedef struct table_fit { uint8_t codes[256]; unsigned count, rice; } table_fit;
+#define HAS_ESCAPES 64u /* flag of a chunk */
 
 struct rans_scratch {
     uint32_t slots[2 * RANS_TOTAL];
     rans_encode_entry entries[2][256];
     uint32_t ranges[2][256]; /* start | frequency << 16 */
-    uint32_t weights[2][256];
-    table_fit fit[2];
+    rans_table tables[2];
 };
 
 rans_scratch *rans_scratch_new(void) { return base_alloc_aligned(1, sizeof(rans_scratch)); }
-
-/* ---- tables: each symbol's frequency is stored as a code, about four times its log2 */
-
-static uint32_t code_weight(unsigned code)
-{
-    static const uint8_t quarter[4] = {16, 19, 23, 27}; /* 16 * 2^(i/4), rounded */
-    return code ? (uint32_t)quarter[(code - 1) & 3] << ((code - 1) >> 2) : 0;
-}
-
-/* The code whose weight is nearest. */
-static unsigned nearest_code(uint64_t wanted)
-{
-    unsigned low = 1, high = WEIGHT_CODES - 1;
-    while (low < high) { /* the first code whose midpoint to the next lies above what is wanted */
-        unsigned middle = (low + high) / 2;
-        if (2 * wanted < (uint64_t)code_weight(middle) + code_weight(middle + 1)) high = middle;
-        else low = middle + 1;
-    }
-    return low;
-}
-
-/* ---- grouped tables
- *
- * The density of weights is smooth, so a table of keys may give the share of whole octaves (grain 2) or half octaves
- * (grain 1) of magnitude, and the keys within are interpolated: the logarithm of the density is linear from the middle
- * of a group to the middle of the next. Everything is in integers, the same on every machine. */
-
-#define GRAINS 3u
-#define SLOPE_MOST 16 /* quarter octaves between neighbouring groups */
-
-static bool grain_allowed(const rans_keys *keys, unsigned grain)
-{
-    return grain == 0 || (grain < GRAINS && keys && (keys->mantissa_bits == 2 || keys->mantissa_bits == 3));
-}
-
-/* Keys of a group: 2^shift. */
-static unsigned group_shift(const rans_keys *keys, unsigned grain) { return grain ? keys->mantissa_bits - (2 - grain) : 0; }
-
-/* The entry of a table that a symbol belongs to. */
-static unsigned entry_of(const rans_keys *keys, unsigned grain, unsigned symbol)
-{
-    if (!grain || symbol < keys->first) return symbol;
-    int shift = (int)group_shift(keys, grain), top = keys->top;
-    return keys->first + (unsigned)((top >> shift) - ((top - (int)(symbol - keys->first)) >> shift));
-}
-
-/* Where the density is even, each octave downwards holds half as much: the code that is expected after `before`, which
- * is the code of the entry above. */
-static int expected_code(const rans_keys *keys, unsigned grain, unsigned entry, int before)
-{
-    if (!keys || entry <= keys->first) return before;
-    unsigned shift = group_shift(keys, grain), octave = keys->mantissa_bits - shift;
-    int group = (keys->top >> shift) - (int)(entry - keys->first);
-    if ((group >> octave) == ((group + 1) >> octave)) return before;
-    return before > 4 ? before - 4 : 0;
-}
-
-static int clamp_slope(int quarters) { return quarters > SLOPE_MOST ? SLOPE_MOST : quarters < -SLOPE_MOST ? -SLOPE_MOST : quarters; }
-
-/* Shares of the keys of one group, ascending, in units that only their ratio matters of. odd: the upper half octave. */
-static void group_shares(const uint8_t *codes, unsigned entry, unsigned first, unsigned count, unsigned grain, bool odd,
-                         unsigned keys, uint32_t shares[8])
-{
-    static const uint16_t power[16] = {4096, 4277, 4467, 4664, 4871, 5087, 5312, 5547, 5793, 6049, 6317, 6597, 6889, 7194, 7512, 7845}; /* 4096 * 2^(i/16) */
-    int here = codes[entry], lower = entry + 1 < count ? codes[entry + 1] : 0, higher = entry > first ? codes[entry - 1] : 0;
-    /* difference in density: the neighbour in another octave is twice or half as wide, four quarter octaves */
-    int below = lower ? clamp_slope(here - lower - (grain == 2 || !odd ? 4 : 0)) : 0;
-    int above = higher ? clamp_slope(higher - here - (grain == 2 || odd ? 4 : 0)) : below;
-    /* distance of a key from the middle of the group over that of the neighbour's middle, in 24ths */
-    int step_below = (int)((grain == 2 || !odd ? 16 : 12) / keys), step_above = (int)((grain == 2 || odd ? 8 : 12) / keys);
-    for (unsigned i = 0; i < keys; i++) {
-        int place = 2 * (int)i + 1 - (int)keys;
-        int log96 = place < 0 ? below * place * step_below : above * place * step_above;
-        int log16 = (log96 + 3 + 960) / 6 - 160; /* rounded down */
-        shares[i] = (uint32_t)power[log16 & 15] << (4 + ((log16 + 160) >> 4) - 10);
-    }
-}
-
-/* Weights of all 256 symbols from the codes of the entries. */
-static void expand(const uint8_t *codes, unsigned count, const rans_keys *keys, unsigned grain, uint32_t weights[256])
-{
-    for (unsigned s = 0; s < 256; s++) {
-        unsigned entry = entry_of(keys, grain, s);
-        weights[s] = entry < count ? code_weight(codes[entry]) << 4 : 0;
-        if (!grain || s < keys->first || !weights[s]) continue;
-        unsigned shift = group_shift(keys, grain), size = 1u << shift;
-        int key = (int)keys->top - (int)(s - keys->first);
-        uint32_t shares[8], sum = 0;
-        group_shares(codes, entry, keys->first, count, grain, key >> shift & 1, size, shares);
-        for (unsigned i = 0; i < size; i++) sum += shares[i];
-        weights[s] = (uint32_t)((uint64_t)weights[s] * shares[key & (int)(size - 1)] / sum);
-        if (!weights[s]) weights[s] = 1;
-    }
-}
-
-/* Frequencies that sum to 2^12: every present symbol at least 1, the rounding goes to the most frequent (the first of
- * them). false: no symbol is present, or the rounding takes more than there is. */
-static bool frequencies(const uint32_t weights[256], uint16_t frequency[256])
-{
-    uint64_t sum = 0;
-    for (unsigned s = 0; s < 256; s++) sum += weights[s];
-    if (!sum) return false;
-    int32_t left = RANS_TOTAL;
-    unsigned largest = 0;
-    for (unsigned s = 0; s < 256; s++) {
-        uint64_t f = (uint64_t)weights[s] * RANS_TOTAL / sum;
-        if (weights[s] && !f) f = 1;
-        frequency[s] = (uint16_t)f;
-        left -= (int32_t)f;
-        if (f > frequency[largest]) largest = s;
-    }
-    int32_t f = frequency[largest] + left;
-    if (f < 1) return false;
-    frequency[largest] = (uint16_t)f;
-    return true;
-}
-
-/* ---- bits, least significant first */
-
-typedef struct bit_writer { uint8_t *at; uint64_t held; unsigned count; } bit_writer;
-
-static void put_bits(bit_writer *w, uint32_t value, unsigned count)
-{
-    w->held |= (uint64_t)value << w->count;
-    w->count += count;
-    while (w->count >= 8) {
-        *w->at++ = (uint8_t)w->held;
-        w->held >>= 8;
-        w->count -= 8;
-    }
-}
-
-static void end_bits(bit_writer *w)
-{
-    if (w->count) *w->at++ = (uint8_t)w->held;
-    w->held = w->count = 0;
-}
-
-typedef struct bit_reader { const uint8_t *at, *end; uint64_t held; unsigned count; bool failed; } bit_reader;
-
-static uint32_t get_bits(bit_reader *r, unsigned count)
-{
-    while (r->count < count) {
-        if (r->at == r->end) {
-            r->failed = true;
-            return 0;
-        }
-        r->held |= (uint64_t)*r->at++ << r->count;
-        r->count += 8;
-    }
-    uint32_t value = (uint32_t)(r->held & ((UINT64_C(1) << count) - 1));
-    r->held >>= count;
-    r->count -= count;
-    return value;
-}
-
-/* ---- the stored form of a table: first and last symbol, then the codes between as differences, Rice-coded */
-
-#define RICE_ONES 7u /* a prefix of that many ones: the difference follows in 7 bits */
-
-static unsigned zigzag(int d) { return d < 0 ? (unsigned)(-2 * d - 1) : (unsigned)(2 * d); }
-
-static unsigned rice_bits(unsigned z, unsigned k) { return z >> k >= RICE_ONES ? RICE_ONES + 7 : (z >> k) + 1 + k; }
-
-/* A table costs bytes too, and frequencies of a few counts are noise: the codes are chosen to make table and symbols
- * together shortest, by dynamic programming over a few codes around the nearest one. */
-
-#define CANDIDATES 7u
-
-typedef struct table_costs {
-    float per_count[WEIGHT_CODES]; /* bits of one occurrence */
-    float per_code[WEIGHT_CODES];  /* what holding that share of the range costs all the others, in bits */
-    unsigned least;                /* the code nearest to half a count */
-    uint64_t scale, most;          /* weight wanted = count * scale / most */
-} table_costs;
-
-static void set_costs(const uint32_t counts[256], table_costs *costs)
-{
-    uint64_t total = 0;
-    costs->most = 1;
-    for (unsigned s = 0; s < 256; s++) {
-        total += counts[s];
-        if (counts[s] > costs->most) costs->most = counts[s];
-    }
-    costs->scale = code_weight(WEIGHT_CODES - 1);
-    costs->least = nearest_code(costs->scale / costs->most / 2);
-    const double sum = (double)total * (double)costs->scale / (double)costs->most;
-    for (unsigned c = 1; c < WEIGHT_CODES; c++) {
-        double share = code_weight(c) / sum;
-        if (share < 1.0 / RANS_TOTAL) share = 1.0 / RANS_TOTAL;
-        costs->per_count[c] = (float)-pack_log2(share);
-        costs->per_code[c] = (float)(share * (double)total * 1.4426950408889634);
-    }
-    costs->per_count[0] = costs->per_code[0] = 0;
-}
-
-/* The codes worth trying for a symbol, at most CANDIDATES; absent symbols may get a share too, where that is cheaper
- * to write down than a gap. */
-static unsigned candidates(const table_costs *costs, uint32_t count, uint8_t out[CANDIDATES])
-{
-    unsigned n = 0;
-    if (count) {
-        int nearest = (int)nearest_code(count * costs->scale / costs->most);
-        for (int c = nearest - 3; c <= nearest + 3; c++)
-            if (c > 0 && c < (int)WEIGHT_CODES) out[n++] = (uint8_t)c;
-        return n;
-    }
-    out[n++] = 0;
-    for (int c = (int)costs->least; c > 0 && n < CANDIDATES; c -= 2) out[n++] = (uint8_t)c;
-    return n;
-}
-
-typedef struct path { uint8_t code[256][CANDIDATES], from[256][CANDIDATES], count[256]; } path;
-
-/* Cheapest codes for the entries first .. last with Rice parameter k; returns their cost in bits. */
-static float fit_path(const uint32_t counts[256], unsigned first, unsigned last, const rans_keys *keys, unsigned grain,
-                      unsigned k, const table_costs *costs, path *p, uint8_t codes[256])
-{
-    float bits[2][CANDIDATES], rice[2 * WEIGHT_CODES];
-    for (unsigned z = 0; z < 2 * WEIGHT_CODES; z++) rice[z] = (float)rice_bits(z, k);
-    for (unsigned s = first; s <= last; s++) {
-        float *now = bits[s & 1], *before = bits[~s & 1];
-        int expected[CANDIDATES] = {0};
-        p->count[s] = (uint8_t)candidates(costs, counts[s], p->code[s]);
-        for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) expected[j] = expected_code(keys, grain, s, p->code[s - 1][j]);
-        for (unsigned i = 0; i < p->count[s]; i++) {
-            unsigned code = p->code[s][i];
-            float best = 0;
-            p->from[s][i] = 0;
-            for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) {
-                float cost = before[j] + rice[zigzag((int)code - expected[j])];
-                if (j && cost >= best) continue;
-                best = cost;
-                p->from[s][i] = (uint8_t)j;
-            }
-            now[i] = best + (float)counts[s] * costs->per_count[code] + costs->per_code[code];
-        }
-    }
-    unsigned at = 0;
-    for (unsigned i = 1; i < p->count[last]; i++)
-        if (bits[last & 1][i] < bits[last & 1][at]) at = i;
-    float total = bits[last & 1][at];
-    memset(codes, 0, 256);
-    for (unsigned s = last + 1; s-- > first; at = p->from[s][at]) codes[s] = p->code[s][at];
-    return total;
-}
-
-/* Chooses the codes of a table of one grain. */
-static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigned grain, table_fit *fit)
-{
-    uint32_t entries[256] = {0};
-    unsigned first = 0, last = 255;
-    memset(fit, 0, sizeof *fit);
-    for (unsigned s = 0; s < 256; s++) entries[entry_of(keys, grain, s)] += counts[s];
-    while (first < 255 && !entries[first]) first++;
-    while (last > first && !entries[last]) last--;
-    fit->count = last + 1;
-    if (!entries[first]) return;
-    table_costs costs;
-    path p;
-    float least = 0;
-    uint8_t tried[256];
-    set_costs(entries, &costs);
-    for (unsigned k = 0; k < 3; k++) {
-        float bits = fit_path(entries, first, last, keys, grain, k, &costs, &p, tried);
-        if (k && bits >= least) continue;
-        least = bits;
-        fit->rice = k;
-        memcpy(fit->codes, tried, 256);
-    }
-}
-
-static double table_bits(const table_fit *fit, const rans_keys *keys, unsigned grain)
-{
-    unsigned first = 0;
-    while (first + 1 < fit->count && !fit->codes[first]) first++;
-    double bits = 24;
-    for (unsigned s = first + 1; s < fit->count; s++)
-        bits += rice_bits(zigzag(fit->codes[s] - expected_code(keys, grain, s, fit->codes[s - 1])), fit->rice);
-    return bits;
-}
-
-/* What table and symbols take. */
-static double coded_bits(const uint32_t counts[256], const table_fit *fit, const rans_keys *keys, unsigned grain)
-{
-    uint32_t weights[256];
-    uint16_t frequency[256];
-    double bits = table_bits(fit, keys, grain);
-    expand(fit->codes, fit->count, keys, grain, weights);
-    if (!frequencies(weights, frequency)) return bits;
-    for (unsigned s = 0; s < 256; s++)
-        if (counts[s]) bits += counts[s] * (RANS_BITS - pack_log2(frequency[s]));
-    return bits;
-}
-
-/* Fits the tables with the grain that makes the chunk shortest; returns it. The fewer symbols, the coarser: finer
- * grains than may pay are not tried. */
-static unsigned fit_tables(rans_scratch *scratch, const uint32_t counts[2][256], unsigned tables, const rans_keys *keys, size_t n)
-{
-    unsigned best = GRAINS;
-    double least = 0;
-    for (unsigned grain = GRAINS; grain-- > 0;) {
-        table_fit tried[2];
-        double bits = 0;
-        if (!grain_allowed(keys, grain)) continue;
-        if (best != GRAINS && n < (grain ? 8192u : 65536u) * tables) break;
-        for (unsigned t = 0; t < tables; t++) {
-            fit_codes(counts[t], keys, grain, &tried[t]);
-            bits += coded_bits(counts[t], &tried[t], keys, grain);
-        }
-        if (best != GRAINS && bits >= least) continue;
-        least = bits;
-        best = grain;
-        memcpy(scratch->fit, tried, tables * sizeof tried[0]);
-    }
-    for (unsigned t = 0; t < tables; t++) expand(scratch->fit[t].codes, scratch->fit[t].count, keys, best, scratch->weights[t]);
-    return best;
-}
-
-static void write_table(bit_writer *w, const table_fit *fit, const rans_keys *keys, unsigned grain)
-{
-    const uint8_t *codes = fit->codes;
-    const unsigned k = fit->rice, last = fit->count - 1;
-    unsigned first = 0;
-    while (first < last && !codes[first]) first++;
-    put_bits(w, first, 8);
-    put_bits(w, last, 8);
-    put_bits(w, k, 2);
-    put_bits(w, codes[first], 6);
-    for (unsigned s = first + 1; s <= last; s++) {
-        unsigned z = zigzag(codes[s] - expected_code(keys, grain, s, codes[s - 1]));
-        if (z >> k >= RICE_ONES) {
-            put_bits(w, (1u << RICE_ONES) - 1, RICE_ONES);
-            put_bits(w, z, 7);
-        } else {
-            put_bits(w, (1u << (z >> k)) - 1, (z >> k) + 1);
-            put_bits(w, z & ((1u << k) - 1), k);
-        }
-    }
-}
-
-static bool read_table(bit_reader *r, table_fit *fit, const rans_keys *keys, unsigned grain)
-{
-    memset(fit, 0, sizeof *fit);
-    unsigned first = get_bits(r, 8), last = get_bits(r, 8), k = get_bits(r, 2);
-    if (r->failed || first > last) return false;
-    int code = (int)get_bits(r, 6);
-    fit->count = last + 1;
-    fit->codes[first] = (uint8_t)code;
-    for (unsigned s = first + 1; s <= last; s++) {
-        unsigned ones = 0, z;
-        while (ones < RICE_ONES && get_bits(r, 1)) ones++;
-        z = ones == RICE_ONES ? get_bits(r, 7) : ones << k | get_bits(r, k);
-        code = expected_code(keys, grain, s, code);
-        code += z & 1 ? -(int)((z + 1) / 2) : (int)(z / 2);
-        if (r->failed || code < 0 || code >= (int)WEIGHT_CODES) return false;
-        fit->codes[s] = (uint8_t)code;
-    }
-    return !r->failed;
-}
 
 /* ---- encoding */
 
@@ -403,7 +38,8 @@ static void prepare_entries(const uint16_t frequency[256], rans_encode_entry ent
     }
 }
 
-static inline __attribute__((always_inline)) uint32_t encode_one(uint32_t x, const rans_encode_entry *e, uint8_t **words)
+static inline __attribute__((always_inline)) uint32_t encode_one(uint32_t x, const rans_encode_entry *e,
+                                                                 uint8_t **words)
 {
     /* The word is written always and kept only when the state is over: whether it is, is as good as random, and a
      * branch on it would be mispredicted every fourth symbol. */
@@ -420,9 +56,10 @@ static inline __attribute__((always_inline)) uint32_t encode_one(uint32_t x, con
 }
 
 /* All but the last incomplete group, with the number of lanes as a constant: the states stay in registers. */
-static inline __attribute__((always_inline)) uint8_t *encode_groups(const rans_encode_entry *entries, const uint8_t *symbols,
-                                                                     const int8_t *classes, size_t n, unsigned lanes,
-                                                                     uint32_t *states, uint8_t *words)
+static inline __attribute__((always_inline)) uint8_t *encode_groups(const rans_encode_entry *entries,
+                                                                    const uint8_t *symbols, const int8_t *classes,
+                                                                    size_t n, unsigned lanes, uint32_t *states,
+                                                                    uint8_t *words)
 {
     uint32_t x[LANES_MOST];
     for (unsigned l = 0; l < lanes; l++) x[l] = states[l];
@@ -455,12 +92,18 @@ static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols
         return rans_encode_avx512(scratch->ranges[0], symbols, classes, n, lanes, states, words);
 #endif
     switch (lanes) {
-    case 1: return encode_groups(entries, symbols, classes, n, 1, states, words);
-    case 2: return encode_groups(entries, symbols, classes, n, 2, states, words);
-    case 4: return encode_groups(entries, symbols, classes, n, 4, states, words);
-    case 8: return encode_groups(entries, symbols, classes, n, 8, states, words);
-    case 16: return encode_groups(entries, symbols, classes, n, 16, states, words);
-    default: return encode_groups(entries, symbols, classes, n, 32, states, words);
+    case 1:
+        return encode_groups(entries, symbols, classes, n, 1, states, words);
+    case 2:
+        return encode_groups(entries, symbols, classes, n, 2, states, words);
+    case 4:
+        return encode_groups(entries, symbols, classes, n, 4, states, words);
+    case 8:
+        return encode_groups(entries, symbols, classes, n, 8, states, words);
+    case 16:
+        return encode_groups(entries, symbols, classes, n, 16, states, words);
+    default:
+        return encode_groups(entries, symbols, classes, n, 32, states, words);
     }
 }
 
@@ -482,21 +125,18 @@ size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *
     uint32_t states[LANES_MOST];
     /* The length comes first and is not known yet: room for it, closed afterwards. */
     uint8_t *at = dst + (last ? 0 : 3), *body = at;
-    unsigned grain = fit_tables(scratch, counts, tables, keys, n);
+    unsigned grain = rans_tables_fit(counts, tables, keys, n, scratch->tables);
     *at++ = (uint8_t)(log | (tables - 1) << 3 | grain << 4 | (escape_count ? HAS_ESCAPES : 0));
     if (escape_count) {
         at += pack_put_varint(at, escape_count);
         for (size_t i = 0; i < escape_count; i++, at += 2) base_store_le16(at, escapes[i]);
     }
-    bit_writer bits = {.at = at};
+    at += rans_tables_write(scratch->tables, tables, keys, grain, at);
     for (unsigned t = 0; t < tables; t++) {
         uint16_t frequency[256];
-        write_table(&bits, &scratch->fit[t], keys, grain);
-        if (!frequencies(scratch->weights[t], frequency)) memset(frequency, 0, sizeof frequency);
+        if (!rans_frequencies(&scratch->tables[t], keys, grain, frequency)) memset(frequency, 0, sizeof frequency);
         prepare_entries(frequency, scratch->entries[t], scratch->ranges[t]);
     }
-    end_bits(&bits);
-    at = bits.at;
     uint8_t *end = at + 4 * lanes + 2 * n + 2;
     uint8_t *words = encode_words(scratch, symbols, classes, n, lanes, states, end);
     for (unsigned l = 0; l < lanes; l++, at += 4) base_store_le32(at, states[l]);
@@ -519,16 +159,13 @@ uint64_t rans_chunk_bytes(const uint8_t *src, uint64_t n)
     return length > n - (uint64_t)(at - src) ? 0 : (uint64_t)(at - src) + length;
 }
 
-static bool prepare_slots(const uint32_t weights[256], uint32_t *slots)
+static void prepare_slots(const uint16_t frequency[256], uint32_t *slots)
 {
-    uint16_t frequency[256];
-    if (!frequencies(weights, frequency)) return false;
     for (uint32_t s = 0; s < 256; s++) {
         uint32_t f = frequency[s];
         for (uint32_t i = 0; i < f; i++) slots[i] = s | (f - 1) << 8 | i << 20;
         slots += f;
     }
-    return true;
 }
 
 /* One symbol; the caller knows that a word is there to be read, wanted or not. */
@@ -563,12 +200,18 @@ static inline __attribute__((always_inline)) size_t decode_groups(rans_decode_jo
 static size_t decode_plain(rans_decode_job *job)
 {
     switch (job->lanes) {
-    case 1: return decode_groups(job, 1);
-    case 2: return decode_groups(job, 2);
-    case 4: return decode_groups(job, 4);
-    case 8: return decode_groups(job, 8);
-    case 16: return decode_groups(job, 16);
-    default: return decode_groups(job, 32);
+    case 1:
+        return decode_groups(job, 1);
+    case 2:
+        return decode_groups(job, 2);
+    case 4:
+        return decode_groups(job, 4);
+    case 8:
+        return decode_groups(job, 8);
+    case 16:
+        return decode_groups(job, 16);
+    default:
+        return decode_groups(job, 32);
     }
 }
 
@@ -595,8 +238,10 @@ static bool decode_all(rans_decode_job *job)
     const unsigned simd = pack_simd();
     size_t done;
 #if defined(__x86_64__)
-    if (job->lanes >= 16 && simd == PACK_SIMD_AVX512) done = rans_decode_avx512(job);
-    else if (job->lanes >= 16 && simd == PACK_SIMD_AVX2) done = rans_decode_avx2(job);
+    if (job->lanes >= 16 && simd == PACK_SIMD_AVX512)
+        done = rans_decode_avx512(job);
+    else if (job->lanes >= 16 && simd == PACK_SIMD_AVX2)
+        done = rans_decode_avx2(job);
     else
 #endif
         done = decode_plain(job);
@@ -605,7 +250,8 @@ static bool decode_all(rans_decode_job *job)
 }
 
 const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, bool last, uint8_t *symbols,
-                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count)
+                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes,
+                        size_t *escape_count)
 {
     const uint8_t *at = src, *end = src + bytes;
     uint64_t length, count = 0;
@@ -614,7 +260,8 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
     if (at == end) return "a coded chunk is empty";
     unsigned flags = *at++;
     unsigned lanes = 1u << (flags & 7), tables = 1 + (flags >> 3 & 1), grain = flags >> 4 & 3;
-    if (flags > 127 || lanes > LANES_MOST || !grain_allowed(keys, grain)) return "a coded chunk with unknown flags";
+    if (flags > 127 || lanes > LANES_MOST || !rans_grain_allowed(keys, grain))
+        return "a coded chunk with unknown flags";
     if (tables == 2 && !classes) return "a coded chunk with two tables and no scales";
     if (escapes) {
         *escapes = NULL;
@@ -628,26 +275,32 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
         *escape_count = (size_t)count;
         at += 2 * count;
     }
-    bit_reader bits = {.at = at, .end = end};
-    for (unsigned t = 0; t < tables; t++)
-        if (!read_table(&bits, &scratch->fit[t], keys, grain)) return "a coded chunk with a broken table";
-    at = bits.at;
-    if (bits.held || (uint64_t)(end - at) < 4 * lanes || (end - at) % 2) return "a coded chunk is cut short";
+    if (!rans_tables_read(&at, end, tables, keys, grain, scratch->tables)) return "a coded chunk with a broken table";
+    if ((uint64_t)(end - at) < 4 * lanes || (end - at) % 2) return "a coded chunk is cut short";
     for (unsigned t = 0; t < tables; t++) {
-        expand(scratch->fit[t].codes, scratch->fit[t].count, keys, grain, scratch->weights[t]);
-        if (!prepare_slots(scratch->weights[t], scratch->slots + t * RANS_TOTAL)) {
-            /* A table without symbols is one that no element uses: encoding never makes the first one so. */
-            if (t == 0 && tables == 1) return "a coded chunk with an empty table";
-            memset(scratch->slots + t * RANS_TOTAL, 0, RANS_TOTAL * sizeof scratch->slots[0]);
-        }
+        uint16_t frequency[256];
+        uint32_t *slots = scratch->slots + t * RANS_TOTAL;
+        /* With two tables one may be without symbols, and used by none. */
+        if (rans_frequencies(&scratch->tables[t], keys, grain, frequency))
+            prepare_slots(frequency, slots);
+        else if (tables == 1)
+            return "a coded chunk with an empty table";
+        else
+            memset(slots, 0, RANS_TOTAL * sizeof *slots);
     }
     uint32_t states[LANES_MOST];
     for (unsigned l = 0; l < lanes; l++, at += 4) {
         states[l] = base_load_le32(at);
         if (states[l] < RANS_LOW) return "a coded chunk with a state out of range";
     }
-    rans_decode_job job = {.slots = scratch->slots, .words = at, .end = end, .states = states, .lanes = lanes,
-                           .symbols = symbols, .classes = tables == 2 ? classes : NULL, .n = n};
+    rans_decode_job job = {.slots = scratch->slots,
+                           .words = at,
+                           .end = end,
+                           .states = states,
+                           .lanes = lanes,
+                           .symbols = symbols,
+                           .classes = tables == 2 ? classes : NULL,
+                           .n = n};
     if (!decode_all(&job)) return "a coded chunk is cut short";
     if (job.words != end) return "a coded chunk is too long";
     for (unsigned l = 0; l < lanes; l++)

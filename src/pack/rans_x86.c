@@ -14,8 +14,8 @@
 
 /* ---- AVX-512: 16 lanes a register */
 
-TARGET_AVX512 static inline __m512i step_avx512(__m512i x, const uint32_t *slots, const int8_t *classes, const uint8_t **words,
-                                                uint8_t *symbols)
+TARGET_AVX512 static inline __m512i step_avx512(__m512i x, const uint32_t *slots, const int8_t *classes,
+                                                const uint8_t **words, uint8_t *symbols)
 {
     const __m512i low = _mm512_set1_epi32((1 << RANS_BITS) - 1);
     __m512i slot = _mm512_and_si512(x, low);
@@ -60,7 +60,7 @@ TARGET_AVX512 size_t rans_decode_avx512(rans_decode_job *job)
 /* The way back. Symbols of 16 lanes are taken in at once; those that are over give up their words, which lie below the
  * words of all later symbols, the lowest lane's lowest. */
 TARGET_AVX512VBMI2 static inline __m512i step_back_avx512(__m512i x, const uint32_t *ranges, const int8_t *classes,
-                                                           const uint8_t *symbols, uint8_t **words)
+                                                          const uint8_t *symbols, uint8_t **words)
 {
     __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)symbols));
     if (classes) {
@@ -89,18 +89,18 @@ TARGET_AVX512VBMI2 static inline __m512i step_back_avx512(__m512i x, const uint3
     return _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(q, RANS_BITS), rest), start);
 }
 
-TARGET_AVX512VBMI2 uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n,
-                                               unsigned lanes, uint32_t *states, uint8_t *words)
+TARGET_AVX512VBMI2 uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes,
+                                               size_t n, unsigned lanes, uint32_t *states, uint8_t *words)
 {
     __m512i a = _mm512_loadu_si512(states);
     if (lanes == 16) {
-        for (size_t i = n; i; ) {
+        for (size_t i = n; i;) {
             i -= 16;
             a = step_back_avx512(a, ranges, classes ? classes + i : NULL, symbols + i, &words);
         }
     } else {
         __m512i b = _mm512_loadu_si512(states + 16);
-        for (size_t i = n; i; ) {
+        for (size_t i = n; i;) {
             i -= 32;
             b = step_back_avx512(b, ranges, classes ? classes + i + 16 : NULL, symbols + i + 16, &words);
             a = step_back_avx512(a, ranges, classes ? classes + i : NULL, symbols + i, &words);
@@ -113,8 +113,8 @@ TARGET_AVX512VBMI2 uint8_t *rans_encode_avx512(const uint32_t *ranges, const uin
 
 /* ---- AVX2: 8 lanes a register */
 
-TARGET_AVX2 static inline __m256i step_avx2(__m256i x, const uint32_t *slots, const int8_t *classes, const uint8_t **words,
-                                            uint8_t *symbols)
+TARGET_AVX2 static inline __m256i step_avx2(__m256i x, const uint32_t *slots, const int8_t *classes,
+                                            const uint8_t **words, uint8_t *symbols)
 {
     const __m256i low = _mm256_set1_epi32((1 << RANS_BITS) - 1);
     __m256i slot = _mm256_and_si256(x, low);
@@ -125,8 +125,8 @@ TARGET_AVX2 static inline __m256i step_avx2(__m256i x, const uint32_t *slots, co
     }
     __m256i entry = _mm256_i32gather_epi32((const int *)slots, slot, 4);
     /* the lowest byte of each entry */
-    const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1,
-                                          -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i pick = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                                          -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
     __m256i bytes = _mm256_shuffle_epi8(entry, pick);
     uint32_t half = (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(bytes));
     memcpy(symbols, &half, 4);
@@ -154,7 +154,8 @@ TARGET_AVX2 size_t rans_decode_avx2(rans_decode_job *job)
     for (unsigned r = 0; r < registers; r++) x[r] = _mm256_loadu_si256((const __m256i *)(job->states + 8 * r));
     for (; i + lanes <= job->n && job->end - words >= 2 * (ptrdiff_t)lanes; i += lanes)
         for (unsigned r = 0; r < registers; r++)
-            x[r] = step_avx2(x[r], job->slots, job->classes ? job->classes + i + 8 * r : NULL, &words, job->symbols + i + 8 * r);
+            x[r] = step_avx2(x[r], job->slots, job->classes ? job->classes + i + 8 * r : NULL, &words,
+                             job->symbols + i + 8 * r);
     for (unsigned r = 0; r < registers; r++) _mm256_storeu_si256((__m256i *)(job->states + 8 * r), x[r]);
     job->words = words;
     return i;

@@ -119,8 +119,9 @@ static fpr_status read_axis(const uint8_t **at, const uint8_t *end, uint64_t ele
     uint64_t span;
     if (!pack_get_varint(at, end, &axis->stride) || !pack_get_varint(at, end, &axis->count) || end - *at < 2)
         return pack_bad(error, "the scales are cut short");
-    int least = (int8_t)*(*at)++;
-    unsigned width = *(*at)++;
+    int least = (int8_t)(*at)[0];
+    unsigned width = (*at)[1];
+    *at += 2;
     if (!axis->stride || !axis->count || !base_multiply(axis->stride, axis->count, &span) || span > elements)
         return pack_bad(error, "the scales have another shape than the tensor");
     if (width < 1 || width > 8) return pack_bad(error, "scales of no known width");
@@ -131,8 +132,8 @@ static fpr_status read_axis(const uint8_t **at, const uint8_t *end, uint64_t ele
     return status;
 }
 
-fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements, pack_scales *scales,
-                            fpr_error *error)
+fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements,
+                            pack_scales *scales, fpr_error *error)
 {
     memset(scales, 0, sizeof *scales);
     if (axes > SCALES_AXES) return pack_bad(error, "scales of no known number of axes");
@@ -145,11 +146,14 @@ fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axe
     }
     const pack_axis *axis = scales->axes;
     if (status) goto out;
-    if (low < INT8_MIN || high > INT8_MAX) status = pack_bad(error, "a scale out of range");
-    else if (axis[0].stride > SCALES_PATTERN) status = pack_bad(error, "scales of too large a stride");
+    if (low < INT8_MIN || high > INT8_MAX)
+        status = pack_bad(error, "a scale out of range");
+    else if (axis[0].stride > SCALES_PATTERN)
+        status = pack_bad(error, "scales of too large a stride");
     else if (axes == 2 && axis[0].stride % (axis[1].stride * axis[1].count))
         status = pack_bad(error, "scales whose axes do not nest");
-    else if (!make_pattern(scales)) status = base_no_memory(error, axis[0].stride);
+    else if (!make_pattern(scales))
+        status = base_no_memory(error, axis[0].stride);
 out:
     if (status) pack_scales_free(scales);
     return status;
@@ -219,9 +223,9 @@ INLINE void add_all(const uint8_t *restrict p, size_t n, pack_element element, f
 }
 
 /* The common dtype as constants, and for the vector units there are. */
-#define EACH_ELEMENT(call) \
-    if (element.width == 4) return call(((pack_element){4, 8})); \
-    if (element.width == 2 && element.exponent_bits == 5) return call(((pack_element){2, 5})); \
+#define EACH_ELEMENT(call)                                                                                             \
+    if (element.width == 4) return call(((pack_element){4, 8}));                                                       \
+    if (element.width == 2 && element.exponent_bits == 5) return call(((pack_element){2, 5}));                         \
     return call(element)
 #define SUM(e) sum_all(p, n, e)
 #define ADD(e) add_all(p, n, e, sums)
@@ -293,7 +297,8 @@ static bool axis_classes(pack_axis *axis, const float *sums, const float *counts
 
 /* Sums of |w| over the outer and the inner index of the tensor seen as outer x inner, inner falling into `columns`
  * runs of `run`. Large tensors are looked at in part: some rows for the columns, some segments for the rows. */
-static void sum_dense(const pack_values *v, uint64_t outer, uint64_t inner, float *rows, float *row_counts, float *columns)
+static void sum_dense(const pack_values *v, uint64_t outer, uint64_t inner, float *rows, float *row_counts,
+                      float *columns)
 {
     uint64_t skip = v->count / FIT_ELEMENTS + 1;
     for (uint64_t o = 0; o < outer; o++) {
@@ -335,7 +340,8 @@ static fpr_status fit_dense(const pack_values *v, pack_scales *s, fpr_error *err
     s->axis_count = 2;
     s->axes[0] = (pack_axis){.stride = inner, .count = outer_fold};
     s->axes[1] = (pack_axis){.stride = inner_run, .count = inner / inner_run};
-    bool made = axis_classes(&s->axes[0], sums, row_counts) && axis_classes(&s->axes[1], columns, ones) && make_pattern(s);
+    bool made =
+        axis_classes(&s->axes[0], sums, row_counts) && axis_classes(&s->axes[1], columns, ones) && make_pattern(s);
     base_free(sums);
     return made ? FPR_OK : base_no_memory(error, v->count);
 }

@@ -14,7 +14,8 @@ unsigned pack_simd(void)
     if (most >= PACK_SIMD_AVX512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vbmi2"))
         return PACK_SIMD_AVX512;
-    if (most >= PACK_SIMD_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2")) return PACK_SIMD_AVX2;
+    if (most >= PACK_SIMD_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+        return PACK_SIMD_AVX2;
 #endif
     (void)most;
     return PACK_SIMD_PLAIN;

@@ -34,10 +34,17 @@ INLINE uint64_t load(const uint8_t *p, unsigned width)
     uint32_t v4;
     uint64_t v8;
     switch (width) {
-    case 1: return *p;
-    case 2: memcpy(&v2, p, 2); return v2;
-    case 4: memcpy(&v4, p, 4); return v4;
-    default: memcpy(&v8, p, 8); return v8;
+    case 1:
+        return *p;
+    case 2:
+        memcpy(&v2, p, 2);
+        return v2;
+    case 4:
+        memcpy(&v4, p, 4);
+        return v4;
+    default:
+        memcpy(&v8, p, 8);
+        return v8;
     }
 #else
     return width == 1 ? *p : width == 2 ? base_load_le16(p) : width == 4 ? base_load_le32(p) : base_load_le64(p);
@@ -50,10 +57,18 @@ INLINE void store(uint8_t *p, unsigned width, uint64_t v)
     uint16_t v2 = (uint16_t)v;
     uint32_t v4 = (uint32_t)v;
     switch (width) {
-    case 1: *p = (uint8_t)v; break;
-    case 2: memcpy(p, &v2, 2); break;
-    case 4: memcpy(p, &v4, 4); break;
-    default: memcpy(p, &v, 8); break;
+    case 1:
+        *p = (uint8_t)v;
+        break;
+    case 2:
+        memcpy(p, &v2, 2);
+        break;
+    case 4:
+        memcpy(p, &v4, 4);
+        break;
+    default:
+        memcpy(p, &v, 8);
+        break;
     }
 #else
     for (unsigned i = 0; i < width; i++) p[i] = (uint8_t)(v >> 8 * i);
@@ -121,8 +136,8 @@ INLINE uint64_t rotate_right(uint64_t v, unsigned width)
 }
 
 /* One block: symbols and low values (a byte each), and the planes. */
-INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent, unsigned mantissa,
-                        bool keyed, bool classed, uint8_t *restrict low)
+INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,
+                        unsigned mantissa, bool keyed, bool classed, uint8_t *restrict low)
 {
     const uint8_t *restrict elements = job->elements + first * width;
     const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
@@ -141,7 +156,8 @@ INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned w
         }
         if (low_bits)
             for (size_t i = 0; i < n; i++)
-                low[i] = (uint8_t)((rotate_left(load(elements + i * width, width), width) >> 8 * planes) & ((1u << low_bits) - 1));
+                low[i] = (uint8_t)((rotate_left(load(elements + i * width, width), width) >> 8 * planes) &
+                                   ((1u << low_bits) - 1));
     }
     for (unsigned p = 0; p < planes; p++) {
         uint8_t *restrict plane = job->planes[p] + first;
@@ -153,7 +169,8 @@ INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned w
     }
 }
 
-INLINE void split_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed, bool classed)
+INLINE void split_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed,
+                      bool classed)
 {
     uint8_t low[BLOCK];
     const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
@@ -189,7 +206,8 @@ INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned w
     }
 }
 
-INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed, bool classed)
+INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed,
+                      bool classed)
 {
     uint8_t low[BLOCK];
     const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
@@ -205,18 +223,30 @@ INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, u
     do {                                                                                                               \
         const bool classed = (job)->classes != NULL;                                                                   \
         const unsigned w = (job)->width, e = (job)->exponent_bits, m = (job)->mantissa_bits;                           \
-        if (!(job)->keyed && w == 4 && e) all(job, 4, 8, 0, false, false);                                             \
-        else if (!(job)->keyed && w == 4) all(job, 4, 0, 0, false, false);                                             \
-        else if (!(job)->keyed && w == 2 && e) all(job, 2, 8, 0, false, false);                                        \
-        else if (!(job)->keyed && w == 8 && !e) all(job, 8, 0, 0, false, false);                                       \
-        else if ((job)->keyed && w == 4 && m == 2 && classed) all(job, 4, 8, 2, true, true);                           \
-        else if ((job)->keyed && w == 4 && m == 2) all(job, 4, 8, 2, true, false);                                     \
-        else if ((job)->keyed && w == 4 && m == 0 && classed) all(job, 4, 8, 0, true, true);                           \
-        else if ((job)->keyed && w == 4 && m == 0) all(job, 4, 8, 0, true, false);                                     \
-        else if ((job)->keyed && w == 2 && e == 5 && m == 3 && classed) all(job, 2, 5, 3, true, true);                 \
-        else if ((job)->keyed && w == 2 && e == 5 && m == 3) all(job, 2, 5, 3, true, false);                           \
-        else if ((job)->keyed && w == 2 && e == 8 && m == 2 && classed) all(job, 2, 8, 2, true, true);                 \
-        else all(job, w, e, m, (job)->keyed, classed);                                                                 \
+        if (!(job)->keyed && w == 4 && e)                                                                              \
+            all(job, 4, 8, 0, false, false);                                                                           \
+        else if (!(job)->keyed && w == 4)                                                                              \
+            all(job, 4, 0, 0, false, false);                                                                           \
+        else if (!(job)->keyed && w == 2 && e)                                                                         \
+            all(job, 2, 8, 0, false, false);                                                                           \
+        else if (!(job)->keyed && w == 8 && !e)                                                                        \
+            all(job, 8, 0, 0, false, false);                                                                           \
+        else if ((job)->keyed && w == 4 && m == 2 && classed)                                                          \
+            all(job, 4, 8, 2, true, true);                                                                             \
+        else if ((job)->keyed && w == 4 && m == 2)                                                                     \
+            all(job, 4, 8, 2, true, false);                                                                            \
+        else if ((job)->keyed && w == 4 && m == 0 && classed)                                                          \
+            all(job, 4, 8, 0, true, true);                                                                             \
+        else if ((job)->keyed && w == 4 && m == 0)                                                                     \
+            all(job, 4, 8, 0, true, false);                                                                            \
+        else if ((job)->keyed && w == 2 && e == 5 && m == 3 && classed)                                                \
+            all(job, 2, 5, 3, true, true);                                                                             \
+        else if ((job)->keyed && w == 2 && e == 5 && m == 3)                                                           \
+            all(job, 2, 5, 3, true, false);                                                                            \
+        else if ((job)->keyed && w == 2 && e == 8 && m == 2 && classed)                                                \
+            all(job, 2, 8, 2, true, true);                                                                             \
+        else                                                                                                           \
+            all(job, w, e, m, (job)->keyed, classed);                                                                  \
     } while (0)
 
 static void split_plain(const split_job *job) { EACH_SHAPE(job, split_all); }
@@ -235,8 +265,10 @@ void split_elements(const split_job *job)
         return;
     }
 #if TARGETS > 1
-    if (pack_simd() == PACK_SIMD_AVX512) split_avx512(job);
-    else if (pack_simd() == PACK_SIMD_AVX2) split_avx2(job);
+    if (pack_simd() == PACK_SIMD_AVX512)
+        split_avx512(job);
+    else if (pack_simd() == PACK_SIMD_AVX2)
+        split_avx2(job);
     else
 #endif
         split_plain(job);
@@ -252,9 +284,12 @@ INLINE void keys_all(const split_job *job, unsigned width, uint16_t *restrict ke
 
 void split_keys(const split_job *job, uint16_t *keys)
 {
-    if (job->width == 4) keys_all(job, 4, keys);
-    else if (job->width == 2) keys_all(job, 2, keys);
-    else keys_all(job, 8, keys);
+    if (job->width == 4)
+        keys_all(job, 4, keys);
+    else if (job->width == 2)
+        keys_all(job, 2, keys);
+    else
+        keys_all(job, 8, keys);
 }
 
 uint32_t split_key(const split_job *job, size_t i)
@@ -294,8 +329,10 @@ const char *split_merge(const split_job *job, const uint8_t *escapes, size_t esc
         return NULL;
     }
 #if TARGETS > 1
-    if (pack_simd() == PACK_SIMD_AVX512) merge_avx512(job);
-    else if (pack_simd() == PACK_SIMD_AVX2) merge_avx2(job);
+    if (pack_simd() == PACK_SIMD_AVX512)
+        merge_avx512(job);
+    else if (pack_simd() == PACK_SIMD_AVX2)
+        merge_avx2(job);
     else
 #endif
         merge_plain(job);

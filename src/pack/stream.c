@@ -29,13 +29,14 @@ bool pack_values_index(pack_values *v)
 static uint64_t locate(const pack_values *v, uint64_t first, uint64_t *place)
 {
     uint64_t k = v->layer.k, entry = first / VALUES_INDEX, kernel = v->index[entry];
-    for (uint64_t ordinal = entry * VALUES_INDEX / k; ordinal < first / k; ordinal++) kernel = next_dense(v->map, kernel + 1);
+    for (uint64_t ordinal = entry * VALUES_INDEX / k; ordinal < first / k; ordinal++)
+        kernel = next_dense(v->map, kernel + 1);
     *place = first % k;
     return kernel;
 }
 
-void pack_kernel_copy(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place, uint64_t n,
-                      uint8_t *dst)
+void pack_kernel_copy(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
+                      uint64_t n, uint8_t *dst)
 {
     if (!l->hwio) {
         memcpy(dst, bytes + (kernel * l->k + place) * width, (size_t)n * width);

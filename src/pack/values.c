@@ -87,8 +87,7 @@ static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t 
         for (; i < n; i++) part[0][0][symbols[i]]++;
     }
     for (unsigned t = 0; t < 2; t++)
-        for (unsigned s = 0; s < 256; s++)
-            counts[t][s] = part[0][t][s] + part[1][t][s] + part[2][t][s] + part[3][t][s];
+        for (unsigned s = 0; s < 256; s++) counts[t][s] = part[0][t][s] + part[1][t][s] + part[2][t][s] + part[3][t][s];
 }
 
 /* Symbols seen so seldom that they waste more by holding 1/4096 of the range than their keys cost when listed apart:
@@ -145,8 +144,8 @@ static bool encode_keys(const encode_job *job, worker *w, const split_job *split
     if (larger) out = larger;
     bool done = most <= w->capacity || larger;
     if (done) {
-        size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts, &alphabet,
-                                   keys, escapes, last, out);
+        size_t bytes = rans_encode(w->rans, split->symbols, classes, split->n, (const uint32_t(*)[256])counts,
+                                   &alphabet, keys, escapes, last, out);
         done = pack_copy_piece(piece, out, bytes);
     }
     base_free(larger);
@@ -161,10 +160,20 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     const uint64_t first = chunk * PACK_CHUNK;
     const size_t n = chunk_values(v, chunk);
     const bool last = first + n == v->count;
-    union { const uint8_t *in; uint8_t *out; } elements = {.in = pack_values_fetch(v, first, n, w->elements)};
-    split_job split = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
-                       .mantissa_bits = plan->mantissa_bits, .keyed = plan->keyed, .top = plan->top,
-                       .extra_count = plan->extra_count, .extras = plan->extras, .n = n, .elements = elements.out, .symbols = w->symbols};
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } elements = {.in = pack_values_fetch(v, first, n, w->elements)};
+    split_job split = {.width = v->element.width,
+                       .exponent_bits = v->element.exponent_bits,
+                       .mantissa_bits = plan->mantissa_bits,
+                       .keyed = plan->keyed,
+                       .top = plan->top,
+                       .extra_count = plan->extra_count,
+                       .extras = plan->extras,
+                       .n = n,
+                       .elements = elements.out,
+                       .symbols = w->symbols};
     if (plan->scaled) {
         pack_values_classes(v, &plan->scales, first, n, w->classes);
         split.classes = w->classes;
@@ -190,8 +199,8 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     for (unsigned p = 0; p < plan->planes; p++) {
         pack_piece *piece = &job->planes[p].pieces[chunk];
         if (plan->encoding[p] == PACK_RAW) continue;
-        if (!pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, last, w->out, w->capacity,
-                              piece))
+        if (!pack_chunk_write(plan->encoding[p], job->level, w->rans, &w->zstd, split.planes[p], n, last, w->out,
+                              w->capacity, piece))
             return false;
         if (v->count > PACK_CHUNK || piece->count < n) continue;
         /* the only chunk did not gain: the estimate was off, and the whole section is raw after all */
@@ -257,7 +266,8 @@ fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, 
 {
     uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
     if (!chunks) return FPR_OK;
-    encode_job job = {.values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed && chunks > 1};
+    encode_job job = {
+        .values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed && chunks > 1};
     if (!add_sections(&job, chunks)) return base_no_memory(error, 4096);
     if (threads < 1) threads = 1;
     if (threads > chunks + job.hash_too) threads = (unsigned)chunks + job.hash_too;
@@ -302,9 +312,15 @@ static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool
     const char *wrong = NULL;
     const uint8_t *escapes = NULL;
     size_t escape_count = 0;
-    split_job merge = {.width = v->element.width, .exponent_bits = v->element.exponent_bits,
-                       .mantissa_bits = job->mantissa_bits, .keyed = job->keyed, .top = job->top,
-                       .extra_count = job->extra_count, .extras = job->extras, .n = n, .symbols = w->symbols};
+    split_job merge = {.width = v->element.width,
+                       .exponent_bits = v->element.exponent_bits,
+                       .mantissa_bits = job->mantissa_bits,
+                       .keyed = job->keyed,
+                       .top = job->top,
+                       .extra_count = job->extra_count,
+                       .extras = job->extras,
+                       .n = n,
+                       .symbols = w->symbols};
     merge.elements = v->map ? w->elements : v->bytes + first * v->element.width;
     if (job->scaled) {
         pack_values_classes(v, &job->scales, first, n, w->classes);
@@ -312,13 +328,19 @@ static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool
     }
     if (job->keyed) wrong = decode_keys(job, chunk, w, merge.classes, n, &escapes, &escape_count);
     for (unsigned p = 0; p < job->plane_count && !wrong; p++) {
-        union { const uint8_t *in; uint8_t *out; } plane;
+        union {
+            const uint8_t *in;
+            uint8_t *out;
+        } plane;
         uint8_t *scratch = w->planes + p * ((n + 63) & ~(size_t)63);
         wrong = pack_chunk_read(&job->planes[p], chunk, w->rans, &w->zstd, scratch, &plane.in, no_memory);
         merge.planes[p] = plane.out; /* merging only reads them */
     }
     if (wrong) return wrong;
-    union { const uint8_t *in; uint8_t *out; } low = {.in = job->low ? job->low + first / 8 * job->low_bits : NULL};
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } low = {.in = job->low ? job->low + first / 8 * job->low_bits : NULL};
     merge.low = low.out;
     wrong = split_merge(&merge, escapes, escape_count);
     if (!wrong && v->map) pack_values_put(v, first, n, merge.elements);
@@ -346,7 +368,8 @@ static fpr_status open_prefix(decode_job *job, const uint8_t *src, uint64_t n, u
     at += KEYS_FIXED;
     const unsigned bits = v->element.exponent_bits + job->mantissa_bits;
     if (bits > 16 || bits >= 8 * v->element.width) return pack_bad(error, "keys of more bits than the format has");
-    if (job->extra_count > EXTRA_KEYS || (uint64_t)(end - at) < 2 * job->extra_count) return pack_bad(error, "too many extra keys");
+    if (job->extra_count > EXTRA_KEYS || (uint64_t)(end - at) < 2 * job->extra_count)
+        return pack_bad(error, "too many extra keys");
     for (unsigned e = 0; e < job->extra_count; e++, at += 2) job->extras[e] = base_load_le16(at);
     uint64_t span = v->map ? v->layer.filters * v->layer.channels * v->layer.k : v->count;
     fpr_status status = pack_scales_read(&at, end, axes, span, &job->scales, error);
@@ -356,7 +379,8 @@ static fpr_status open_prefix(decode_job *job, const uint8_t *src, uint64_t n, u
 }
 
 /* Takes the sections of the stream, in their order, and checks their sizes. */
-static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack_head *head, unsigned *section, fpr_error *error)
+static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack_head *head, unsigned *section,
+                                fpr_error *error)
 {
     const pack_values *v = job->values;
     const pack_section *s = &head->sections[*section], *end = head->sections + head->section_count;
@@ -364,7 +388,8 @@ static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack
     if (s < end && s->kind == PACK_KEYS) {
         uint64_t prefix = 0;
         if (!v->element.exponent_bits) return pack_bad(error, "keys for a dtype without exponent");
-        if (s->encoding != PACK_RANS || s->raw != v->count) return pack_bad(error, "keys of another size than the tensor");
+        if (s->encoding != PACK_RANS || s->raw != v->count)
+            return pack_bad(error, "keys of another size than the tensor");
         job->keyed = true;
         if ((status = open_prefix(job, blob + s->at, s->stored, &prefix, error)) != FPR_OK) return status;
         if ((status = pack_chunks_open(blob, s++, prefix, &job->keys, error)) != FPR_OK) return status;
@@ -374,7 +399,8 @@ static fpr_status open_sections(decode_job *job, const uint8_t *blob, const pack
             if (s == end || s->kind != PACK_LOW || s->encoding != PACK_RAW || s->raw != (bits + 7) / 8)
                 return pack_bad(error, "low bits of another size than the tensor");
             job->low = blob + s->at;
-            if (bits % 8 && job->low[s->raw - 1] >> bits % 8) return pack_bad(error, "low bits end in other bits than zero");
+            if (bits % 8 && job->low[s->raw - 1] >> bits % 8)
+                return pack_bad(error, "low bits end in other bits than zero");
             s++;
         }
     }
@@ -404,14 +430,17 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
     if (status) goto out;
     if (threads < 1) threads = 1;
     if (threads > chunks) threads = (unsigned)chunks;
-    job.workers = workers_new(threads, values->count, values->element.width, values->map != NULL, job.plane_count, false);
+    job.workers =
+        workers_new(threads, values->count, values->element.width, values->map != NULL, job.plane_count, false);
     job.wrong = base_calloc(chunks, sizeof *job.wrong);
     if (!job.workers || !job.wrong) {
         status = base_no_memory(error, PACK_CHUNK * 8);
     } else {
         base_parallel(threads, (size_t)chunks, decode_task, &job);
         for (uint64_t i = 0; i < chunks && !status; i++)
-            if (job.wrong[i]) status = atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK) : pack_bad(error, job.wrong[i]);
+            if (job.wrong[i])
+                status =
+                    atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK) : pack_bad(error, job.wrong[i]);
     }
     workers_free(job.workers, threads);
     base_free(job.wrong);

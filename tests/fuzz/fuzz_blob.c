@@ -1,5 +1,5 @@
-/* Fuzzing: the blob of a packed tensor. The input is a blob; it is decoded as it is, and once more with its checksums put
- * right, so that mutations get past them.
+/* Fuzzing: the blob of a packed tensor. The input is a blob; it is decoded as it is, and once more with its checksums
+ * put right, so that mutations get past them.
  *
  * Whatever decodes must be what its head says, and nothing may be written outside of the tensor. */
 #include "pack/blob.h"
