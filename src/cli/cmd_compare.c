@@ -31,7 +31,7 @@ static void print_models(const fpr_comparison *c, const terminal *term)
 static void print_matrix(const fpr_comparison *c, const terminal *term)
 {
     column columns[MATRIX_MOST + 1] = { { "shift", true, 0 } };
-    char titles[MATRIX_MOST][8], a[NUMBER_TEXT];
+    char titles[MATRIX_MOST][NUMBER_TEXT], a[NUMBER_TEXT];
     for (size_t i = 0; i < c->model_count; i++) {
         snprintf(titles[i], sizeof titles[i], "%zu", i + 1);
         columns[i + 1] = (column){ titles[i], true, 0 };
