@@ -115,8 +115,8 @@ rans_scratch *rans_scratch_new(void);
 /* What the symbols of keyed chunks stand for: symbol first + i is key top - i. */
 typedef struct rans_keys { unsigned first, mantissa_bits; uint16_t top; } rans_keys;
 
-/* rans_table.c: a table as it is stored, a code for each of `count` entries. An entry is a symbol, or with grain > 0 and
- * keys a group of them. */
+/* rans_table.c: a table as it is stored, a code for each of `count` entries. An entry is a symbol, or with grain > 0
+ * and keys a group of them. */
 typedef struct rans_table {
     uint8_t codes[256];
     unsigned count, rice;
@@ -142,9 +142,10 @@ uint64_t rans_chunk_bytes(const uint8_t *src, uint64_t n);
 /* Decodes a chunk of exactly `bytes` bytes into n symbols. classes NULL when there are none: then two tables are an
  * error. *escapes points into src (uint16 little-endian). Returns NULL, or what is wrong. */
 const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes, bool last, uint8_t *symbols,
-                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes, size_t *escape_count);
+                        const int8_t *classes, size_t n, const rans_keys *keys, const uint8_t **escapes,
+                        size_t *escape_count);
 
-/* Inner loops. `words` points at the end of the space when encoding (it moves down), at the first word when decoding. */
+/* Inner loops. `words` is the end of the space when encoding (it moves down), the first word when decoding. */
 /* limit: the largest state that takes the symbol without giving up a word first. */
 typedef struct rans_encode_entry { uint64_t reciprocal; uint32_t limit; uint16_t start, complement; } rans_encode_entry;
 typedef struct rans_decode_job {
@@ -160,8 +161,8 @@ typedef struct rans_decode_job {
 size_t rans_decode_avx2(rans_decode_job *job);
 size_t rans_decode_avx512(rans_decode_job *job);
 /* n a multiple of lanes, 16 or 32. ranges[tables][256]: start | frequency << 16. */
-uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n, unsigned lanes,
-                            uint32_t *states, uint8_t *words);
+uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n,
+                            unsigned lanes, uint32_t *states, uint8_t *words);
 
 /* ---- frames.c: zstd */
 
@@ -188,7 +189,7 @@ typedef struct pack_chunks {
 fpr_status pack_chunks_open(const uint8_t *blob, const pack_section *section, uint64_t prefix, pack_chunks *chunks,
                             fpr_error *error);
 void pack_chunks_close(pack_chunks *chunks);
-/* Raw bytes of chunk i, restored into dst when they are not stored raw; *at is where they are. NULL or what is wrong. */
+/* Raw bytes of chunk i: *at is where they are, dst when they had to be restored. NULL or what is wrong. */
 const char *pack_chunk_read(const pack_chunks *chunks, uint64_t i, rans_scratch *rans, pack_zstd *zstd, uint8_t *dst,
                             const uint8_t **at, bool *no_memory);
 /* Encodes one chunk of plain bytes into a piece. false: out of memory. */
@@ -218,8 +219,8 @@ void pack_scales_fill(const pack_scales *scales, uint64_t first, size_t n, int8_
 uint64_t pack_scales_bytes(const pack_scales *scales);
 void pack_scales_write(const pack_scales *scales, uint8_t *dst);
 /* Reads so many axes over `elements` elements and moves *at past them. */
-fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements, pack_scales *scales,
-                            fpr_error *error);
+fpr_status pack_scales_read(const uint8_t **at, const uint8_t *end, unsigned axes, uint64_t elements,
+                            pack_scales *scales, fpr_error *error);
 
 /* ---- stream.c: a stream of elements */
 
@@ -234,14 +235,17 @@ typedef struct pack_values {
     uint64_t *index;          /* [(count - 1) / VALUES_INDEX + 1] kernel of the value i * VALUES_INDEX; with map */
 } pack_values;
 bool pack_values_index(pack_values *values); /* makes index from map; false: out of memory */
-static inline unsigned pack_map_get(const uint8_t *map, uint64_t kernel) { return map[kernel / 4] >> kernel % 4 * 2 & 3; }
+static inline unsigned pack_map_get(const uint8_t *map, uint64_t kernel)
+{
+    return map[kernel / 4] >> kernel % 4 * 2 & 3;
+}
 /* n elements from `first` on: where they are, or copied into dst. */
 const uint8_t *pack_values_fetch(const pack_values *values, uint64_t first, size_t n, uint8_t *dst);
 /* n weights of a kernel, from its place-th on; `bytes` is the tensor. */
 void pack_kernel_copy(const pack_layer *layer, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
                       uint64_t n, uint8_t *dst);
-void pack_kernel_put(const pack_layer *layer, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place, uint64_t n,
-                     const uint8_t *src);
+void pack_kernel_put(const pack_layer *layer, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place,
+                     uint64_t n, const uint8_t *src);
 void pack_values_put(const pack_values *values, uint64_t first, size_t n, const uint8_t *src);
 void pack_values_classes(const pack_values *values, const pack_scales *scales, uint64_t first, size_t n, int8_t *out);
 
@@ -302,8 +306,8 @@ const char *split_merge(const split_job *job, const uint8_t *escapes, size_t esc
  * *count is 0. */
 fpr_status pack_palette_find(const pack_values *values, uint8_t **colours, unsigned *count, fpr_error *error);
 /* Estimated bits. */
-fpr_status pack_palette_plan(const pack_values *values, const uint8_t *colours, unsigned count, int level, unsigned *encoding,
-                             double *bits, fpr_error *error);
+fpr_status pack_palette_plan(const pack_values *values, const uint8_t *colours, unsigned count, int level,
+                             unsigned *encoding, double *bits, fpr_error *error);
 fpr_status pack_palette_encode(const pack_values *values, const uint8_t *colours, unsigned count, unsigned encoding,
                                int level, unsigned threads, pack_blob *blob, fpr_error *error);
 fpr_status pack_palette_decode(const pack_values *values, const uint8_t *blob, const pack_head *head, unsigned *section,

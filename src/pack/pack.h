@@ -1,4 +1,4 @@
-/* The packed blob: what a packed tensor is in the file. FORMAT.md beside this header is its specification, byte by byte.
+/* The packed blob: what a packed tensor is in the file. FORMAT.md beside this header is its specification.
  *
  * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ only (and zstd, xxHash).
  *
@@ -55,7 +55,7 @@ typedef struct pack_info {
 #define PACK_HEAD_MAX 1024 /* the first bytes of a blob that pack_peek needs at most */
 
 /* Whether bytes begin like a blob. A dense U8 tensor may do so by chance: only the checkpoint's own index (the key
- * `filterprune` of __metadata__) or, where that was lost, a header that agrees with the tensor in every field says so. */
+ * `filterprune` of __metadata__) or, where that was lost, a head that agrees with the tensor in every field says so. */
 bool pack_is_blob(const uint8_t *head, size_t n);
 /* Reads the head of a blob of stored_bytes: FPR_BAD_PACKED or FPR_TOO_NEW. */
 fpr_status pack_peek(const uint8_t *head, size_t n, uint64_t stored_bytes, pack_info *info, fpr_error *error);
