@@ -11,9 +11,9 @@
 
 #include <math.h>
 
-#define CHUNK_TILES 64        /* tiles in a chunk: 64 * 256 * 9 coefficients are 1.2 MB */
+#define CHUNK_TILES 64        /* tiles in a chunk, at most: 64 * 256 * 9 coefficients are 1.2 MB */
 #define CELLS_MIN 65536u      /* percentiles from at least so many cells */
-#define NUMBERS_MAX 8192u     /* coefficients that a table keeps as they are: sorting more takes longer than counting */
+#define NUMBERS_MAX 32768u    /* coefficients that a table keeps as they are: sorting more takes longer than counting */
 #define NUMBERS_TOTAL 524288u /* the same of all components of a kind: 4 MiB */
 #define CELLS_TOTAL 1310720u  /* cells of all components of a kind, where k is large */
 
@@ -107,10 +107,11 @@ static void chunk_task(void *context, size_t index, unsigned worker)
         __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
 }
 
-/* Room in both chunks for so many tiles of a call; small groups need little. */
+/* Room in both chunks for a call of so many tiles. Few tiles are cut into eight chunks: touching new memory costs more
+ * than starting the threads once more. */
 static bool chunks_ready(conv_counter *c, uint64_t tiles)
 {
-    const size_t wanted = tiles < CHUNK_TILES ? (size_t)tiles : CHUNK_TILES;
+    const size_t wanted = tiles / 8 < CHUNK_TILES ? (size_t)(tiles / 8 + 1) : CHUNK_TILES;
     if (wanted <= c->chunk_tiles) return true;
     c->chunk_tiles = 0;
     for (unsigned i = 0; i < 2; i++) {
@@ -151,7 +152,7 @@ static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t
         if (next < tiles) {
             c->filling = c->counting == &c->chunks[0] ? &c->chunks[1] : &c->chunks[0];
             c->filling->first_tile = next;
-            c->filling->tile_count = tiles - next < CHUNK_TILES ? (size_t)(tiles - next) : CHUNK_TILES;
+            c->filling->tile_count = tiles - next < c->chunk_tiles ? (size_t)(tiles - next) : c->chunk_tiles;
             next += c->filling->tile_count;
         }
         const size_t fills = c->filling ? c->filling->tile_count : 0;
