@@ -1,6 +1,7 @@
-/* Packed files as hostile input, inside one process: hostile flips|cuts|mutants FILE [COUNT [SEED]]
+/* Packed files as hostile input, inside one process: hostile flips|cuts FILE [STEP] and hostile
+ * mutants FILE [COUNT [SEED]]
  *
- *   flips     every byte of FILE is changed in three ways: verify and unpack must both notice
+ *   flips     every byte of FILE (or every STEP-th) is changed in three ways: verify and unpack must both notice
  *   cuts      FILE ends early, at every length: the same
  *   mutants   COUNT files with changed fields: heads of blobs, sections, the index in __metadata__. All checksums that
  *             can be made again are made again, so that what stands behind them is reached. Nothing may crash, hang or
@@ -60,9 +61,9 @@ static void expect_notice(const char *what, size_t at)
     if (base_allocations_alive()) die("memory leaks");
 }
 
-static void flips(uint8_t *file, size_t n)
+static void flips(uint8_t *file, size_t n, size_t step)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i += step) {
         const uint8_t masks[] = {1, 128, (uint8_t)(1 + (i * 37) % 255)};
         for (size_t m = 0; m < sizeof masks; m++) {
             file[i] ^= masks[m];
@@ -73,9 +74,9 @@ static void flips(uint8_t *file, size_t n)
     }
 }
 
-static void cuts(uint8_t *file, size_t n)
+static void cuts(uint8_t *file, size_t n, size_t step)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i += step) {
         set_file(file, i);
         expect_notice("length", i);
     }
@@ -310,7 +311,7 @@ static void mutants(const uint8_t *original, size_t n, uint64_t count)
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) die("flips|cuts|mutants FILE [COUNT [SEED]]");
+    if (argc < 3) die("flips|cuts FILE [STEP], or mutants FILE [COUNT [SEED]]");
     FILE *f = fopen(argv[2], "rb");
     static uint8_t file[1 << 22];
     size_t n = f ? fread(file, 1, sizeof file, f) : 0;
@@ -320,11 +321,12 @@ int main(int argc, char **argv)
     if (memory_file < 0) die("memfd");
     snprintf(memory_path, sizeof memory_path, "/proc/self/fd/%d", memory_file);
     snprintf(out_path, sizeof out_path, "/tmp/filterprune-hostile-%d", (int)getpid());
-    if (!strcmp(argv[1], "flips")) flips(file, n);
-    else if (!strcmp(argv[1], "cuts")) cuts(file, n);
+    uint64_t count = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
+    if (!strcmp(argv[1], "flips")) flips(file, n, count ? count : 1);
+    else if (!strcmp(argv[1], "cuts")) cuts(file, n, count ? count : 1);
     else {
         state = argc > 4 ? strtoull(argv[4], NULL, 10) : 1;
-        mutants(file, n, argc > 3 ? strtoull(argv[3], NULL, 10) : 1000);
+        mutants(file, n, count ? count : 1000);
         printf("verdicts of verify:");
         for (int i = 0; i < 64; i++)
             if (by_status[i]) printf(" %d: %lu", i, by_status[i]);
