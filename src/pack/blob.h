@@ -268,7 +268,8 @@ typedef struct pack_plan {
 /* scales.c: fits the classes to the magnitudes; axis_count 0 when there is nothing to fit. */
 fpr_status pack_scales_fit(const pack_values *values, pack_scales *scales, fpr_error *error);
 
-fpr_status pack_values_plan(const pack_values *values, int level, pack_plan *plan, fpr_error *error);
+/* eager: match finding is tried on everything, and every byte that it may save counts. */
+fpr_status pack_values_plan(const pack_values *values, int level, bool eager, pack_plan *plan, fpr_error *error);
 void pack_plan_free(pack_plan *plan);
 /* Adds the stream's sections to the blob. */
 fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, int level, unsigned threads,

@@ -101,21 +101,21 @@ static void choice_free(choice *c)
 }
 
 /* A palette when it is estimated smaller than planes, for either stream. */
-static fpr_status choose_stream(choice *c, const pack_values *values, int level, fpr_error *error)
+static fpr_status choose_stream(choice *c, const pack_values *values, int level, bool eager, fpr_error *error)
 {
     double palette_bits = 0;
     fpr_status status = pack_palette_find(values, &c->colours, &c->colour_count, error);
     if (!status && c->colour_count)
         status =
             pack_palette_plan(values, c->colours, c->colour_count, level, &c->index_encoding, &palette_bits, error);
-    if (!status) status = pack_values_plan(values, level, &c->plan, error);
+    if (!status) status = pack_values_plan(values, level, eager, &c->plan, error);
     if (status) return status;
     c->palette = c->colour_count && palette_bits < c->plan.bits;
     c->bits = c->palette ? palette_bits : c->plan.bits;
     return FPR_OK;
 }
 
-static fpr_status choose(const pack_input *input, choice *c, fpr_error *error)
+static fpr_status choose(const pack_input *input, bool eager, choice *c, fpr_error *error)
 {
     pack_layer layer;
     bool hwio = input->layer && input->layer->layout == FPR_LAYOUT_HWIO;
@@ -131,20 +131,20 @@ static fpr_status choose(const pack_input *input, choice *c, fpr_error *error)
         c->whole.layer = layer;
         status = pack_kernels_find(input->bytes, c->whole.element, &layer, &c->kernels, &c->has_kernels, error);
     }
-    if (!status && !c->has_kernels) status = choose_stream(c, &c->whole, input->level, error);
+    if (!status && !c->has_kernels) status = choose_stream(c, &c->whole, input->level, eager, error);
     if (status || !c->has_kernels) return status;
     c->dense = c->whole;
     c->dense.count = c->kernels.dense * layer.k;
     c->dense.map = c->kernels.map;
     if (!pack_values_index(&c->dense)) return base_no_memory(error, c->dense.count / VALUES_INDEX * 8);
-    return c->dense.count ? choose_stream(c, &c->dense, input->level, error) : FPR_OK;
+    return c->dense.count ? choose_stream(c, &c->dense, input->level, eager, error) : FPR_OK;
 }
 
 #define CLEARLY 8u /* one kernel in so many */
 
 /* Few kernels that are zero or two-level may cost more to tell apart than they save: then the whole tensor is coded as
  * one stream after all. */
-static fpr_status choose_again(const pack_input *input, choice *c, fpr_error *error)
+static fpr_status choose_again(const pack_input *input, bool eager, choice *c, fpr_error *error)
 {
     if (!c->has_kernels) return FPR_OK;
     double bits = c->bits + pack_kernels_bits(&c->kernels, c->whole.element);
@@ -155,7 +155,7 @@ static fpr_status choose_again(const pack_input *input, choice *c, fpr_error *er
         return FPR_OK;
     }
     choice other = {.whole = c->whole};
-    fpr_status status = choose_stream(&other, &other.whole, input->level, error);
+    fpr_status status = choose_stream(&other, &other.whole, input->level, eager, error);
     if (status || other.bits >= bits) {
         c->bits = bits;
         choice_free(&other);
@@ -181,15 +181,14 @@ static fpr_status encode(const pack_input *input, const choice *c, unsigned thre
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 
-fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
+/* One blob, by one way of choosing. */
+static fpr_status encode_one(const pack_input *input, bool eager, unsigned threads, pack_blob **blob, fpr_error *error)
 {
-    *blob = NULL;
-    if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
     choice c;
     memset(&c, 0, sizeof c);
     pack_blob *b = NULL;
-    fpr_status status = choose(input, &c, error);
-    if (!status) status = choose_again(input, &c, error);
+    fpr_status status = choose(input, eager, &c, error);
+    if (!status) status = choose_again(input, eager, &c, error);
     /* An estimate can be off, but not by a tenth: what is clearly not worth it is not tried. */
     if (status || c.bits / 8 * 0.9 > (double)input->must_beat) goto out;
     b = base_calloc(1, sizeof *b);
@@ -205,18 +204,34 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
     b->head.info.bytes = input->size;
     b->head.info.lossless = input->lossless;
     status = encode(input, &c, threads, b, error);
-    if (status) goto out;
-    if (!finish(b)) {
-        status = base_no_memory(error, 1024);
-        goto out;
-    }
+    if (!status && !finish(b)) status = base_no_memory(error, 1024);
     b->bytes = NULL;
-    if (b->total < input->must_beat && b->total < input->size) {
+    if (!status && b->total < input->must_beat && b->total < input->size) {
         *blob = b;
         b = NULL;
     }
 out:
     pack_blob_free(b);
     choice_free(&c);
+    return status;
+}
+
+#define EAGER_LEVEL 10 /* from here on time is for sale: a second way is tried, and the smaller blob kept */
+
+fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
+{
+    *blob = NULL;
+    if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
+    pack_input quick = *input, better = *input;
+    if (input->level >= EAGER_LEVEL) quick.level = EAGER_LEVEL - 1;
+    fpr_status status = encode_one(&quick, false, threads, blob, error);
+    if (status || input->level < EAGER_LEVEL) return status;
+    if (*blob) better.must_beat = pack_blob_size(*blob);
+    pack_blob *second = NULL;
+    status = encode_one(&better, true, threads, &second, error);
+    if (status || second) {
+        pack_blob_free(*blob);
+        *blob = second;
+    }
     return status;
 }

@@ -317,8 +317,8 @@ static void count_plane(const sample *s, const split_job *shape, unsigned shift,
 }
 
 /* Chooses the encoding of the planes below the key (or of all of them), and adds up what they take. */
-static fpr_status plan_planes(const pack_values *v, int level, const split_job *shape, const sample *s, bool matches,
-                              uint8_t encoding[8], double *bits, fpr_error *error)
+static fpr_status plan_planes(const pack_values *v, int level, bool eager, const split_job *shape, const sample *s,
+                              bool matches, uint8_t encoding[8], double *bits, fpr_error *error)
 {
     unsigned planes = split_planes(shape->width, shape->exponent_bits, shape->mantissa_bits, shape->keyed);
     double zstd[8] = {0};
@@ -327,7 +327,7 @@ static fpr_status plan_planes(const pack_values *v, int level, const split_job *
         if (status) return status;
     }
     /* Below one part in a hundred coding costs more time than the bytes are worth, unless asked for. */
-    const double worth = level >= 10 ? 1.0 : 0.99;
+    const double worth = eager ? 1.0 : 0.99;
     /* A quarter of the sample tells a plane of noise from any other. */
     const size_t step = s->n > SAMPLE / 2 ? 4 : 1;
     double looked = (double)((s->n + step - 1) / step);
@@ -351,16 +351,18 @@ static fpr_status plan_planes(const pack_values *v, int level, const split_job *
     return FPR_OK;
 }
 
-static fpr_status plan_sampled(const pack_values *v, int level, sample *s, pack_plan *plan, fpr_error *error)
+static fpr_status plan_sampled(const pack_values *v, int level, bool eager, sample *s, pack_plan *plan,
+                               fpr_error *error)
 {
     const pack_element element = v->element;
-    bool matches = level >= 10 || repeats(s, element.width);
+    bool matches = eager || repeats(s, element.width);
     split_job whole = {.width = element.width, .exponent_bits = element.exponent_bits};
     uint8_t encoding[8] = {0};
     double whole_bits = 0, keyed_bits = 0;
     fpr_status status = FPR_OK;
     plan->keyed = element.exponent_bits != 0;
-    if (!plan->keyed || matches) status = plan_planes(v, level, &whole, s, matches, encoding, &whole_bits, error);
+    if (!plan->keyed || matches)
+        status = plan_planes(v, level, eager, &whole, s, matches, encoding, &whole_bits, error);
     if (status) return status;
     if (plan->keyed) {
         uint32_t *work = base_alloc(3 * (uint64_t)s->bins, sizeof *work);
@@ -378,7 +380,7 @@ static fpr_status plan_sampled(const pack_values *v, int level, sample *s, pack_
         below.mantissa_bits = key.mantissa;
         keyed_bits =
             key.bits + 100 + (double)v->count * split_low_bits(element.width, element.exponent_bits, key.mantissa);
-        status = plan_planes(v, level, &below, s, matches, plan->encoding, &keyed_bits, error);
+        status = plan_planes(v, level, eager, &below, s, matches, plan->encoding, &keyed_bits, error);
         if (status) return status;
     }
     if (!plan->keyed || (matches && whole_bits < keyed_bits)) {
@@ -392,7 +394,7 @@ static fpr_status plan_sampled(const pack_values *v, int level, sample *s, pack_
     return FPR_OK;
 }
 
-fpr_status pack_values_plan(const pack_values *v, int level, pack_plan *plan, fpr_error *error)
+fpr_status pack_values_plan(const pack_values *v, int level, bool eager, pack_plan *plan, fpr_error *error)
 {
     memset(plan, 0, sizeof *plan);
     if (!v->count) return FPR_OK;
@@ -402,7 +404,7 @@ fpr_status pack_values_plan(const pack_values *v, int level, pack_plan *plan, fp
     if (!sample_take(v, &plan->scales, &s))
         status = base_no_memory(error, SAMPLE * 16);
     else
-        status = plan_sampled(v, level, &s, plan, error);
+        status = plan_sampled(v, level, eager, &s, plan, error);
     sample_free(&s);
     if (status) pack_plan_free(plan);
     return status;

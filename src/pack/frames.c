@@ -4,6 +4,8 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#define FAST_LEVEL 3
+
 /* ---- zstd */
 
 void pack_zstd_free(pack_zstd *zstd)
@@ -76,16 +78,22 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
                       bool last, uint8_t *scratch, size_t capacity, pack_piece *piece)
 {
     if (encoding == PACK_RAW) return pack_copy_piece(piece, src, n);
-    size_t bytes;
-    if (encoding == PACK_ZSTD) {
-        bytes = pack_zstd_frame(zstd, level, src, n, scratch, capacity);
-        if (!bytes) return false;
-    } else {
+    if (encoding == PACK_RANS) {
         uint32_t counts[2][256];
         count_bytes(src, n, counts[0]);
-        bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, last, scratch);
+        size_t bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, last, scratch);
+        return pack_copy_piece(piece, scratch, bytes);
     }
-    return pack_copy_piece(piece, scratch, bytes);
+    size_t bytes = pack_zstd_frame(zstd, level, src, n, scratch, capacity);
+    if (!bytes || !pack_copy_piece(piece, scratch, bytes)) return false;
+    if (level <= FAST_LEVEL) return true;
+    /* On long runs a fast level may well win over a slow one. */
+    bytes = pack_zstd_frame(zstd, FAST_LEVEL, src, n, scratch, capacity);
+    if (bytes && bytes < piece->count) {
+        memcpy(piece->bytes, scratch, bytes);
+        piece->count = bytes;
+    }
+    return true;
 }
 
 static void drop_last_section(pack_blob *blob)

@@ -64,9 +64,9 @@ fpr_status pack_peek(const uint8_t *head, size_t n, uint64_t stored_bytes, pack_
 fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned threads, void *dst, uint64_t dst_bytes,
                        fpr_error *error);
 
-/* The original header as text for the JSON index: "canonical" when `like` (what a reader can rebuild from names, dtypes,
- * shapes and metadata) is the header itself; else a zstd frame of it with `like` as prefix, in base64. Owned by the
- * caller (base_free). */
+/* The original header as text for the JSON index: "canonical" when `like` (what a reader can rebuild from names,
+ * dtypes, shapes and metadata) is the header itself; else a zstd frame of it with `like` as prefix, in base64. Owned by
+ * the caller (base_free). */
 fpr_status pack_header_encode(const char *header, size_t header_bytes, const char *like, size_t like_bytes, char **text,
                               fpr_error *error);
 fpr_status pack_header_decode(const char *text, const char *like, size_t like_bytes, char **header,

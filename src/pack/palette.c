@@ -6,8 +6,9 @@
 
 #define COLOURS 256u
 #define SLOTS 1024u
-#define BLOCK 4096u /* values at a time, on the stack */
-#define TRIAL 65536u
+#define BLOCK 4096u  /* values at a time, on the stack */
+#define TRIAL 65536u /* values that the encodings are tried on, in so many stretches */
+#define TRIAL_PARTS 8u
 
 typedef struct colour_table {
     uint64_t pattern[SLOTS];
@@ -125,7 +126,11 @@ fpr_status pack_palette_plan(const pack_values *v, const uint8_t *colours, unsig
     if (!memory) return base_no_memory(error, bytes + capacity);
     colour_table table;
     table_of(colours, count, v->element.width, &table);
-    make_indices(v, &table, width, (v->count - n) / 2 / VALUES_INDEX * VALUES_INDEX, n, memory);
+    const size_t parts = v->count > n ? TRIAL_PARTS : 1, part = n / parts;
+    for (size_t i = 0; i < parts; i++) {
+        uint64_t first = parts > 1 ? (v->count - part) / (parts - 1) * i / 8 * 8 : 0;
+        make_indices(v, &table, width, first, part, memory + i * part * width / 8);
+    }
     uint32_t counts[256] = {0};
     for (size_t i = 0; i < bytes; i++) counts[memory[i]]++;
     double grow = (double)v->count / (double)n, best = 8.0 * (double)bytes * grow;
