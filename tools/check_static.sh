@@ -16,11 +16,13 @@ if command -v clang-tidy >/dev/null; then
     ran=1
     # A database of compile commands that clang understands, made without touching the build.
     python3 - "$build" >"$log" <<'PYTHON' || exit 1
-import json, subprocess, sys
+import json, os, subprocess, sys
 text = subprocess.run(["ninja", "-C", sys.argv[1], "-t", "compdb"], stdout=subprocess.PIPE, check=True).stdout
 wanted = [c for c in json.loads(text) if "/src/" in c["file"] and c["file"].endswith(".c")]
 for c in wanted:
-    c["command"] = " ".join(w for w in c["command"].split() if not w.startswith(("-mprefer", "-fno-math", "-fno-trapping")))
+    if "/base/" not in c["file"] and "/cli/" not in c["file"]:
+        c["command"] += " -include " + os.path.abspath("tools/static.h")
+    c["command"] = " ".join(w for w in c["command"].split() if not w.startswith(("-mprefer", "-fno-math", "-fno-trapping", "-ffile-prefix")))
 json.dump(wanted, sys.stdout)
 PYTHON
     database=$(mktemp -d)
