@@ -160,7 +160,7 @@ def run(*arguments, env=None, timeout=60, **more):
 def must(*arguments, **more):
     done = run(*arguments, **more)
     if done.status:
-        raise SystemExit(f"{arguments}: {done}")
+        raise SystemExit(f"{' '.join(map(str, arguments))} must succeed: {done}")
     return done
 
 

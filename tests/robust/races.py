@@ -63,7 +63,7 @@ def main():
     if not common.FAULTS or not os.path.exists(common.FAULTS):
         print("the library made of faults.c is missing")
         sys.exit(common.SKIPPED)
-    tried = noticed = 0
+    tried = noticed = replaced = 0
     original = common.safetensors(common.rich(), common.METADATA)
     # The same tensors with fewer filters: what one sweep knows of their sizes must not be used on this.
     other = common.safetensors([(name, dtype, [shape[0] // 4, *shape[1:]], data[:len(data) // 4]) if len(shape) == 4 else
@@ -102,6 +102,7 @@ def main():
                         check(name == "compare" and (n < 6 or how == "replace"), what, "goes unnoticed")
                     else:
                         noticed += 1
+                        replaced += how == "replace"
                         check(done.status in statuses, what, "ends otherwise:", done)
                         check(done.status == 5 or common.ONE_LINE.match(done.err), what, "prints no single line:", done)
                     check(done.status == 0 or not os.path.exists(folder("out")), what, "leaves an output")
@@ -110,6 +111,7 @@ def main():
                     if os.path.exists(folder("out")):
                         os.unlink(folder("out"))
                     n += STEP
+    check(replaced > 0, "compare never notices that a file is another one in its next sweep")
     check(noticed > 50, "hardly a change was noticed: is the library loaded?", noticed)
     common.finish(f"{tried} changes of an input while it was read, {noticed} noticed, the others harmless")
 
