@@ -239,7 +239,7 @@ fpr_status pack_section_restore(const uint8_t *blob, const pack_section *section
     uint8_t *all = base_alloc(section->raw, 1);
     if (!rans || !all) {
         status = base_no_memory(error, section->raw);
-    } else if (section->encoding == PACK_RAW) {
+    } else if (!chunks.begin) { /* raw */
         memcpy(all, chunks.bytes, (size_t)section->raw);
     } else {
         for (uint64_t i = 0; i < chunks.count && !wrong; i++) {

@@ -46,7 +46,7 @@ static inline bool colour_add(colour_table *t, uint64_t pattern)
 
 static void colour_list(const colour_table *t, unsigned width, uint8_t *colours)
 {
-    uint64_t sorted[COLOURS];
+    uint64_t sorted[COLOURS] = {0};
     unsigned n = 0;
     for (unsigned s = 0; s < SLOTS; s++) {
         if (!t->index[s]) continue;

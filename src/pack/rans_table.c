@@ -286,7 +286,7 @@ static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigne
     fit->count = last + 1;
     if (!entries[first]) return;
     table_costs costs;
-    path p;
+    path p = {.count = {0}};
     float least = 0;
     uint8_t tried[256];
     set_costs(entries, &costs);

@@ -47,10 +47,11 @@ void pack_scales_fill(const pack_scales *scales, uint64_t first, size_t n, int8_
 
 static unsigned axis_width(const pack_axis *axis, int *least)
 {
-    int low = axis->values[0], high = low;
+    int low = (int)axis->values[0], high = low;
     for (uint64_t i = 1; i < axis->count; i++) {
-        if (axis->values[i] < low) low = axis->values[i];
-        if (axis->values[i] > high) high = axis->values[i];
+        int value = (int)axis->values[i];
+        if (value < low) low = value;
+        if (value > high) high = value;
     }
     unsigned width = 1;
     while ((high - low) >> width) width++;
@@ -119,7 +120,7 @@ static fpr_status read_axis(const uint8_t **at, const uint8_t *end, uint64_t ele
     uint64_t span;
     if (!pack_get_varint(at, end, &axis->stride) || !pack_get_varint(at, end, &axis->count) || end - *at < 2)
         return pack_bad(error, "the scales are cut short");
-    int least = (int8_t)(*at)[0];
+    int least = (*at)[0] < 128 ? (*at)[0] : (*at)[0] - 256;
     unsigned width = (*at)[1];
     *at += 2;
     if (!axis->stride || !axis->count || !base_multiply(axis->stride, axis->count, &span) || span > elements)
