@@ -105,6 +105,7 @@ static void expand(const uint8_t *codes, unsigned count, const rans_keys *keys, 
         uint32_t shares[8], sum = 0;
         group_shares(codes, entry, keys->first, count, grain, key >> shift & 1, size, shares);
         for (unsigned i = 0; i < size; i++) sum += shares[i];
+        if (!sum) continue; /* never so: a share is positive */
         weights[s] = (uint32_t)((uint64_t)weights[s] * shares[key & (int)(size - 1)] / sum);
         if (!weights[s]) weights[s] = 1;
     }

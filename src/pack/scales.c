@@ -34,7 +34,7 @@ void pack_scales_fill(const pack_scales *scales, uint64_t first, size_t n, int8_
     while (n) {
         size_t run = outer->stride - at < n ? (size_t)(outer->stride - at) : n;
         const int8_t *pattern = scales->pattern + at;
-        int value = outer->values[v];
+        int value = (int)outer->values[v];
         for (size_t i = 0; i < run; i++) classes[i] = (int8_t)(pattern[i] + value);
         classes += run;
         n -= run;
