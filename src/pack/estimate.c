@@ -330,12 +330,12 @@ static fpr_status plan_planes(const pack_values *v, int level, bool eager, const
     const double worth = eager ? 1.0 : 0.99;
     /* A quarter of the sample tells a plane of noise from any other. */
     const size_t step = s->n > SAMPLE / 2 ? 4 : 1;
-    double looked = (double)((s->n + step - 1) / step);
+    const size_t looked = (s->n + step - 1) / step;
     for (unsigned p = 0; p < planes; p++) {
         uint32_t counts[256] = {0};
         count_plane(s, shape, 8 * (planes - 1 - p), step, counts);
         double raw = 8.0 * (double)v->count,
-               rans = stream_bits(counts, 256, (double)v->count / looked) + table_bits(counts, 256, 0, false) + 80,
+               rans = stream_bits(counts, 256, (double)v->count / (double)looked) + table_bits(counts, 256, 0, false) + 80,
                best = raw;
         encoding[p] = PACK_RAW;
         if (rans < best * worth) {

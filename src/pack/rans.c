@@ -268,7 +268,7 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
         *escape_count = 0;
     }
     if (flags & HAS_ESCAPES) {
-        if (!keys) return "a coded chunk with escapes but no keys";
+        if (!keys || !escapes) return "a coded chunk with escapes but no keys";
         if (!pack_get_varint(&at, end, &count) || !count || count > n || count > (uint64_t)(end - at) / 2)
             return "a coded chunk with no possible number of escapes";
         *escapes = at;
@@ -288,7 +288,7 @@ const char *rans_decode(rans_scratch *scratch, const uint8_t *src, size_t bytes,
         else
             memset(slots, 0, RANS_TOTAL * sizeof *slots);
     }
-    uint32_t states[LANES_MOST];
+    uint32_t states[LANES_MOST] = {0};
     for (unsigned l = 0; l < lanes; l++, at += 4) {
         states[l] = base_load_le32(at);
         if (states[l] < RANS_LOW) return "a coded chunk with a state out of range";

@@ -209,7 +209,7 @@ INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned w
 INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed,
                       bool classed)
 {
-    uint8_t low[BLOCK];
+    uint8_t low[BLOCK] = {0};
     const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
     for (size_t first = 0; first < job->n; first += BLOCK) {
         size_t n = job->n - first < BLOCK ? job->n - first : BLOCK;
