@@ -1,5 +1,5 @@
 #!/bin/sh
-# Static analysis of src/: clang-tidy by .clang-tidy and cppcheck. check_static.sh BUILD [FILE...], BUILD being a directory
+# Static analysis of src/: clang-tidy by .clang-tidy, and cppcheck. check_static.sh BUILD [FILE...], BUILD being a directory
 # that CMake has configured. Prints each finding; exit status 1 when there is one, 77 when neither tool is there.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -28,18 +28,29 @@ PYTHON
     database=$(mktemp -d)
     mv "$log" "$database/compile_commands.json"
     printf '%s\n' "$@" | xargs -P "$(nproc)" -n 4 clang-tidy --quiet -p "$database" >"$log" 2>/dev/null
-    if grep -qE '(warning|error):' "$log"; then
-        grep -E -A4 '(warning|error):' "$log"
-        wrong=1
-    fi
+    # Less those that tools/static_known.txt explains.
+    python3 - "$log" tools/static_known.txt <<'PYTHON' || wrong=1
+import re, sys
+known = {tuple(line.split()[:2]) for line in open(sys.argv[2]) if line.strip() and line[0] != "#"}
+shown = set()
+for line in open(sys.argv[1], errors="replace"):
+    found = re.match(r"(?:.*/)?((?:src|include)/[^:]+):(\d+):\d+: (?:warning|error): .*\[([^],]+)", line)
+    if found and (found[1], found[3]) not in known and line not in shown:
+        shown.add(line)
+        print(line, end="")
+sys.exit(1 if shown else 0)
+PYTHON
     rm -rf "$database"
 fi
 
 if command -v cppcheck >/dev/null; then
     ran=1
-    # unusedStructMember and the like are matters of taste; missing system headers are meant to be missing.
+    # Looked at and wrong: a designated initializer taken for an assignment, an element read before any is there, and a
+    # return whose value is known; scratch memory, which is aligned for any type. System headers are meant to be missing.
     if ! cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability --inline-suppr -j "$(nproc)" \
         -D_GNU_SOURCE -D__GNUC__ -D__x86_64__ -Iinclude -Isrc --suppress=missingIncludeSystem \
+        --suppress=unknownEvaluationOrder:src/conv/distribution.c --suppress=uninitvar:src/pack/palette.c \
+        --suppress=identicalConditionAfterEarlyExit:src/cli/cmd_prune.c --suppress=invalidPointerCast:src/conv/orthogonality.c \
         --error-exitcode=1 "$@" >"$log" 2>&1; then
         cat "$log"
         wrong=1
