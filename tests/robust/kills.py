@@ -19,7 +19,7 @@ INTERRUPTS = 200 if common.LONG else 60
 def old_file(folder):
     """An OUTPUT that is a packed file of its own, so that "old" can be told from "complete"."""
     folder.write("other.safetensors", common.safetensors(common.rich(9)))
-    must("-q", "--no-report", folder("other.safetensors"), folder("out.safetensors"))
+    must("-q", "-f", "--no-report", folder("other.safetensors"), folder("out.safetensors"))
     os.unlink(folder("other.safetensors"))
     return common.read(folder("out.safetensors"))
 
