@@ -87,6 +87,31 @@ static void find_range(group *g)
     assert_int_equal(conv_range_blocks(g->blocks, g->layers, &g->settings, &g->basis, g->range, NULL), FPR_OK);
 }
 
+/* Whether the farthest kernels alone, as many as fit into `bytes`, tell the range; if so it must be the true one. */
+static bool farthest_tell_the_range(group *g, size_t bytes, unsigned lists)
+{
+    conv_measure results[LAYERS] = {{0}};
+    conv_far *far[2] = {conv_far_new(g->k, bytes), conv_far_new(g->k, bytes / 4)};
+    assert_non_null(far[0]);
+    assert_non_null(far[1]);
+    for (unsigned l = 0; l < g->layers; l++) results[l].far = far[l % lists];
+    assert_int_equal(conv_measure_blocks(g->blocks, g->layers, &g->settings, results, NULL), FPR_OK);
+    for (unsigned l = 0; l < g->layers; l++) {
+        fpr_moments_free(&results[l].all);
+        fpr_moments_free(&results[l].live);
+    }
+    if (lists > 1) conv_far_merge(far[0], far[1]);
+    double range[2];
+    const bool told = conv_far_range(far[0], &g->settings, &g->basis, range);
+    if (told) {
+        find_range(g);
+        assert_memory_equal(range, g->range, sizeof range);
+    }
+    conv_far_free(far[0]);
+    conv_far_free(far[1]);
+    return told;
+}
+
 /* How tables hold what they count: by themselves; in cells from the start; in fewer cells that are emptied all the
  * time. */
 enum { BY_THEMSELVES, IN_CELLS, IN_WIDE_CELLS, WAYS };
@@ -721,6 +746,57 @@ static void every_allocation_may_fail(void **state)
     free_group(&g);
 }
 
+/* Mostly one component, as in trained networks. */
+static void fill_like_trained(group *g)
+{
+    for (unsigned l = 0; l < g->layers; l++)
+        for (uint64_t i = 0; i < g->shapes[l].kernels; i++) {
+            const double level = random_normal();
+            for (unsigned d = 0; d < 9; d++) g->w[l][i * 9 + d] = level + 0.5 * random_normal();
+        }
+}
+
+/* A mean off the origin, in the direction of a third of the kernels; patterns that reach far in other components; and
+ * kernels nearer to the origin than both, which have the lowest coefficient because they are opposite to the mean. */
+static void fill_lopsided(group *g)
+{
+    for (unsigned l = 0; l < g->layers; l++)
+        for (uint64_t i = 0; i < g->shapes[l].kernels; i++) {
+            double *w = g->w[l] + i * 9;
+            for (unsigned d = 0; d < 9; d++) {
+                const double noise = 0.02 * random_normal(), step = (double)(d % 3) - 1;
+                w[d] = i % 20 < 7 ? 1 : i % 20 < 11 ? step : i % 20 < 15 ? -step : d ? -0.6 - 0.05 * l : -1;
+                w[d] += noise;
+            }
+        }
+}
+
+static void the_farthest_kernels_tell_the_range(void **state)
+{
+    (void)state;
+    const size_t one = (9 + 3) * sizeof(double);
+    for (unsigned lists = 1; lists <= 2; lists++) {
+        group g;
+        make_group(&g, 2, 64, 96, 3, 3); /* 12,384 kernels */
+        fill_like_trained(&g);
+        find_basis(&g);
+        assert_true(farthest_tell_the_range(&g, 20000 * one, lists)); /* all of them */
+        assert_true(farthest_tell_the_range(&g, 2000 * one, lists));
+        assert_false(farthest_tell_the_range(&g, 2 * one, lists));
+
+        fill_lopsided(&g);
+        find_basis(&g);
+        for (size_t kept = 2; kept < 20000; kept += kept / 2) farthest_tell_the_range(&g, kept * one, lists);
+
+        /* All equally far: none is kept, and nothing is claimed. */
+        for (unsigned l = 0; l < 2; l++)
+            for (uint64_t i = 0; i < g.shapes[l].kernels * 9; i++) g.w[l][i] = random_normal() < 0 ? -1 : 1;
+        find_basis(&g);
+        assert_false(farthest_tell_the_range(&g, 2000 * one, lists));
+        free_group(&g);
+    }
+}
+
 static int set_way(void **state)
 {
     way = (unsigned)(uintptr_t)*state;
@@ -751,6 +827,7 @@ int main(void)
         EACH_WAY(scaling_by_a_power_of_two_changes_nothing),
         EACH_WAY(order_and_division_into_layers_do_not_matter),
         EACH_WAY(counting_in_batches_is_counting_at_once),
+        cmocka_unit_test(the_farthest_kernels_tell_the_range),
         EACH_WAY(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("distributions", tests, NULL, NULL);

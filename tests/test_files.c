@@ -2,6 +2,7 @@
  *
  * The system calls that the room makes are defined here over those of the C library, so that any one of them can be
  * made to fail, to be interrupted, or to do less than asked. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,15 +56,25 @@ static void fail_call(const char *only, long in, long times, int errnum)
     fault.calls = 0;
 }
 
-static bool strikes(const char *call)
+static bool is_due(const char *call)
 {
     if (fault.only && strcmp(fault.only, call) != 0) return false;
     fault.calls++;
     if (fault.in < 0 || fault.in-- > 0) return false;
     if (fault.times-- <= 0) return false;
     fault.in = 0;
-    errno = fault.errnum;
     return true;
+}
+
+/* Several threads may write at once. */
+static bool strikes(const char *call)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    const bool due = is_due(call);
+    pthread_mutex_unlock(&lock);
+    if (due) errno = fault.errnum;
+    return due;
 }
 
 static size_t cut(size_t count) { return fault.at_most && count > fault.at_most ? fault.at_most : count; }

@@ -162,7 +162,7 @@ static void fill_tile(double *x, size_t n, unsigned k)
 static void peaks_and_quotients(void **state)
 {
     (void)state;
-    static double peak[256], want[256], divided[9 * STRIDE];
+    static double peak[256], want[256], squares[256], divided[9 * STRIDE];
     for (size_t l = 0; l < COUNT_OF(lengths); l++) {
         const size_t n = lengths[l];
         fill_tile(tile_a, n, 9);
@@ -174,6 +174,12 @@ static void peaks_and_quotients(void **state)
         for (unsigned v = 0; num_kernels_variant(v); v++) {
             num_kernels_variant(v)->tile_peak(peak, tile_a, STRIDE, n, 9);
             assert_memory_equal(peak, want, n * sizeof *peak);
+            num_kernels_variant(v)->tile_squares(squares, tile_a, STRIDE, n, 9);
+            for (size_t i = 0; i < n; i++) {
+                double sum = 0;
+                for (unsigned d = 0; d < 9; d++) sum += tile_a[d * STRIDE + i] * tile_a[d * STRIDE + i];
+                assert_true(squares[i] == sum);
+            }
             num_kernels_variant(v)->tile_divide(divided, tile_a, peak, STRIDE, n, 9);
             for (size_t i = 0; i < n; i++)
                 for (unsigned d = 0; d < 9; d++)

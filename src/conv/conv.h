@@ -4,7 +4,8 @@
  * gather.c         weights of any float dtype and layout -> tiles of kernels as doubles
  * measure.c        per layer: sparsity, entropy, moments (first sweep)
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
- * range.c          per kernel group: the range of all coefficients (second sweep)
+ * far.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
+ * range.c          per kernel group: the range of all coefficients (second sweep), where it does not
  * count.c          per kernel group: coefficients by component and kind of kernel (third sweep)
  * column.c         the tables of one component
  * distribution.c   tables -> histograms, densities, divergences
@@ -71,6 +72,7 @@ typedef struct conv_measure {
     uint64_t dead_filters, dead_channels; /* counts, by sparse kernels */
     fpr_moments all, live; /* of the scaled kernels; made by conv_measure_blocks when the shape has a basis (k = 0
                               otherwise), freed by the caller with fpr_moments_free */
+    struct conv_far *far;  /* given by the caller, or NULL: takes the scaled kernels; blocks of one k may share it */
 } conv_measure;
 
 /* One result per block. FPR_NO_MEMORY, or FPR_IO where OpenBLAS cannot be loaded; then results hold nothing to free. */
@@ -79,7 +81,21 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
 /* T(n) of the library torchconvquality: the variance entropy of n random 3x3 kernels. */
 double conv_random_entropy(double n);
 
-/* ---- count.c: second and third sweep, for the blocks of one kernel group */
+/* ---- far.c: the farthest kernels of a group, gathered in the first sweep */
+
+typedef struct conv_far conv_far;
+
+/* For kernels of k weights: as many as fit into `bytes` at 8 * (k + 3) each, at least two. NULL: no memory. */
+conv_far *conv_far_new(unsigned k, size_t bytes);
+void conv_far_free(conv_far *far);
+/* n scaled kernels: weight d of kernel i is x[d * stride + i], the sum of its squares square[i]. From any thread. */
+void conv_far_add_tile(conv_far *far, const double *x, size_t stride, const double *square, size_t n);
+void conv_far_merge(conv_far *into, const conv_far *from);
+/* True: range is that of all kernels added, to the bit what conv_range_blocks finds. False: only that can tell. Which of
+ * both may depend on the order of adding; the range does not. */
+bool conv_far_range(const conv_far *far, const conv_settings *settings, const fpr_basis *basis, double range[2]);
+
+/* ---- range.c, count.c: second and third sweep, for the blocks of one kernel group */
 
 /* Widens range[0..1] (start with +inf, -inf) by the coefficients of all finite kernels of the blocks. */
 fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,

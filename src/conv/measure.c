@@ -239,6 +239,7 @@ typedef struct sorter {
     double limit; /* kernels whose peak is below are sparse */
     bool all_sparse;
     double *raw, *scaled, *peak, *scratch;
+    conv_far *far;
     gathered live, sparse;
     sums *sums;
     flags flags;
@@ -267,6 +268,10 @@ static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
     }
     if (!moments) return;
     s->kernels->tile_divide(s->scaled, s->raw, s->peak, s->stride, n, s->k);
+    if (s->far) {
+        s->kernels->tile_squares(s->peak, s->scaled, s->stride, n, s->k);
+        conv_far_add_tile(s->far, s->scaled, s->stride, s->peak, n);
+    }
     if (live_count == n) {
         num_moments_add_tile(s->live.raw_moments, s->kernels, s->raw, s->stride, n, s->scratch);
         num_moments_add_tile(s->live.scaled_moments, s->kernels, s->scaled, s->stride, n, s->scratch);
@@ -294,6 +299,7 @@ static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sum
         .kernels = m->kernels, .k = k, .width = conv_tile_width(k), .stride = stride,
         .limit = m->settings->eps * max_abs * unit, .all_sparse = max_abs == 0,
         .raw = scratch, .scaled = scratch + tile, .peak = scratch + 6 * tile, .scratch = scratch + 6 * tile + stride,
+        .far = m->results[b].far,
         .live = {scratch + 2 * tile, scratch + 3 * tile, 0, &result->raw_live, &result->scaled_live},
         .sparse = {scratch + 4 * tile, scratch + 5 * tile, 0, &result->raw_sparse, &result->scaled_sparse},
         .sums = result,
@@ -539,9 +545,8 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
     measuring m = {.blocks = blocks, .count = count, .settings = settings, .kernels = conv_kernels_of(settings),
                    .results = results};
     for (size_t b = 0; b < count; b++) {
-        double *ratio = results[b].explained_variance_ratio;
-        memset(&results[b], 0, sizeof results[b]);
-        results[b].explained_variance_ratio = ratio;
+        const conv_measure given = results[b];
+        results[b] = (conv_measure){.explained_variance_ratio = given.explained_variance_ratio, .far = given.far};
     }
     fpr_status status = prepare(&m, error);
     if (status == FPR_OK) status = find_peaks(&m, error);

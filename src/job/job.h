@@ -122,13 +122,18 @@ typedef struct study_layer {
     double *ratio; /* [k] or NULL */
 } study_layer;
 
+/* Memory for the farthest kernels of all groups together. */
+#define STUDY_FAR_BYTES (4u << 20)
+
 typedef struct study_group {
     fpr_layer_shape shape; /* of its first layer */
     uint64_t layers, kernels, sparse, live;
     fpr_moments all, live_moments; /* k = 0 without a basis */
     fpr_basis basis;
     double range[2];
+    conv_far *far;         /* NULL without a basis, and once the range is known */
     conv_counter *counter;
+    bool ranged;           /* the range is known without a sweep */
     bool has_basis;        /* at least one finite kernel and 2 <= k <= 128 */
     bool crowded_out;      /* would have a basis, but the file has too many kernel shapes */
 } study_group;

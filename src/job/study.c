@@ -1,8 +1,9 @@
 /* The study of a checkpoint: its layers, their kernel groups, and the sweeps over the weights.
  *
- * Sweep one measures every layer and collects moments; the bases follow. Sweep two finds the range of the coefficients;
- * sweep three, made by the job itself, counts them, because a histogram needs its edges first. Only a few MiB of
- * weights are in memory at any time, so each sweep reads the file again: from the page cache that costs little. */
+ * Sweep one measures every layer and collects moments; the bases follow. Sweep two finds the range of the coefficients of
+ * the groups whose farthest kernels do not tell it (conv/far.c); sweep three, made by the job itself, counts them,
+ * because a histogram needs its edges first. Only a few MiB of weights are in memory at any time, so each sweep reads the
+ * file again: from the page cache that costs little. */
 #include "job/job.h"
 
 #include <math.h>
@@ -75,6 +76,17 @@ static fpr_status find_groups(study *s, fpr_error *error)
     return status;
 }
 
+static fpr_status far_lists(study *s, fpr_error *error)
+{
+    for (size_t g = 0; g < s->group_count; g++) {
+        study_group *group = &s->groups[g];
+        if (!conv_has_basis(&group->shape)) continue;
+        group->far = conv_far_new((unsigned)group->shape.k, STUDY_FAR_BYTES / s->group_count);
+        if (!group->far) return base_no_memory(error, STUDY_FAR_BYTES / s->group_count);
+    }
+    return FPR_OK;
+}
+
 static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *error)
 {
     size_t n = s->model->tensor_count;
@@ -94,7 +106,8 @@ static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *
         }
         s->layer_of[i] = s->layer_count++;
     }
-    return find_groups(s, error);
+    fpr_status status = find_groups(s, error);
+    return status ? status : far_lists(s, error);
 }
 
 /* ---------------------------------------------------------------- sweep one */
@@ -155,6 +168,7 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
         study_layer *layer = &s->layers[w->layers[first + i]];
         blocks[i] = study_block(s, layer, bytes[i]);
         results[i].explained_variance_ratio = layer->ratio;
+        results[i].far = s->groups[layer->group].far;
     }
     for (size_t begin = 0, end; !status && begin < count; begin = end) {
         uint64_t room = 0;
@@ -172,12 +186,13 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
     return status;
 }
 
-typedef enum choice { ALL_LAYERS, FINITE_LAYERS, LAYERS_WITH_BASIS } choice;
+typedef enum choice { ALL_LAYERS, FINITE_LAYERS, UNRANGED_LAYERS } choice;
 
-static bool is_chosen(const study_layer *layer, choice which)
+static bool is_chosen(const study *s, const study_layer *layer, choice which)
 {
     if (which == ALL_LAYERS) return true;
-    return layer->measure.finite && (which == FINITE_LAYERS || conv_has_basis(&layer->shape));
+    const study_group *group = &s->groups[layer->group];
+    return layer->measure.finite && (which == FINITE_LAYERS || (group->has_basis && !group->ranged));
 }
 
 /* While it runs, *numbers holds the layer number of each tensor visited. */
@@ -188,7 +203,7 @@ static fpr_status visit_layers(const study *s, choice which, const char *phase, 
     size_t *layers = base_alloc(s->layer_count, sizeof *layers);
     fpr_status status = ids && layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
     for (size_t i = 0; !status && i < s->layer_count; i++) {
-        if (!is_chosen(&s->layers[i], which)) continue;
+        if (!is_chosen(s, &s->layers[i], which)) continue;
         layers[n] = i;
         ids[n++] = s->layers[i].tensor;
     }
@@ -317,11 +332,17 @@ static fpr_status range_batch(void *context, size_t first, size_t count, void *c
 fpr_status study_ranges(study *s, fpr_error *error)
 {
     for (size_t g = 0; g < s->group_count; g++) {
-        s->groups[g].range[0] = INFINITY;
-        s->groups[g].range[1] = -INFINITY;
+        study_group *group = &s->groups[g];
+        group->ranged = group->has_basis && group->far &&
+                        conv_far_range(group->far, &s->settings, &group->basis, group->range);
+        conv_far_free(group->far);
+        group->far = NULL;
+        if (group->ranged) continue;
+        group->range[0] = INFINITY;
+        group->range[1] = -INFINITY;
     }
     sweep w = {.study = s};
-    return visit_layers(s, LAYERS_WITH_BASIS, "ranging", range_batch, &w, &w.layers, error);
+    return visit_layers(s, UNRANGED_LAYERS, "ranging", range_batch, &w, &w.layers, error);
 }
 
 fpr_status study_prepare(study *s, fpr_error *error)
@@ -351,6 +372,7 @@ void study_free(study *s)
         fpr_moments_free(&s->groups[g].live_moments);
         study_basis_free(&s->groups[g].basis);
         conv_counter_free(s->groups[g].counter);
+        conv_far_free(s->groups[g].far);
     }
     base_free(s->layers);
     base_free(s->groups);

@@ -205,6 +205,15 @@ static void NAME(tile_peak)(double *restrict peak, const double *restrict x, siz
     }
 }
 
+static void NAME(tile_squares)(double *restrict square, const double *restrict x, size_t stride, size_t n, unsigned k)
+{
+    for (size_t i = 0; i < n; i++) square[i] = x[i] * x[i];
+    for (unsigned d = 1; d < k; d++) {
+        const double *restrict row = x + d * stride;
+        for (size_t i = 0; i < n; i++) square[i] += row[i] * row[i];
+    }
+}
+
 static void NAME(tile_divide)(double *y, const double *x, const double *restrict peak, size_t stride, size_t n,
                               unsigned k)
 {
@@ -456,7 +465,7 @@ const num_kernels TABLE = {
     .tile_f16 = NAME(tile_f16), .tile_bf16 = NAME(tile_bf16),
     .tile_f32 = NAME(tile_f32), .tile_f64 = NAME(tile_f64),
     .half = NAME(half),
-    .tile_peak = NAME(tile_peak), .tile_divide = NAME(tile_divide),
+    .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
     .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .pack = NAME(pack),

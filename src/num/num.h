@@ -53,6 +53,8 @@ typedef struct num_kernels {
 
     /* peak[i] = max |x_d[i]|. */
     void (*tile_peak)(double *peak, const double *x, size_t stride, size_t n, unsigned k);
+    /* square[i] = sum of x_d[i]^2. */
+    void (*tile_squares)(double *square, const double *x, size_t stride, size_t n, unsigned k);
     /* y_d[i] = x_d[i] / peak[i], 0 where peak is 0. y may be x. */
     void (*tile_divide)(double *y, const double *x, const double *peak, size_t stride, size_t n, unsigned k);
     /* Mean of the n > 0 vectors, and the upper triangle of their centered second moments, scatter[i * k + j], i <= j;

@@ -219,9 +219,8 @@ static void mutate_blob(uint8_t *b, size_t n)
     }
     case 3: /* the kind or encoding of a section */
         if (s.section_count) {
-            size_t i = dice(s.section_count);
-            field f = s.numbers[b[9] + 1u + 2 * i];
-            b[f.at - 1] = (uint8_t)dice(256);
+            size_t i = b[9] + 1u + 2 * dice(s.section_count); /* b[9] itself may have been changed before */
+            if (i < s.count) b[s.numbers[i].at - 1] = (uint8_t)dice(256);
         }
         break;
     default: /* what the sections hold */
