@@ -70,9 +70,8 @@ void *base_alloc_aligned(uint64_t count, uint64_t size)
 {
     size_t bytes;
     if (!wanted(count, size, &bytes)) return NULL;
-    size_t alignment = bytes < LARGE_BYTES ? 64 : LARGE_BYTES;
-    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-    return counted(large(aligned_alloc(alignment, rounded), rounded));
+    bytes = (bytes + 63) / 64 * 64;
+    return counted(large(aligned_alloc(64, bytes), bytes));
 }
 
 char *base_copy_text(const char *text, size_t bytes)
