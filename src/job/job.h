@@ -123,7 +123,7 @@ typedef struct study_layer {
 } study_layer;
 
 /* Memory for the farthest kernels of all groups together. */
-#define STUDY_FAR_BYTES (4u << 20)
+#define STUDY_FAR_BYTES (1u << 20)
 
 typedef struct study_group {
     fpr_layer_shape shape; /* of its first layer */
