@@ -548,12 +548,11 @@ static void writes_and_patches_in_any_mixture(void **state)
 }
 
 /* Places parts of all sizes into room that was reserved between two appended texts. */
-static void parts_are_placed_by_any_number_of_threads(void **state)
+static void parts_are_placed_one_after_the_other(void **state)
 {
     (void)state;
     enum { PARTS = 400 };
     static const size_t sizes[] = {0, 1, 7, 1000, 4096, 100000, 1 << 20, (1 << 20) + 3};
-    static const unsigned threads[] = {1, 2, 5};
     uint8_t *big = pattern(BIG, 13);
     uint8_t *expected = malloc((size_t)PARTS * ((1 << 20) + 3) + 20);
     unsigned seed = 14;
@@ -581,8 +580,7 @@ static void parts_are_placed_by_any_number_of_threads(void **state)
         assert_int_equal(offset, 6);
         assert_int_equal(file_out_size(o), 6 + total);
         if (round % 2) assert_int_equal(file_out_write(o, "after", 5, NULL), FPR_OK);
-        unsigned n = fault.in >= 0 ? 1 : threads[round % 3]; /* faults are counted by one thread */
-        assert_int_equal(file_out_place(o, offset, parts, count, n, NULL), FPR_OK);
+        assert_int_equal(file_out_place(o, offset, parts, count, NULL), FPR_OK);
         if (round % 2 == 0) assert_int_equal(file_out_write(o, "after", 5, NULL), FPR_OK);
         assert_int_equal(file_out_commit(o, NULL), FPR_OK);
         assert_true(holds("out", expected, total + 11));
@@ -607,7 +605,7 @@ static void a_failure_of_one_part_fails_the_file(void **state)
         fail_call(calls[i], i ? 0 : 2, 1, ENOSPC);
         fpr_status status = file_out_reserve(o, 2 * BIG + 5, &offset, &e);
         assert_int_equal(status, i ? FPR_IO : FPR_OK);
-        if (!status) status = file_out_place(o, offset, parts, COUNT_OF(parts), 1, &e);
+        if (!status) status = file_out_place(o, offset, parts, COUNT_OF(parts), &e);
         assert_int_equal(status, FPR_IO);
         assert_string_equal(e.file, "out");
         assert_non_null(strstr(e.message, "No space left on device"));
@@ -1110,7 +1108,7 @@ int main(void)
         IN_FOLDER(opening_may_run_out_of_memory),
         IN_FOLDER(nothing_shows_before_it_is_committed),
         IN_FOLDER(writes_and_patches_in_any_mixture),
-        IN_FOLDER(parts_are_placed_by_any_number_of_threads),
+        IN_FOLDER(parts_are_placed_one_after_the_other),
         IN_FOLDER(a_failure_of_one_part_fails_the_file),
         IN_FOLDER(output_is_hashed_as_it_will_be_read),
         IN_FOLDER(small_writes_are_gathered_and_large_ones_are_not_copied),

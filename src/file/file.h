@@ -118,9 +118,10 @@ fpr_status file_out_reserve(file_out *out, uint64_t count, uint64_t *offset, fpr
 
 typedef struct file_part { const void *bytes; uint64_t count; } file_part;
 
-/* Writes the parts one after the other from offset on, which was reserved, by several threads at once. */
-fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, unsigned threads,
-                          fpr_error *error);
+/* Writes the parts one after the other from offset on, which was reserved. May run beside other calls for the same
+ * output: a job goes on while what it has made is written. Not by several threads, because file systems let one write
+ * to a file at a time. */
+fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, fpr_error *error);
 uint64_t file_out_size(const file_out *out);
 /* Adds all bytes written so far to a hash, as they are in the file. */
 fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error);

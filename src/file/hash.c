@@ -1,7 +1,7 @@
 /* XXH3-64 over a stream of bytes. */
 #define XXH_STATIC_LINKING_ONLY /* the size of the state, so that base/ can allocate it */
-#include <xxhash.h>
 
+#include "base/xxh.h"
 #include "file/file.h"
 
 struct file_hash {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES (UINT64_C(1) << 20)
+#define READ_BYTES (UINT64_C(1) << 17) /* read back at a time: stays in the second cache level */
 #define LINKS_MAX 40 /* symbolic links followed before it counts as a loop, as the kernel does */
 #define TEMPORARY_NAME 32
 
@@ -205,98 +206,40 @@ fpr_status file_out_write(file_out *out, const void *bytes, uint64_t count, fpr_
     return FPR_OK;
 }
 
-/* ---- writing by several threads, each a run of parts */
+/* ---- writing at a place */
 
-#define RUN_BYTES (1u << 20)
-#define RUN_PARTS 64
+#define VECTOR_PARTS 64
 
-typedef struct place_run { uint64_t offset; size_t first, count; uint64_t skip, bytes; } place_run;
-
-typedef struct place_context {
-    const file_out *out;
-    const file_part *parts;
-    const place_run *runs;
-    fpr_error *errors;
-} place_context;
-
-static void place_one_run(void *context, size_t index, unsigned worker)
+/* Passes over count bytes of the parts from *part on, *skip of whose bytes are done, and over empty parts. */
+static size_t pass_over(const file_part *parts, size_t part, size_t part_count, uint64_t *skip, uint64_t count)
 {
-    (void)worker;
-    const place_context *c = context;
-    place_run run = c->runs[index];
-    while (run.bytes) {
-        struct iovec vector[RUN_PARTS];
-        uint64_t left = run.bytes;
+    *skip += count;
+    while (part < part_count && *skip >= parts[part].count) *skip -= parts[part++].count;
+    return part;
+}
+
+fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, fpr_error *error)
+{
+    uint64_t skip = 0;
+    for (size_t part = pass_over(parts, 0, count, &skip, 0); part < count;) {
+        struct iovec vector[VECTOR_PARTS];
         int n = 0;
-        for (size_t i = 0; i < run.count && left && n < RUN_PARTS; i++) {
-            const file_part *p = &c->parts[run.first + i];
-            uint64_t skip = i ? 0 : run.skip, take = p->count - skip < left ? p->count - skip : left;
-            const uint8_t *from = (const uint8_t *)p->bytes + skip;
-            memcpy(&vector[n].iov_base, &from, sizeof from); /* iov_base is not const; pwritev only reads */
-            vector[n++].iov_len = take;
-            left -= take;
+        for (size_t i = part; i < count && n < VECTOR_PARTS; i++) {
+            const uint64_t from = i == part ? skip : 0;
+            const uint8_t *bytes = (const uint8_t *)parts[i].bytes + from;
+            memcpy(&vector[n].iov_base, &bytes, sizeof bytes); /* iov_base is not const; pwritev only reads */
+            vector[n++].iov_len = parts[i].count - from;
         }
-        ssize_t done = pwritev(c->out->fd, vector, n, (off_t)run.offset);
+        ssize_t done = pwritev(out->fd, vector, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
         if (done <= 0) {
-            in_file(base_fail_errno(&c->errors[index], FPR_IO, done ? errno : ENOSPC, "cannot write"), c->out,
-                    &c->errors[index]);
-            return;
+            out->failed = true;
+            return in_file(base_fail_errno(error, FPR_IO, done ? errno : ENOSPC, "cannot write"), out, error);
         }
-        run.offset += (uint64_t)done;
-        run.bytes -= (uint64_t)done;
-        run.skip += (uint64_t)done;
-        while (run.count && run.skip >= c->parts[run.first].count) {
-            run.skip -= c->parts[run.first++].count;
-            run.count--;
-        }
+        offset += (uint64_t)done;
+        part = pass_over(parts, part, count, &skip, (uint64_t)done);
     }
-}
-
-/* Cuts the parts into runs of at most RUN_BYTES; runs may be NULL to count them. */
-static size_t cut_runs(uint64_t offset, const file_part *parts, size_t count, place_run *runs)
-{
-    size_t n = 0;
-    place_run run = {.offset = offset};
-    for (size_t i = 0; i < count; i++) {
-        for (uint64_t at = 0; at < parts[i].count;) {
-            if (!run.count) {
-                run.first = i;
-                run.skip = at;
-            }
-            uint64_t room = RUN_BYTES - run.bytes, take = parts[i].count - at < room ? parts[i].count - at : room;
-            run.count = i + 1 - run.first;
-            run.bytes += take;
-            at += take;
-            if (run.bytes < RUN_BYTES && run.count < RUN_PARTS) continue;
-            if (runs) runs[n] = run;
-            n++;
-            run = (place_run){.offset = run.offset + run.bytes};
-        }
-    }
-    if (run.bytes && runs) runs[n] = run;
-    return n + (run.bytes > 0);
-}
-
-fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, unsigned threads,
-                          fpr_error *error)
-{
-    size_t n = cut_runs(offset, parts, count, NULL);
-    place_run *runs = base_alloc(n, sizeof *runs);
-    place_context c = {out, parts, runs, base_calloc(n, sizeof *c.errors)};
-    fpr_status status = runs && c.errors ? FPR_OK : base_no_memory(error, n * sizeof *c.errors);
-    if (!status) {
-        cut_runs(offset, parts, count, runs);
-        base_parallel(threads, n, place_one_run, &c);
-    }
-    for (size_t i = 0; i < n && !status; i++) {
-        status = c.errors[i].status;
-        if (status && error) *error = c.errors[i];
-    }
-    if (status) out->failed = true;
-    base_free(runs);
-    base_free(c.errors);
-    return status;
+    return FPR_OK;
 }
 
 fpr_status file_out_reserve(file_out *out, uint64_t count, uint64_t *offset, fpr_error *error)
@@ -319,7 +262,7 @@ fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uin
                        out, error);
     if (offset < out->written) {
         part = out->written - offset < count ? out->written - offset : count;
-        fpr_status status = file_out_place(out, offset, &(file_part){bytes, part}, 1, 1, error);
+        fpr_status status = file_out_place(out, offset, &(file_part){bytes, part}, 1, error);
         if (status) return status;
     }
     if (count > part) memcpy(out->buffer + (offset + part - out->written), (const uint8_t *)bytes + part, count - part);
@@ -333,7 +276,7 @@ fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error)
     fpr_status status = flush_with(out, NULL, 0, error);
     /* All bytes are in the file now, so that the buffer is free to read them back. */
     for (uint64_t at = 0; !status && at < out->written;) {
-        uint64_t wanted = out->written - at < BUFFER_BYTES ? out->written - at : BUFFER_BYTES;
+        uint64_t wanted = out->written - at < READ_BYTES ? out->written - at : READ_BYTES;
         ssize_t got = pread(out->fd, out->buffer, wanted, (off_t)at);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0)

@@ -7,8 +7,8 @@
  *
  * One pass over the text. Strings and shapes go into an arena; what is read of a tensor waits in a list until all are
  * known, and is then put in the order of the data. */
-#include <xxhash.h>
 
+#include "base/xxh.h"
 #include "file/file.h"
 #include "file/json.h"
 

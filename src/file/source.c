@@ -2,13 +2,13 @@
  *
  * Not mapped: a file that another process truncates would raise SIGBUS, and no error could be reported. A positioned
  * read costs one copy out of the page cache and says how much it got. */
+#include "base/xxh.h"
 #include "file/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 struct file_source {
     int fd;

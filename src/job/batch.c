@@ -5,26 +5,32 @@ typedef struct load_context {
     const fpr_model *model;
     const size_t *ids;
     void *const *bytes;
-    fpr_error *errors;
+    job_beside beside; /* NULL: nothing */
+    void *context;
+    fpr_error *errors; /* the first is that of beside */
 } load_context;
 
 static void load_one(void *context, size_t i, unsigned worker)
 {
     (void)worker;
     const load_context *c = context;
-    model_read(c->model, c->ids[i], 1, c->bytes[i], &c->errors[i]);
+    if (i) model_read(c->model, c->ids[i - 1], 1, c->bytes[i - 1], &c->errors[i]);
+    else if (c->beside) c->beside(c->context, &c->errors[0]);
 }
 
 /* Loads count tensors into bytes[]; a tensor that comes alone is read and decoded by all threads together. */
 static fpr_status load(const fpr_model *model, const size_t *ids, size_t count, unsigned threads, void *const *bytes,
-                       fpr_error *error)
+                       job_beside beside, void *context, fpr_error *error)
 {
-    if (count == 1) return model_read(model, ids[0], threads, bytes[0], error);
-    load_context c = {model, ids, bytes, base_calloc(count, sizeof *c.errors)};
+    if (count == 1) {
+        fpr_status status = beside ? beside(context, error) : FPR_OK;
+        return status ? status : model_read(model, ids[0], threads, bytes[0], error);
+    }
+    load_context c = {model, ids, bytes, beside, context, base_calloc(count + 1, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
-    base_parallel(threads, count, load_one, &c);
+    base_parallel(threads, count + 1, load_one, &c);
     fpr_status status = FPR_OK;
-    for (size_t i = 0; i < count && !status; i++) {
+    for (size_t i = 0; i <= count && !status; i++) {
         status = c.errors[i].status;
         if (status && error) *error = c.errors[i];
     }
@@ -62,9 +68,11 @@ static fpr_status make_room(job_buffer *buffer, uint64_t wanted, fpr_error *erro
 #define PROGRESS_SECONDS 0.1
 
 fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
-                       const char *phase, job_visit visit, void *context, fpr_error *error)
+                       const char *phase, job_visit visit, job_beside beside, void *context, fpr_error *error)
 {
+    job_buffer *const buffers = model->buffers;
     uint64_t done = 0, total = 0;
+    unsigned turn = 0;
     for (size_t i = 0; i < count; i++) total += model->tensors[ids[i]].view.bytes;
     void **bytes = base_alloc(count, sizeof *bytes);
     fpr_status status = bytes ? FPR_OK : base_no_memory(error, count * sizeof *bytes);
@@ -72,22 +80,28 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
     for (size_t first = 0, n; !status && first < count; first += n) {
         uint64_t wanted;
         n = next_batch(model, ids + first, count - first, &wanted);
-        status = make_room(model->buffer, wanted, error);
+        /* Two large tensors are not kept at once. */
+        const bool alone = beside && (wanted > JOB_BATCH_BYTES || buffers[turn].capacity > JOB_BATCH_BYTES);
+        if (alone && first) status = beside(context, error);
+        if (beside && !alone) turn = !turn;
+        if (!status) status = make_room(&buffers[turn], wanted, error);
         if (status) break;
         uint64_t at = 0;
         for (size_t i = 0; i < n; i++) {
-            bytes[i] = model->buffer->bytes + at;
+            bytes[i] = buffers[turn].bytes + at;
             at += aligned(model->tensors[ids[first + i]].view.bytes);
             done += model->tensors[ids[first + i]].view.bytes;
         }
         status = job_cancelled(options, error);
-        if (!status) status = load(model, ids + first, n, job_threads(options), bytes, error);
+        if (!status) status = load(model, ids + first, n, job_threads(options), bytes,
+                                   first && !alone ? beside : NULL, context, error);
         if (!status) status = visit(context, first, n, bytes, error);
         if (options->progress && job_now() - told > PROGRESS_SECONDS) {
             told = job_now();
             options->progress(options->progress_context, phase, done, total);
         }
     }
+    if (!status && count && beside) status = beside(context, error);
     if (options->progress && !status) options->progress(options->progress_context, phase, total, total);
     base_free(bytes);
     return status;

@@ -77,7 +77,7 @@ struct fpr_model {
     size_t metadata_count;
     uint64_t bytes;
     fpr_layout layout;
-    job_buffer *buffer;        /* of the job that owns the model */
+    job_buffer *buffers;       /* [2], of the job that owns the model */
 };
 
 /* fpr_model_open; with keep_damaged a tensor whose blob is broken is listed with its damage instead of failing. */
@@ -108,9 +108,13 @@ bool model_is_file(const fpr_model *model, const char *path);
 /* Called with the loaded tensors ids[first .. first + count - 1]; bytes[i] belongs to ids[first + i] and may be changed. */
 typedef fpr_status (*job_visit)(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error);
 
-/* Loads ids in order, in batches of at most JOB_BATCH_BYTES (a larger tensor comes alone), and visits each batch. */
+/* Called once after each visit, beside the loading of the next batch, while the bytes of that visit are still there. */
+typedef fpr_status (*job_beside)(void *context, fpr_error *error);
+
+/* Loads ids in order, in batches of at most JOB_BATCH_BYTES (a larger tensor comes alone), and visits each batch.
+ * beside may be NULL; with it, two batches are in memory, but not two large tensors. */
 fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
-                       const char *phase, job_visit visit, void *context, fpr_error *error);
+                       const char *phase, job_visit visit, job_beside beside, void *context, fpr_error *error);
 
 /* ---- study.c */
 
@@ -197,9 +201,11 @@ fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bo
                       const writer_tensor *tensors, job_writer **writer, fpr_error *error);
 /* The next tensor that is not dropped: as blob, or its dense bytes when blob is NULL. It is decided by now. */
 fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
-/* The same for many tensors, written by all threads: they are listed in order, and must stay until they are put. */
+/* The same for many tensors at once: they are listed in order, given their place in the file, and written. They must
+ * stay until then; writing may run beside whatever does not use the writer. */
 fpr_status writer_list(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
-fpr_status writer_put_listed(job_writer *writer, fpr_error *error);
+fpr_status writer_reserve_listed(job_writer *writer, fpr_error *error);
+fpr_status writer_write_listed(job_writer *writer, fpr_error *error);
 /* Whether so many bytes more stay in memory until the size of the header is known: only writer_put serves them. */
 bool writer_holds(const job_writer *writer, uint64_t bytes);
 /* Writes the header; *total receives the size of the whole file. */

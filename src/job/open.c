@@ -363,8 +363,8 @@ fpr_status model_open(const char *path, bool keep_damaged, fpr_model **model, fp
     *model = NULL;
     fpr_model *m = base_calloc(1, sizeof *m);
     if (m) m->path = base_copy_text(path, strlen(path));
-    if (m) m->buffer = base_calloc(1, sizeof *m->buffer);
-    fpr_status status = m && m->path && m->buffer ? FPR_OK : base_no_memory(error, sizeof *m);
+    if (m) m->buffers = base_calloc(2, sizeof *m->buffers);
+    fpr_status status = m && m->path && m->buffers ? FPR_OK : base_no_memory(error, sizeof *m);
     if (!status)
         status = ends_with(path, ".index.json") ? open_index(m, keep_damaged, error) : open_one(m, keep_damaged, error);
     if (status) {
@@ -404,8 +404,8 @@ FPR_API void fpr_model_close(fpr_model *m)
     base_free(m->by_name);
     base_free(m->metadata);
     base_free(m->index_text);
-    if (m->buffer) base_free(m->buffer->bytes);
-    base_free(m->buffer);
+    for (unsigned i = 0; m->buffers && i < 2; i++) base_free(m->buffers[i].bytes);
+    base_free(m->buffers);
     base_free(m->path);
     base_free(m);
 }

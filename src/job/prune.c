@@ -32,7 +32,7 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
     const model_shard *shard = &run->model->shards[run->shard];
     size_t *ids = base_alloc(shard->header.tensor_count, sizeof *ids);
     if (!ids) return base_no_memory(error, shard->header.tensor_count * sizeof *ids);
-    run->put = shard->first;
+    run->put = run->waiting_slots = shard->first;
     run->ids = ids;
     fpr_status status = writer_new(run->model, run->shard, path, run->dense, run->options, run->tensors + shard->first,
                                    &run->writer, error);
@@ -40,8 +40,10 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
         run->ahead = pass == 0;
         size_t n = choose_tensors(run, run->ahead, ids);
         status = job_batches(run->model, ids, n, run->options, run->ahead ? "packing small tensors" : "packing",
-                             prune_batch, run, error);
+                             prune_batch, NULL, run, error);
     }
+    if (!status) status = prune_write_waiting(run, error);
+    prune_forget_waiting(run);
     if (!status) status = prune_put_ahead(run, shard->first + shard->header.tensor_count, error);
     if (!status) status = writer_finish(run->writer, bytes, error);
     base_free(ids);

@@ -1,7 +1,8 @@
 /* The state of one main job, shared by the files that carry it out:
  *
  * prune.c        the whole job, shards, outputs
- * prune_batch.c  the one way of a batch of tensors: plan, count, change, encode, put
+ * prune_batch.c  the one way of a batch of tensors: plan, count, change, encode, put; a batch is written while the one
+ *                after it is encoded
  * prune_amount.c ranking over all layers, and the amount that reaches a size */
 #ifndef FPR_JOB_PRUNE_H
 #define FPR_JOB_PRUNE_H
@@ -27,6 +28,8 @@ typedef struct prune_run {
     job_writer *writer;
     const size_t *ids;
     bool ahead;               /* this pass keeps its outcome in slots */
+    pack_blob **waiting;      /* what the writer has listed, but not written; and slots, up to `put` */
+    size_t waiting_count, waiting_slots;
 } prune_run;
 
 /* The layer that a tensor is, or NULL. */
@@ -41,6 +44,9 @@ fpr_status prune_batch(void *run, size_t first, size_t count, void *const *bytes
 /* Puts all tensors of the shard before `end` that were encoded ahead. */
 fpr_status prune_put_ahead(prune_run *run, size_t end, fpr_error *error);
 void prune_free_slot(slot *s);
+/* Writes what waits to be written, unless there has been an error, and lets go of it. */
+fpr_status prune_write_waiting(prune_run *run, fpr_error *error);
+void prune_forget_waiting(prune_run *run);
 
 /* Encodes and writes all shards; on success *writers are finished but not committed. output NULL: counts bytes only. */
 fpr_status prune_write_all(prune_run *run, const char *output, job_writer **writers, uint64_t *total, fpr_error *error);

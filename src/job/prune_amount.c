@@ -35,7 +35,7 @@ static fpr_status rank_all(prune_run *run, shrink_ranking **ranking, fpr_error *
         if (prune_is_planned(&run->study->layers[i]) && prune_allowed(run, &run->study->layers[i]))
             ids[n++] = run->study->layers[i].tensor;
     rank_context c = {run, ids, *ranking};
-    if (!status) status = job_batches(run->model, ids, n, run->options, "ranking", rank_batch, &c, error);
+    if (!status) status = job_batches(run->model, ids, n, run->options, "ranking", rank_batch, NULL, &c, error);
     base_free(ids);
     return status;
 }

@@ -16,6 +16,7 @@ typedef struct work {
     void **converted;        /* --cast */
     bool *exact;             /* restored as in the input */
     fpr_error *errors;
+    fpr_error write_error;
     size_t count;
     unsigned threads_inside;
 } work;
@@ -129,8 +130,21 @@ static void change_one(void *context, size_t i, unsigned worker)
     if (status) base_error_in_tensor(&w->errors[i], t->name);
 }
 
+/* The batch before is written beside the changes to this one. */
+static void change_or_write(void *context, size_t i, unsigned worker)
+{
+    work *w = context;
+    if (!w->run->waiting) change_one(context, i, worker);
+    else if (i) change_one(context, i - 1, worker);
+    else prune_write_waiting(w->run, &w->write_error);
+}
+
 static fpr_status first_error(const work *w, fpr_error *error)
 {
+    if (w->write_error.status) {
+        if (error) *error = w->write_error;
+        return w->write_error.status;
+    }
     for (size_t i = 0; i < w->count; i++) {
         if (!w->errors[i].status) continue;
         if (error) *error = w->errors[i];
@@ -286,21 +300,46 @@ static fpr_status keep_batch(work *w, fpr_error *error)
     return FPR_OK;
 }
 
+fpr_status prune_write_waiting(prune_run *run, fpr_error *error)
+{
+    return run->waiting ? writer_write_listed(run->writer, error) : FPR_OK;
+}
+
+void prune_forget_waiting(prune_run *run)
+{
+    for (size_t i = 0; i < run->waiting_count; i++) pack_blob_free(run->waiting[i]);
+    base_free(run->waiting);
+    run->waiting = NULL;
+    run->waiting_count = 0;
+    while (run->waiting_slots < run->put) prune_free_slot(&run->slots[run->waiting_slots++]);
+}
+
 static fpr_status put_batch(work *w, fpr_error *error)
 {
     prune_run *run = w->run;
     fpr_status status = FPR_OK;
     uint64_t stored = 0;
-    for (size_t i = 0; i < w->count; i++) stored += run->tensors[w->ids[i]].stored;
+    bool may_wait = true; /* plain bytes do not stay; and a large tensor would take memory from the next */
+    for (size_t i = 0; i < w->count; i++) {
+        stored += run->tensors[w->ids[i]].stored;
+        may_wait = may_wait && w->blobs[i];
+    }
+    may_wait = may_wait && stored <= JOB_BATCH_BYTES;
     bool listing = !writer_holds(run->writer, stored);
-    size_t first = run->put;
     for (size_t i = 0; !status && i < w->count; i++) {
         status = put_ahead(run, w->ids[i], listing, error);
         if (!status) status = (listing ? writer_list : writer_put)(run->writer, w->blobs[i], output_bytes(w, i), error);
         run->put = w->ids[i] + 1;
     }
-    if (!status && listing) status = writer_put_listed(run->writer, error);
-    for (size_t i = first; i < run->put; i++) prune_free_slot(&run->slots[i]);
+    if (!status && listing) status = writer_reserve_listed(run->writer, error);
+    if (!status && listing && may_wait) {
+        run->waiting = w->blobs;
+        run->waiting_count = w->count;
+        w->blobs = NULL;
+        return FPR_OK;
+    }
+    if (!status && listing) status = writer_write_listed(run->writer, error);
+    prune_forget_waiting(run);
     return status;
 }
 
@@ -349,7 +388,8 @@ fpr_status prune_batch(void *context, size_t first, size_t count, void *const *b
     if (!status) status = pictures(&w, true, error);
     if (!status && run->counting) status = count_batch(&w, false, error);
     if (!status) {
-        base_parallel(threads, count, change_one, &w);
+        base_parallel(threads, count + (run->waiting != NULL), change_or_write, &w);
+        prune_forget_waiting(run);
         status = first_error(&w, error);
     }
     if (!status && run->counting) status = count_batch(&w, true, error);

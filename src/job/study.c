@@ -208,7 +208,7 @@ static fpr_status visit_layers(const study *s, choice which, const char *phase, 
         ids[n++] = s->layers[i].tensor;
     }
     *numbers = layers;
-    if (!status) status = job_batches(s->model, ids, n, s->options, phase, visit, context, error);
+    if (!status) status = job_batches(s->model, ids, n, s->options, phase, visit, NULL, context, error);
     *numbers = NULL;
     base_free(ids);
     base_free(layers);

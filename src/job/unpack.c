@@ -5,23 +5,27 @@ typedef struct unpack_run {
     const fpr_model *model;
     const size_t *ids;
     file_out *out;
-    unsigned threads;
+    file_part *parts; /* [tensors] of the batch that is to be written */
+    size_t count;
+    uint64_t offset;
 } unpack_run;
 
-static fpr_status put_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+static fpr_status list_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+{
+    unpack_run *run = context;
+    uint64_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        run->parts[i] = (file_part){bytes[i], run->model->tensors[run->ids[first + i]].view.bytes};
+        total += run->parts[i].count;
+    }
+    run->count = count;
+    return file_out_reserve(run->out, total, &run->offset, error);
+}
+
+static fpr_status write_batch(void *context, fpr_error *error)
 {
     const unpack_run *run = context;
-    uint64_t offset, total = 0;
-    file_part *parts = base_alloc(count, sizeof *parts);
-    if (!parts) return base_no_memory(error, count * sizeof *parts);
-    for (size_t i = 0; i < count; i++) {
-        parts[i] = (file_part){bytes[i], run->model->tensors[run->ids[first + i]].view.bytes};
-        total += parts[i].count;
-    }
-    fpr_status status = file_out_reserve(run->out, total, &offset, error);
-    if (!status) status = file_out_place(run->out, offset, parts, count, run->threads, error);
-    base_free(parts);
-    return status;
+    return file_out_place(run->out, run->offset, run->parts, run->count, error);
 }
 
 static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const fpr_options *options,
@@ -47,9 +51,11 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     base_store_le64(length, bytes);
     if (!status) status = file_out_write(*out, length, 8, error);
     if (!status) status = file_out_write(*out, header, bytes, error);
-    unpack_run run = {model, ids, *out, job_threads(options)};
-    if (!status) status = job_batches(model, ids, n, options, "unpacking", put_batch, &run, error);
+    unpack_run run = {.model = model, .ids = ids, .out = *out, .parts = base_alloc(n, sizeof *run.parts)};
+    if (!status && !run.parts) status = base_no_memory(error, n * sizeof *run.parts);
+    if (!status) status = job_batches(model, ids, n, options, "unpacking", list_batch, write_batch, &run, error);
     if (!status) status = file_source_check(shard->source, error);
+    base_free(run.parts);
     base_free(header);
     base_free(ids);
     return status;

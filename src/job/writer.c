@@ -30,7 +30,7 @@ struct job_writer {
     file_hash *raw;         /* over all raw tensors */
     file_part *parts;       /* listed, not yet written */
     size_t part_count, part_capacity;
-    uint64_t part_bytes;
+    uint64_t part_bytes, part_offset;
     fpr_error problem;      /* of append_some, which can only say that there was one */
 };
 
@@ -336,13 +336,17 @@ fpr_status writer_list(job_writer *w, const pack_blob *blob, const void *bytes, 
     return listed ? FPR_OK : base_no_memory(error, w->part_capacity * sizeof *w->parts);
 }
 
-fpr_status writer_put_listed(job_writer *w, fpr_error *error)
+fpr_status writer_reserve_listed(job_writer *w, fpr_error *error)
 {
-    uint64_t offset;
     fpr_status status = w->fixed ? FPR_OK : fix_room(w, error);
-    if (!status && w->out) status = file_out_reserve(w->out, w->part_bytes, &offset, error);
-    if (!status && w->out)
-        status = file_out_place(w->out, offset, w->parts, w->part_count, job_threads(w->options), error);
+    if (!status && w->out) status = file_out_reserve(w->out, w->part_bytes, &w->part_offset, error);
+    return status;
+}
+
+fpr_status writer_write_listed(job_writer *w, fpr_error *error)
+{
+    fpr_status status =
+        w->out && w->part_count ? file_out_place(w->out, w->part_offset, w->parts, w->part_count, error) : FPR_OK;
     w->part_count = 0;
     w->part_bytes = 0;
     return status;

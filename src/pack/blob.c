@@ -1,7 +1,6 @@
 /* The head of a blob, and what its numbers mean: dtypes, layers, sections, checks. Codes nothing. */
+#include "base/xxh.h"
 #include "pack/blob.h"
-
-#include <xxhash.h>
 
 #define HEAD_CHECK_AT 12
 #define HEAD_FIXED 24 /* bytes before the shape */

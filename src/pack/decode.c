@@ -1,7 +1,6 @@
 /* Restores a blob: checks everything that a hostile one could lie about, then the bytes, then their hash. */
+#include "base/xxh.h"
 #include "pack/blob.h"
-
-#include <xxhash.h>
 
 static fpr_status check_sections(const uint8_t *blob, uint64_t stored_bytes, const pack_head *head, fpr_error *error)
 {

@@ -1,7 +1,6 @@
 /* Chooses the codec of a tensor by estimates, has it encoded, and puts the blob together. */
+#include "base/xxh.h"
 #include "pack/blob.h"
-
-#include <xxhash.h>
 
 #define WORTH_LEAST 64u /* no blob is smaller than this */
 

@@ -1,8 +1,8 @@
 /* Codes and restores a stream of values chunk by chunk: scales, keys, low bits, byte planes. */
+#include "base/xxh.h"
 #include "pack/blob.h"
 
 #include <stdatomic.h>
-#include <xxhash.h>
 
 #define KEYS_FIXED 4u /* mantissa bits and number of axes, top, number of extra keys */
 
