@@ -303,30 +303,61 @@ static void each_task_runs_once_by_a_worker_of_its_own(void **state)
         }
 }
 
+/* What loops inside tasks share: how many are in each scratch of theirs, which must be one. */
+typedef struct nest { run *all; atomic_int busy[4]; } nest;
+
 static void inner_task(void *context, size_t index, unsigned worker)
 {
-    run *r = context;
+    nest *n = context;
     (void)index;
-    if (worker != 0) atomic_fetch_add(&r->bad, 1);
-    atomic_fetch_add(&r->inner, 1);
+    if (worker >= 4 || atomic_fetch_add(&n->busy[worker % 4], 1) != 0) atomic_fetch_add(&n->all->bad, 1);
+    atomic_fetch_add(&n->all->inner, 1);
+    for (volatile int i = 0; i < 200; i++) {}
+    atomic_fetch_sub(&n->busy[worker % 4], 1);
 }
+
+static _Atomic int outer_busy[4];
 
 static void outer_task(void *context, size_t index, unsigned worker)
 {
     run *r = context;
-    (void)worker;
-    base_parallel(4, 10, inner_task, r);
+    nest n = {.all = r};
+    /* Whoever waits for the loop inside must not begin another of these tasks: its scratch is in use. */
+    if (worker >= 4 || atomic_fetch_add(&outer_busy[worker % 4], 1) != 0) atomic_fetch_add(&r->bad, 1);
+    base_parallel(4, 10, inner_task, &n);
+    base_parallel(1 + (unsigned)index % 3, 10, inner_task, &n); /* fewer threads than the loop around */
+    atomic_fetch_sub(&outer_busy[worker % 4], 1);
     atomic_fetch_add(&r->calls[index], 1);
 }
 
-static void inside_a_task_the_loop_is_serial(void **state)
+static void loops_nest(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 50; round++) {
+        run r = {0};
+        base_parallel(4, 100, outer_task, &r);
+        assert_int_equal(r.bad, 0);
+        assert_int_equal(r.inner, 2000);
+        for (size_t i = 0; i < 100; i++) assert_int_equal(r.calls[i], 1);
+    }
+}
+
+static void meet_task(void *context, size_t index, unsigned worker);
+
+static void meet_inside_task(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    if (index == 0) base_parallel(2, 2, meet_task, context);
+}
+
+/* Of two tasks one is nothing: its thread helps with the loop inside the other. */
+static void idle_threads_join_the_loop_inside_a_task(void **state)
 {
     (void)state;
     run r = {0};
-    base_parallel(4, 100, outer_task, &r);
+    base_parallel(2, 2, meet_inside_task, &r);
     assert_int_equal(r.bad, 0);
-    assert_int_equal(r.inner, 1000);
-    for (size_t i = 0; i < 100; i++) assert_int_equal(r.calls[i], 1);
+    assert_int_equal(r.inner, 2);
 }
 
 static void meet_task(void *context, size_t index, unsigned worker)
@@ -417,7 +448,8 @@ int main(void)
         cmocka_unit_test(the_chosen_allocation_fails_and_only_that),
         cmocka_unit_test(little_endian_from_any_address),
         cmocka_unit_test(each_task_runs_once_by_a_worker_of_its_own),
-        cmocka_unit_test(inside_a_task_the_loop_is_serial),
+        cmocka_unit_test(loops_nest),
+        cmocka_unit_test(idle_threads_join_the_loop_inside_a_task),
         cmocka_unit_test(two_threads_run_at_the_same_time),
         cmocka_unit_test(a_forked_child_works_too),
         cmocka_unit_test(results_do_not_depend_on_threads),

@@ -72,11 +72,16 @@ static inline void base_store_le64(void *p, uint64_t v)
 typedef void (*base_task)(void *context, size_t index, unsigned worker);
 
 /* Runs task(context, i, worker) for every i < count on up to `threads` threads (0 counts as 1), in any order, and
- * returns when all are done. worker < threads names the running thread, for scratch memory. Called inside a task of a
- * loop on several threads it runs serially with worker 0. Task i must write only what belongs to i (or to worker);
- * whoever needs a sum or the first error takes it afterwards, in index order: that is what makes results independent of
- * the thread count. */
+ * returns when all are done. worker < threads names the running thread, for scratch memory of this call. May be called
+ * inside a task; then threads without work join the loop inside, so that it need not be known beforehand which tasks
+ * are large. Task i must write only what belongs to i (or to worker); whoever needs a sum or the first error takes it
+ * afterwards, in index order: that is what makes results independent of the thread count. */
 void base_parallel(unsigned threads, size_t count, base_task task, void *context);
+/* One task aside of what follows: taken by a thread that has nothing else to do, or else done by base_end_aside, which
+ * returns when it is done, and frees. NULL: no memory, nothing is done (and nothing to end). */
+typedef struct base_aside base_aside;
+base_aside *base_start_aside(unsigned threads, base_task task, void *context);
+void base_end_aside(base_aside *aside);
 /* Cores this process may use (affinity and cgroup quota), at least 1. */
 unsigned base_cores(void);
 

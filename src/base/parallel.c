@@ -1,4 +1,8 @@
-/* The one parallel loop: a pool of threads that take the next index until there is none.
+/* The one parallel loop: threads that take the next index until there is none.
+ *
+ * Loops nest. A loop is published while it has indices left, and whoever has nothing to do joins the newest: workers that
+ * wait for work, and callers that wait for the last tasks of their own loop. So one large task among small ones, cut
+ * into a loop inside, does not leave the other threads idle.
  *
  * Not OpenMP, whose waiting threads spin for milliseconds: on a busy machine that took more time than the work itself
  * (2.7 times the processor time at a load of 15). These spin for some microseconds, long enough for the next loop
@@ -15,27 +19,30 @@
 #define WORKERS_MAX 255
 #define SPINS 400 /* pauses, 10 to 20 microseconds */
 
-static struct {
-    pthread_mutex_t caller; /* held by the loop that has the pool */
-    pthread_mutex_t mutex;  /* guards what follows, but for the atomics */
-    pthread_cond_t work, done;
-    pthread_t threads[WORKERS_MAX];
-    unsigned created;
-    pid_t owner;            /* a forked child has none of the threads */
-    bool quit, open;        /* open: workers may join the loop */
-    unsigned wanted;        /* workers that may join */
-    atomic_uint round;      /* counts loops */
-    atomic_uint active;     /* workers inside the loop */
+typedef struct loop {
     base_task task;
     void *context;
     size_t count;
+    unsigned threads;    /* threads numbered below this may join */
+    unsigned joined;     /* others than the caller that are inside; guarded by the pool's mutex */
     atomic_size_t next;
-} pool = {.caller = PTHREAD_MUTEX_INITIALIZER,
-          .mutex = PTHREAD_MUTEX_INITIALIZER,
-          .work = PTHREAD_COND_INITIALIZER,
-          .done = PTHREAD_COND_INITIALIZER};
+    struct loop *older;
+} loop;
 
-static _Thread_local bool inside; /* a task of a loop */
+static struct {
+    pthread_mutex_t caller; /* held by the outermost loop that has the pool */
+    pthread_mutex_t mutex;  /* guards what follows, but for the atomics */
+    pthread_cond_t change;  /* a loop was published, or left by the last who had joined it */
+    pthread_t threads[WORKERS_MAX];
+    unsigned created, sleeping;
+    pid_t owner;            /* a forked child has none of the threads */
+    bool quit;
+    loop *newest;
+    atomic_uint changes;
+} pool = {.caller = PTHREAD_MUTEX_INITIALIZER, .mutex = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER};
+
+/* The number of this thread, plus one, while it runs tasks of the pool; 0 outside. */
+static _Thread_local unsigned inside;
 
 static void pause_briefly(void)
 {
@@ -46,43 +53,62 @@ static void pause_briefly(void)
 #endif
 }
 
-static void take_indices(base_task task, void *context, size_t count, unsigned worker)
+static bool has_left(loop *l) { return atomic_load_explicit(&l->next, memory_order_relaxed) < l->count; }
+
+static void take_indices(loop *l, unsigned worker)
 {
-    inside = true;
-    for (size_t i; (i = atomic_fetch_add_explicit(&pool.next, 1, memory_order_relaxed)) < count;)
-        task(context, i, worker);
-    inside = false;
+    const unsigned before = inside;
+    inside = worker + 1;
+    for (size_t i; (i = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->count;)
+        l->task(l->context, i, worker);
+    inside = before;
+}
+
+/* Tells the threads that wait. The mutex is held. */
+static void tell(void)
+{
+    atomic_fetch_add(&pool.changes, 1);
+    if (pool.sleeping) pthread_cond_broadcast(&pool.change);
+}
+
+/* Joins the newest loop that has indices left, and stays until it has none; only loops newer than `than`, if given: in
+ * a task of an older one this very thread may be, and its scratch memory is taken. The mutex is held, but not meanwhile. */
+static bool help(unsigned worker, const loop *than)
+{
+    loop *l = pool.newest;
+    while (l != than && !(worker < l->threads && has_left(l))) l = l->older;
+    if (l == than) return false;
+    l->joined++;
+    pthread_mutex_unlock(&pool.mutex);
+    take_indices(l, worker);
+    pthread_mutex_lock(&pool.mutex);
+    if (--l->joined == 0) tell();
+    return true;
+}
+
+/* Waits for a change, awake for a while, then asleep. The mutex is held, but not meanwhile. */
+static void wait_for_change(void)
+{
+    const unsigned seen = atomic_load(&pool.changes);
+    pthread_mutex_unlock(&pool.mutex);
+    for (int i = 0; i < SPINS && atomic_load_explicit(&pool.changes, memory_order_relaxed) == seen; i++) pause_briefly();
+    pthread_mutex_lock(&pool.mutex);
+    pool.sleeping++;
+    while (atomic_load(&pool.changes) == seen) pthread_cond_wait(&pool.change, &pool.mutex);
+    pool.sleeping--;
 }
 
 static void *worker_main(void *argument)
 {
-    unsigned id = (unsigned)(uintptr_t)argument, seen = 0;
+    const unsigned worker = (unsigned)(uintptr_t)argument;
     pthread_mutex_lock(&pool.mutex);
-    while (!pool.quit) {
-        unsigned round = atomic_load(&pool.round);
-        if (round == seen || !pool.open || id > pool.wanted) {
-            pthread_mutex_unlock(&pool.mutex);
-            for (int i = 0; i < SPINS && atomic_load_explicit(&pool.round, memory_order_relaxed) == round; i++)
-                pause_briefly();
-            pthread_mutex_lock(&pool.mutex);
-            while (!pool.quit && atomic_load(&pool.round) == round) pthread_cond_wait(&pool.work, &pool.mutex);
-            continue;
-        }
-        seen = round;
-        atomic_fetch_add(&pool.active, 1);
-        base_task task = pool.task;
-        void *context = pool.context;
-        size_t count = pool.count;
-        pthread_mutex_unlock(&pool.mutex);
-        take_indices(task, context, count, id);
-        pthread_mutex_lock(&pool.mutex);
-        if (atomic_fetch_sub(&pool.active, 1) == 1) pthread_cond_signal(&pool.done);
-    }
+    while (!pool.quit)
+        if (!help(worker, NULL)) wait_for_change();
     pthread_mutex_unlock(&pool.mutex);
     return NULL;
 }
 
-/* Signals belong to the threads of the program. Fewer threads than wanted are no error. */
+/* Signals belong to the threads of the program. Fewer threads than wanted are no error. The mutex is held. */
 static void create_workers(unsigned wanted)
 {
     sigset_t all, old;
@@ -94,53 +120,85 @@ static void create_workers(unsigned wanted)
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-/* In a forked child: its parent's threads are not there, but lock and conditions may still count them, and waking those
+/* In a forked child: its parent's threads are not there, but lock and condition may still count them, and waking those
  * would wait for ever. */
 static void start_afresh(void)
 {
     static const pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     static const pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
     memcpy(&pool.mutex, &mutex, sizeof mutex);
-    memcpy(&pool.work, &condition, sizeof condition);
-    memcpy(&pool.done, &condition, sizeof condition);
-    atomic_store(&pool.active, 0);
-    pool.created = 0;
+    memcpy(&pool.change, &condition, sizeof condition);
+    pool.created = pool.sleeping = 0;
+    pool.newest = NULL;
     pool.owner = getpid();
 }
 
-static void run_on_pool(unsigned workers, size_t count, base_task task, void *context)
+static void publish(loop *l)
 {
-    if (pool.owner != getpid()) start_afresh();
     pthread_mutex_lock(&pool.mutex);
-    create_workers(workers);
-    pool.task = task;
-    pool.context = context;
-    pool.count = count;
-    pool.wanted = workers;
-    pool.open = true;
-    atomic_store(&pool.next, 0);
-    atomic_fetch_add(&pool.round, 1);
-    pthread_cond_broadcast(&pool.work);
+    create_workers(l->threads - 1);
+    l->older = pool.newest;
+    pool.newest = l;
+    tell();
     pthread_mutex_unlock(&pool.mutex);
-    take_indices(task, context, count, 0);
-    for (int i = 0; i < SPINS && atomic_load(&pool.active); i++) pause_briefly();
+}
+
+/* The caller's part in a loop that it has published, and its end. Only who has the pool may help meanwhile: nobody else
+ * has a number in it. */
+static void finish(loop *l, unsigned worker, bool has_pool)
+{
+    take_indices(l, worker);
     pthread_mutex_lock(&pool.mutex);
-    pool.open = false;
-    while (atomic_load(&pool.active)) pthread_cond_wait(&pool.done, &pool.mutex);
+    while (l->joined)
+        if (!has_pool || !help(worker, l)) wait_for_change();
+    loop **place = &pool.newest;
+    while (*place != l) place = &(*place)->older;
+    *place = l->older;
     pthread_mutex_unlock(&pool.mutex);
 }
 
 void base_parallel(unsigned threads, size_t count, base_task task, void *context)
 {
-    unsigned workers = threads < count ? threads : (unsigned)count;
-    workers = workers > WORKERS_MAX ? WORKERS_MAX : workers;
-    /* Somebody else's loop has the pool: this one does not wait for it. */
-    if (workers > 1 && !inside && pthread_mutex_trylock(&pool.caller) == 0) {
-        run_on_pool(workers - 1, count, task, context);
+    loop l = {.task = task, .context = context, .count = count, .threads = threads > WORKERS_MAX ? WORKERS_MAX : threads};
+    const bool alone = threads < 2 || count < 2;
+    if (!alone && inside && inside <= l.threads) {
+        publish(&l);
+        finish(&l, inside - 1, true);
+    } else if (!alone && !inside && pthread_mutex_trylock(&pool.caller) == 0) {
+        if (pool.owner != getpid()) start_afresh();
+        publish(&l);
+        finish(&l, 0, true);
         pthread_mutex_unlock(&pool.caller);
-        return;
+    } else { /* or somebody else has the pool: this one does not wait for it */
+        for (size_t i = 0; i < count; i++) task(context, i, 0);
     }
-    for (size_t i = 0; i < count; i++) task(context, i, 0);
+}
+
+struct base_aside { loop loop; bool published; };
+
+base_aside *base_start_aside(unsigned threads, base_task task, void *context)
+{
+    base_aside *aside = base_calloc(1, sizeof *aside);
+    if (!aside) return NULL;
+    aside->loop.task = task;
+    aside->loop.context = context;
+    aside->loop.count = 1;
+    aside->loop.threads = threads > WORKERS_MAX ? WORKERS_MAX : threads;
+    if (threads > 1 && !inside && pthread_mutex_trylock(&pool.caller) == 0) {
+        if (pool.owner != getpid()) start_afresh();
+        publish(&aside->loop);
+        pthread_mutex_unlock(&pool.caller);
+        aside->published = true;
+    }
+    return aside;
+}
+
+void base_end_aside(base_aside *aside)
+{
+    if (!aside) return;
+    if (aside->published) finish(&aside->loop, 0, false);
+    else aside->loop.task(aside->loop.context, 0, 0);
+    base_free(aside);
 }
 
 /* The library may be unloaded: no thread may be left in it. */
@@ -149,8 +207,7 @@ __attribute__((destructor)) static void stop_workers(void)
     if (pool.owner != getpid()) return;
     pthread_mutex_lock(&pool.mutex);
     pool.quit = true;
-    atomic_fetch_add(&pool.round, 1);
-    pthread_cond_broadcast(&pool.work);
+    tell();
     pthread_mutex_unlock(&pool.mutex);
     for (unsigned i = 0; i < pool.created; i++) pthread_join(pool.threads[i], NULL);
     pool.created = 0;

@@ -108,10 +108,6 @@ static void peak_task(void *context, size_t index, unsigned worker)
 {
     measuring *m = context;
     (void)worker;
-    if (m->wants_blas && index-- == 0) {
-        num_blas_get(NULL); /* loads while others work */
-        return;
-    }
     const size_t b = conv_part_block(m->peak_parts, m->count, index);
     const conv_block *block = &m->blocks[b];
     const uint64_t first = (index - m->peak_parts[b]) * PEAK_PART, all = block->shape->kernels * block->shape->k;
@@ -126,7 +122,7 @@ static fpr_status find_peaks(measuring *m, fpr_error *error)
     const uint64_t parts = m->peak_parts[m->count];
     m->peaks = base_alloc(parts, sizeof *m->peaks);
     if (!m->peaks) return base_no_memory(error, parts * sizeof *m->peaks);
-    base_parallel(m->settings->threads, (size_t)parts + m->wants_blas, peak_task, m);
+    base_parallel(m->settings->threads, (size_t)parts, peak_task, m);
     for (size_t b = 0; b < m->count; b++) {
         conv_measure *r = &m->results[b];
         uint64_t peak = 0, flags = 0;
@@ -141,7 +137,7 @@ static fpr_status find_peaks(measuring *m, fpr_error *error)
             if (isinf(r->max_abs)) r->finite = false;
         }
     }
-    return m->wants_blas && !num_blas_get(error) ? FPR_IO : FPR_OK;
+    return FPR_OK;
 }
 
 /* ---------------------------------------------------------------- kernels */
@@ -482,6 +478,7 @@ static fpr_status sort_kernels(measuring *m, fpr_error *error)
         const uint64_t left = parts - m->wave_first;
         m->wave_count = left < m->wave_size ? left : m->wave_size;
         base_parallel(m->settings->threads, (size_t)m->wave_count, kernels_task, m);
+        if (m->wants_blas && !num_blas_get(error)) return FPR_IO;
         const size_t first = conv_part_block(m->parts, m->count, m->wave_first);
         const size_t last = conv_part_block(m->parts, m->count, m->wave_first + m->wave_count - 1);
         m->wave_block = first;

@@ -7,6 +7,7 @@ typedef struct load_context {
     void *const *bytes;
     job_beside beside; /* NULL: nothing */
     void *context;
+    unsigned threads;
     fpr_error *errors; /* the first is that of beside */
 } load_context;
 
@@ -14,7 +15,7 @@ static void load_one(void *context, size_t i, unsigned worker)
 {
     (void)worker;
     const load_context *c = context;
-    if (i) model_read(c->model, c->ids[i - 1], 1, c->bytes[i - 1], &c->errors[i]);
+    if (i) model_read(c->model, c->ids[i - 1], c->threads, c->bytes[i - 1], &c->errors[i]);
     else if (c->beside) c->beside(c->context, &c->errors[0]);
 }
 
@@ -26,7 +27,7 @@ static fpr_status load(const fpr_model *model, const size_t *ids, size_t count, 
         fpr_status status = beside ? beside(context, error) : FPR_OK;
         return status ? status : model_read(model, ids[0], threads, bytes[0], error);
     }
-    load_context c = {model, ids, bytes, beside, context, base_calloc(count + 1, sizeof *c.errors)};
+    load_context c = {model, ids, bytes, beside, context, threads, base_calloc(count + 1, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
     base_parallel(threads, count + 1, load_one, &c);
     fpr_status status = FPR_OK;

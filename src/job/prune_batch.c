@@ -4,6 +4,8 @@
 
 /* What a packed tensor costs in the header alone is more than a smaller tensor can gain. */
 #define NEVER_PACKED_BYTES 512u
+/* Of what is encoded, so much may wait to be written. */
+#define WAITING_BYTES (16u << 20)
 
 /* What one batch needs between its steps. */
 typedef struct work {
@@ -324,7 +326,7 @@ static fpr_status put_batch(work *w, fpr_error *error)
         stored += run->tensors[w->ids[i]].stored;
         may_wait = may_wait && w->blobs[i];
     }
-    may_wait = may_wait && stored <= JOB_BATCH_BYTES;
+    may_wait = may_wait && stored <= WAITING_BYTES;
     bool listing = !writer_holds(run->writer, stored);
     for (size_t i = 0; !status && i < w->count; i++) {
         status = put_ahead(run, w->ids[i], listing, error);
