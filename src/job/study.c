@@ -280,7 +280,9 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->settings.moments_only = only != NULL;
     sweep w = {.study = s};
     fpr_status status = find_layers(s, only, error);
-    base_aside *aside = !status && wants_blas(s) ? base_start_aside(s->settings.threads, load_blas, NULL) : NULL;
+    base_aside *aside = NULL;
+    if (!status && wants_blas(s) && !(aside = base_start_aside(s->settings.threads, load_blas, NULL)))
+        status = base_no_memory(error, 1024);
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < model->shard_count; i++) status = model_check_shard(model, i, error);
     if (!status) status = visit_layers(s, ALL_LAYERS, "measuring", measure_batch, &w, &w.layers, error);

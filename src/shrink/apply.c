@@ -1,4 +1,5 @@
 /* Carries a plan out in place, measures what it cost, and names the filters and channels that are dead then. */
+#include "num/num.h"
 #include "shrink/inner.h"
 
 #include <math.h>
@@ -52,17 +53,34 @@ static void add_error(const apply_run *run, part_error *part, double difference)
     if (difference > part->max_abs) part->max_abs = difference;
 }
 
-/* Sets n weights of a kernel, given as doubles, to +0; `from` is the index of the first. */
+/* Sum of squares of weights times scale, a power of two that is needed where squares of doubles may leave their range;
+ * those of the other dtypes cannot. */
+static double norm_of(const apply_run *run, const double *w, size_t n)
+{
+    if (run->dtype != FPR_F64) return num_kernels_best()->sum_squares(w, n) * (run->scale * run->scale);
+    double lanes[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t j = 0; j < 4; j++) lanes[j] += w[i + j] * run->scale * (w[i + j] * run->scale);
+    for (; i < n; i++) lanes[0] += w[i] * run->scale * (w[i] * run->scale);
+    return lanes[0] + lanes[1] + (lanes[2] + lanes[3]);
+}
+
+/* Sets n weights from weight `from` of a kernel on, given as doubles, to +0. They may be those of several kernels. */
 static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
                        part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
     if (run->shape->layout == FPR_LAYOUT_HWIO)
         for (size_t i = 0; i < n; i++)
-            memset(run->weights + shrink_place(run->shape, kernel, from + i) * bytes, 0, bytes);
+            memset(run->weights + shrink_place(run->shape, kernel + (from + i) / run->shape->k,
+                                               (from + i) % run->shape->k) * bytes, 0, bytes);
     else
         memset(run->weights + shrink_place(run->shape, kernel, from) * bytes, 0, n * bytes);
-    for (size_t i = 0; i < n; i++) add_error(run, part, fabs(w[i]));
+    double range[2] = {-part->max_abs, part->max_abs};
+    num_kernels_best()->range(range, w, n);
+    part->max_abs = fmax(-range[0], range[1]);
+    part->error += norm_of(run, w, n);
 }
 
 /* The same, to the nearer of the levels. */
@@ -89,14 +107,23 @@ static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, c
     if (run->plan->fate[kernel] == CONV_FATE_CHANGED) quantize_piece(run, kernel, from, w, n, part);
 }
 
-static double norm_of(const double *w, size_t n, double scale)
+/* Kernels from j on that go together, at most n: they are one piece. */
+static uint64_t zero_run(const apply_run *run, uint64_t j, uint64_t n)
 {
-    double lanes[4] = {0, 0, 0, 0};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t j = 0; j < 4; j++) lanes[j] += w[i + j] * scale * (w[i + j] * scale);
-    for (; i < n; i++) lanes[0] += w[i] * scale * (w[i] * scale);
-    return lanes[0] + lanes[1] + (lanes[2] + lanes[3]);
+    uint64_t i = 0;
+    while (i < n && run->plan->fate[j + i] == CONV_FATE_ZERO) i++;
+    return i;
+}
+
+/* Changes n kernels given as doubles. */
+static void change_tile(const apply_run *run, uint64_t j, uint64_t n, const double *tile, part_error *part)
+{
+    const size_t k = (size_t)run->shape->k;
+    for (uint64_t i = 0, zeros; i < n; i += zeros ? zeros : 1) {
+        zeros = zero_run(run, j + i, n - i);
+        if (zeros) zero_piece(run, j + i, 0, tile + i * k, (size_t)zeros * k, part);
+        else if (run->plan->fate[j + i] == CONV_FATE_CHANGED) quantize_piece(run, j + i, 0, tile + i * k, k, part);
+    }
 }
 
 static void change_part(const apply_run *run, size_t index, uint64_t first, uint64_t end)
@@ -110,14 +137,14 @@ static void change_part(const apply_run *run, size_t index, uint64_t first, uint
         for (uint64_t i = 0; !step && i < s->k; i += TILE_WEIGHTS) {
             size_t n = s->k - i < TILE_WEIGHTS ? (size_t)(s->k - i) : TILE_WEIGHTS;
             shrink_piece(&view, j, i, n, tile);
-            part.norm += norm_of(tile, n, run->scale);
+            part.norm += norm_of(run, tile, n);
             change_piece(run, j, i, tile, n, &part);
         }
         if (!step) continue;
         uint64_t n = end - j < step ? end - j : step;
         conv_kernels(s, run->dtype, run->weights, j, (size_t)n, tile);
-        part.norm += norm_of(tile, (size_t)(n * s->k), run->scale);
-        for (uint64_t i = 0; i < n; i++) change_piece(run, j + i, 0, tile + i * s->k, (size_t)s->k, &part);
+        part.norm += norm_of(run, tile, (size_t)(n * s->k));
+        change_tile(run, j, n, tile, &part);
     }
     run->errors[index] = part;
 }

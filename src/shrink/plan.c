@@ -76,7 +76,15 @@ static void decide_part(void *context, size_t index, unsigned worker)
     uint8_t *fate = run->plan->fate;
     uint64_t first, end, zeroed = 0, live = 0;
     part_bounds(run, index, &first, &end);
+    _Static_assert((int)FLAG_SPARSE == (int)CONV_FATE_ZERO && CONV_FATE_KEPT == 0, "a flag becomes a fate as it is");
+    const uint8_t mask = run->prune ? FLAG_SPARSE : 0;
     for (uint64_t j = first; j < end; j++) {
+        if (!run->goes && !(fate[j] & FLAG_ZERO)) { /* nearly always */
+            fate[j] &= mask;
+            zeroed += fate[j];
+            live += fate[j] ^ 1u;
+            continue;
+        }
         bool goes = fate[j] & FLAG_SPARSE, zero = fate[j] & FLAG_ZERO;
         if (run->goes) goes = run->goes[unit_of(run->view->shape, run->structure, j)];
         goes = goes && run->prune && !(zero && is_plus_zero(run->view, j));
@@ -99,10 +107,10 @@ static void settle_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
     const plan_run *run = context;
+    uint8_t *fate = run->plan->fate;
     uint64_t first, end;
     part_bounds(run, index, &first, &end);
-    for (uint64_t j = first; j < end; j++)
-        if (run->plan->fate[j] == FATE_KEPT_ZERO) run->plan->fate[j] = CONV_FATE_KEPT;
+    for (uint64_t j = first; j < end; j++) fate[j] = fate[j] == FATE_KEPT_ZERO ? CONV_FATE_KEPT : fate[j];
 }
 
 /* Filters or channels of which every kernel is sparse. */
