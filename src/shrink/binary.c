@@ -121,7 +121,11 @@ static filter_sum sum_of(double *values, uint64_t *counts, size_t n)
 
 typedef void (*kernel_visitor)(binary_run *run, void *context, uint64_t kernel, const double *w);
 
-static bool is_live(const binary_run *run, uint64_t kernel) { return run->plan->fate[kernel] == CONV_FATE_KEPT; }
+/* Before any fate is known, every kernel is. */
+static bool is_live(const binary_run *run, uint64_t kernel)
+{
+    return !run->plan->fate || run->plan->fate[kernel] == CONV_FATE_KEPT;
+}
 
 /* The live kernels of a filter, loaded in runs: in a pruned layer they are few. */
 static void each_kernel(binary_run *run, uint64_t filter, kernel_visitor visit, void *context)

@@ -169,10 +169,11 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     uint8_t *goes = NULL;
     atomic_init(&run.zeroed, 0);
     atomic_init(&run.live, 0);
-    *plan = (shrink_plan){.fate = base_calloc(s->kernels, 1)};
-    if (!plan->fate) return base_no_memory(error, s->kernels);
+    *plan = (shrink_plan){0};
     bool binary = options->binary && (run.prune || shrink_may_be_binary(&view, options, plan, threads));
     if (!run.prune && !binary) return FPR_OK;
+    plan->fate = base_alloc(s->kernels, 1); /* every kernel is flagged below */
+    if (!plan->fate) return base_no_memory(error, s->kernels);
     run.limit = shrink_sparse_limit(dtype, max_abs, options->eps);
     bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS;
     fpr_status status = FPR_OK;
