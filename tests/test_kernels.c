@@ -287,6 +287,11 @@ static void loads_and_packs(void **state)
         for (size_t i = 0; i < COUNT_OF(f); i++) assert_true(got[i] == 0.5 * (double)f[i]);
         kernels->load_f64(got, d, COUNT_OF(d), 2);
         for (size_t i = 0; i < COUNT_OF(d); i++) assert_true(got[i] == 2 * d[i]);
+        kernels->pack_f32(packed, f, COUNT_OF(f), 1.1e-3);
+        for (size_t i = 0; i < COUNT_OF(f); i++) {
+            const float want = (float)((double)f[i] * 1.1e-3);
+            assert_memory_equal(&packed[i], &want, sizeof want);
+        }
         kernels->pack(packed, d, COUNT_OF(d), 0x1p600, 3e19);
         for (size_t i = 0; i < COUNT_OF(d); i++) {
             const float want = (float)(d[i] * 0x1p600 * 3e19);

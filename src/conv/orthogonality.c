@@ -9,8 +9,8 @@
 
 #include <math.h>
 
-#define GROUP 256u  /* filters in a group */
-#define DEPTH 512u  /* weights of a filter that are multiplied at a time: two groups take 1 MiB as floats */
+#define GROUP 128u  /* filters in a group: a layer of 256 is work for several threads already */
+#define DEPTH 512u  /* weights of a filter that are multiplied at a time: two groups take 512 KiB as floats */
 #define RUN 512u    /* weights converted at a time */
 
 /* What a worker needs: two packed groups, their product, a run of doubles. */
@@ -118,6 +118,11 @@ static void pack_rows(const turning *t, size_t b, uint64_t first, size_t n, uint
     }
     const uint64_t width = s->channels * s->k;
     for (size_t f = 0; f < n; f++) {
+        if (block->dtype == FPR_F32 && !half) { /* their unit is 1 */
+            t->kernels->pack_f32(rows + f * depth, (const float *)block->weights + (first + f) * width + from, depth,
+                                 scale[f]);
+            continue;
+        }
         for (size_t d = 0; d < depth; d += RUN) {
             const size_t m = depth - d < RUN ? depth - d : RUN;
             conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + from + d, m, half, 1, run);

@@ -18,6 +18,8 @@
 #include "pack/pack.h"
 #include "shrink/shrink.h"
 
+#include <stdatomic.h>
+
 /* ---- options.c */
 
 /* Resolves threads; the cancel flag as a status. */
@@ -230,8 +232,8 @@ fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, co
                         const fpr_options *options, fpr_error *error);
 /* Removes what a failed job has put into the directory that output_folder made, and the directory. */
 void output_remove(const fpr_model *model, const char *output);
-/* XXH3-64 over all files of the model; they must not have changed since they were opened. */
-fpr_status input_hash(const fpr_model *model, uint64_t *hash, fpr_error *error);
+/* XXH3-64 over all files of the model. Without a value once *stop is true. */
+fpr_status input_hash(const fpr_model *model, const atomic_bool *stop, uint64_t *hash, fpr_error *error);
 
 /* ---- basis.c */
 

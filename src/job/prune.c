@@ -199,32 +199,43 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
     return status;
 }
 
-/* The hash of all that was read, and of all that was written, side by side. */
-typedef struct hash_context {
-    prune_run *run;
+/* The hashes of all that is read, and of all that was written, which other work need not wait for. */
+typedef struct hashes {
+    const fpr_model *model;
     job_writer **writers;
-    fpr_error errors[2];
-} hash_context;
+    base_aside *input, *output;
+    uint64_t input_value, output_value;
+    fpr_error input_error, output_error;
+    atomic_bool stop;
+} hashes;
 
-static void hash_one(void *context, size_t i, unsigned worker)
+static void hash_input(void *context, size_t index, unsigned worker)
 {
-    (void)worker;
-    hash_context *c = context;
-    fpr_report *r = c->run->report;
-    if (i == 0) input_hash(c->run->model, &r->input_hash, &c->errors[0]);
-    else if (c->writers) hash_all(c->run->model, c->writers, &r->output_hash, &c->errors[1]);
+    (void)index, (void)worker;
+    hashes *h = context;
+    input_hash(h->model, &h->stop, &h->input_value, &h->input_error);
 }
 
-static fpr_status hash_both(prune_run *run, job_writer **writers, fpr_error *error)
+static void hash_output(void *context, size_t index, unsigned worker)
 {
-    hash_context c = {.run = run, .writers = writers};
-    base_parallel(job_threads(run->options), 2, hash_one, &c);
-    for (int i = 0; i < 2; i++) {
-        if (!c.errors[i].status) continue;
-        if (error) *error = c.errors[i];
-        return c.errors[i].status;
-    }
-    return FPR_OK;
+    (void)index, (void)worker;
+    hashes *h = context;
+    if (!atomic_load(&h->stop)) hash_all(h->model, h->writers, &h->output_value, &h->output_error);
+}
+
+/* Ends what was begun; after an error nothing of it is wanted. */
+static fpr_status hashes_end(hashes *h, fpr_status status, fpr_report *report, fpr_error *error)
+{
+    atomic_store(&h->stop, status != FPR_OK);
+    base_end_aside(h->output);
+    base_end_aside(h->input);
+    h->input = h->output = NULL;
+    if (status) return status;
+    report->input_hash = h->input_value;
+    report->output_hash = h->output_value;
+    const fpr_error *first = h->input_error.status ? &h->input_error : &h->output_error;
+    if (first->status && error) *error = *first;
+    return first->status;
 }
 
 static fpr_status run_job(fpr_model *model, const char *output, fpr_options *options, fpr_report **report,
@@ -236,7 +247,9 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
     job_writer **writers = base_calloc(model->shard_count, sizeof *writers);
-    fpr_status status = writers ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
+    hashes sums = {.model = model, .writers = writers};
+    if (writers) sums.input = base_start_aside(job_threads(options), hash_input, &sums);
+    fpr_status status = sums.input ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
     if (!status) status = study_new(model, options, NULL, &run.study, error);
     if (!status) status = rows_new(run.study, &r, error);
     if (r) rows_phase(r, "measure", &since);
@@ -249,11 +262,15 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     if (!status) status = output_folder(model, target, &made_folder, error);
     if (!status) status = produce(&run, target, r, writers, error);
     if (r) rows_phase(r, "shrink and pack", &since);
+    if (!status && target && !(sums.output = base_start_aside(job_threads(options), hash_output, &sums)))
+        status = base_no_memory(error, sizeof sums);
     if (!status) status = rows_groups(run.study, true, r, error);
     if (r) rows_phase(r, "distributions", &since);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
-    if (!status) status = hash_both(&run, target ? writers : NULL, error);
+    status = hashes_end(&sums, status, r, error);
+    /* What was read at different times was one file. */
+    if (!status) status = model_check_unchanged(model, error);
     /* Nothing may fail once the output has its name. */
     if (!status) status = job_cancelled(options, error);
     if (!status) status = commit_all(&run, target, writers, error);

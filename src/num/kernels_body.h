@@ -456,6 +456,11 @@ static void NAME(pack)(float *restrict y, const double *restrict x, size_t n, do
     for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] * unit * scale);
 }
 
+static void NAME(pack_f32)(float *restrict y, const float *restrict x, size_t n, double scale)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * scale);
+}
+
 const num_kernels TABLE = {
     .name = VARIANT,
     .peak16 = NAME(peak16), .peak32 = NAME(peak32), .peak64 = NAME(peak64),
@@ -468,5 +473,5 @@ const num_kernels TABLE = {
     .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
-    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .pack = NAME(pack),
+    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .pack = NAME(pack), .pack_f32 = NAME(pack_f32),
 };

@@ -74,6 +74,8 @@ typedef struct num_kernels {
     double (*dot)(const double *x, const double *y, size_t n);
     /* y[i] = (float)(x[i] * unit * scale). */
     void (*pack)(float *y, const double *x, size_t n, double unit, double scale);
+    /* y[i] = (float)(x[i] * scale), the product a double. */
+    void (*pack_f32)(float *y, const float *x, size_t n, double scale);
 } num_kernels;
 
 /* The best that this processor and its operating system can run. */

@@ -161,6 +161,18 @@ static void map_set(uint8_t *map, uint64_t kernel, unsigned value)
     map[kernel / 4] |= (uint8_t)(value << kernel % 4 * 2);
 }
 
+/* How many kernels of so many bytes, up to `most`, are nothing but zero bytes from the first on. */
+static uint64_t zero_kernels(const uint8_t *at, uint64_t bytes, uint64_t most)
+{
+    enum { STRETCH = 64 };
+    static const uint8_t zeros[STRETCH];
+    const uint64_t all = bytes * most;
+    uint64_t n = 0;
+    while (n + STRETCH <= all && !memcmp(at + n, zeros, STRETCH)) n += STRETCH;
+    while (n < all && !at[n]) n++;
+    return n / bytes;
+}
+
 /* Also marks in the map, for now, what is dead, of at most two patterns, or dense. */
 static void count_scopes(finder *f, uint8_t *map)
 {
@@ -169,6 +181,12 @@ static void count_scopes(finder *f, uint8_t *map)
     const uint64_t kernels = l->filters * l->channels;
     for (unsigned s = 1; s < 4; s++) f->scopes[s].symmetric = true;
     for (uint64_t i = 0; i < kernels; i++) {
+        if (!l->hwio) { /* in a pruned layer, most */
+            const uint64_t zeros = zero_kernels(f->bytes + i * l->k * f->width, l->k * f->width, kernels - i);
+            f->dead += zeros;
+            i += zeros;
+            if (i == kernels) break;
+        }
         uint64_t kernel = visit(l, i), filter = kernel / l->channels;
         pair p = last;
         if (!kernel_pair(l, f->width, f->bytes, kernel, &p)) {
@@ -236,6 +254,10 @@ static void write_map(finder *f, pack_kernels *k)
     const pack_layer *l = f->layer;
     pair p = {.count = 0};
     for (uint64_t kernel = 0; kernel < l->filters * l->channels; kernel++) {
+        if (!k->map[kernel / 4]) { /* four dead ones */
+            kernel |= 3;
+            continue;
+        }
         unsigned value = pack_map_get(k->map, kernel);
         if (value == PACK_TWO_LEVEL) {
             pair unit = k->scope == FPR_SCOPE_LAYER ? f->layer_pair : f->filter_pairs[kernel / l->channels];
