@@ -309,7 +309,7 @@ fpr_status prune_write_waiting(prune_run *run, fpr_error *error)
 
 void prune_forget_waiting(prune_run *run)
 {
-    for (size_t i = 0; i < run->waiting_count; i++) pack_blob_free(run->waiting[i]);
+    for (size_t i = 0; run->waiting && i < run->waiting_count; i++) pack_blob_free(run->waiting[i]);
     base_free(run->waiting);
     run->waiting = NULL;
     run->waiting_count = 0;
