@@ -120,9 +120,10 @@ static unsigned way;
 static void start_counting(group *g)
 {
     drop_distributions(g);
-    assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, &g->settings, &g->counter, NULL), FPR_OK);
+    const uint64_t kernels = way == IN_WIDE_CELLS ? 1u << 19 : 1; /* and a quarter of them */
+    assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, kernels, kernels, &g->settings, &g->counter, NULL), FPR_OK);
     if (way != BY_THEMSELVES) g->counter->numbers_max = 0;
-    if (way == IN_WIDE_CELLS) g->counter->cells_max = g->counter->many = 1; /* and a quarter of them */
+    if (way == IN_WIDE_CELLS) g->counter->cells_max = 1;
     assert_int_equal(conv_counter_add(g->counter, g->blocks, g->layers, NULL), FPR_OK);
 }
 
@@ -266,6 +267,37 @@ static void distributions_of_other_kernel_shapes(void **state)
         check_against_plain(&g);
         free_group(&g);
     }
+}
+
+/* Where there are very many kernels an eighth of the cells do. */
+static void distributions_of_a_large_group(void **state)
+{
+    (void)state;
+    group g;
+    random_state = 31;
+    make_group(&g, 1, 750, 720, 1, 2);
+    fill_normal(&g, (const double[]){1, 0.2});
+    find_basis(&g);
+    find_range(&g);
+    const uint64_t kernels = kernels_of(&g);
+    assert_int_equal(conv_counter_new(&g.basis, 2, g.range, kernels, kernels, &g.settings, &g.counter, NULL), FPR_OK);
+    assert_int_equal(conv_counter_add(g.counter, g.blocks, 1, NULL), FPR_OK);
+    finish_counting(&g);
+    assert_int_equal(g.counter->columns[0].view.count, 70 << 7);
+    double *c = malloc(kernels * sizeof *c);
+    for (unsigned j = 0; j < 2; j++) {
+        const fpr_distribution *d = &g.distributions[CONV_BEFORE];
+        const size_t n = plain_coefficients(&g, CONV_BEFORE, j, c);
+        check_counts(&g, d, j, c, n);
+        assert_relative(d->kde[j].bandwidth, exact_silverman(c, n), 2e-4);
+        enum { SOME = 32, APART = FPR_KDE_POINTS / SOME };
+        double exact[SOME], found[SOME];
+        exact_density(c, n, d->kde[j].bandwidth, d->kde[j].start, APART * d->kde[j].step, exact, SOME);
+        for (unsigned p = 0; p < SOME; p++) found[p] = d->kde[j].density[p * APART];
+        assert_true(largest_difference(exact, found, SOME) < 1e-4 * largest(exact, SOME));
+    }
+    free(c);
+    free_group(&g);
 }
 
 /* 70 % of the kernels are zero, more are sparse: a spike at the zero kernel, and the rest. */
@@ -527,7 +559,7 @@ static void no_kernels_at_all(void **state)
     g.range[0] = INFINITY;
     g.range[1] = -INFINITY;
     assert_int_equal(conv_range_blocks(g.blocks, 0, &g.settings, &g.basis, g.range, NULL), FPR_OK);
-    assert_int_equal(conv_counter_new(&g.basis, 9, g.range, &g.settings, &g.counter, NULL), FPR_OK);
+    assert_int_equal(conv_counter_new(&g.basis, 9, g.range, 1, 1, &g.settings, &g.counter, NULL), FPR_OK);
     assert_int_equal(conv_counter_add(g.counter, g.blocks, 0, NULL), FPR_OK);
     finish_counting(&g);
     g.range[0] = g.range[1] = 0;
@@ -693,7 +725,7 @@ static void counting_in_batches_is_counting_at_once(void **state)
         study(groups[s]);
     }
     drop_distributions(&b);
-    assert_int_equal(conv_counter_new(&b.basis, 9, b.range, &b.settings, &b.counter, NULL), FPR_OK);
+    assert_int_equal(conv_counter_new(&b.basis, 9, b.range, 1, 1, &b.settings, &b.counter, NULL), FPR_OK);
     for (unsigned l = 0; l < LAYERS; l++) {
         assert_int_equal(conv_counter_add(b.counter, b.blocks + l, 1, NULL), FPR_OK);
         fpr_distribution between; /* looking does not disturb */
@@ -728,7 +760,7 @@ static void every_allocation_may_fail(void **state)
         fpr_divergence v = {0};
         base_fail_allocation(n);
         fpr_status status = conv_range_blocks(g.blocks, 2, &g.settings, &g.basis, range, NULL);
-        if (!status) status = conv_counter_new(&g.basis, 9, g.range, &g.settings, &g.counter, NULL);
+        if (!status) status = conv_counter_new(&g.basis, 9, g.range, 1, 1, &g.settings, &g.counter, NULL);
         if (!status) status = conv_counter_add(g.counter, g.blocks, 2, NULL);
         if (!status) status = conv_counter_finish(g.counter, CONV_BEFORE, true, &d, NULL);
         if (!status) status = conv_divergence(&d, &d, 9, 70, g.range, g.ratio, &v, NULL);
@@ -813,6 +845,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH_WAY(distributions_of_a_smooth_group),
         EACH_WAY(distributions_of_other_kernel_shapes),
+        cmocka_unit_test(distributions_of_a_large_group),
         EACH_WAY(distributions_of_a_sparse_group),
         EACH_WAY(distributions_of_a_binary_group),
         EACH_WAY(a_narrow_component_gets_finer_cells),

@@ -3,8 +3,8 @@
  * A cell is one 64-bit number: how many coefficients it holds in the high bits, and in the low bits the sum of their
  * positions within the cell, in units of 2^-NUM_FRACTION_BITS of it. From these come the histogram, exactly, and
  * percentiles and density estimates, which see a cell as a point at its mean. Tables look at as narrow a window as the
- * coefficients seen so far allow: a component of small variance gets finer cells. When a coefficient falls outside, or
- * there are very many, cells are merged in pairs and the window is moved. */
+ * coefficients seen so far allow: a component of small variance gets finer cells. When a coefficient falls outside, cells
+ * are merged in pairs and the window is moved. */
 #include "conv/counter.h"
 
 #include <math.h>
@@ -50,21 +50,14 @@ static double cell_position(const num_cells_view *view, unsigned zoom, double x)
     return floor((x - view->lo) / (view->hi - view->lo) * view->bins * ldexp(1, (int)zoom));
 }
 
-/* Chooses a window for the range of the column, never a finer one than before; true when it differs.
- *
- * The more coefficients, the fewer cells do: their means say more, and smaller tables stay in the cache. With 2^20
- * coefficients half the cells leave percentiles and densities as close as before, with 2^22 a quarter. */
-static bool choose_view(const conv_counter *c, column *col, uint64_t total)
+/* Chooses a window for the range of the column, never a finer one than before; true when it differs. */
+static bool choose_view(unsigned coarsest, column *col)
 {
     num_cells_view *view = &col->view;
     const num_cells_view old = *view;
     const double low = col->range[0], high = col->range[1];
-    unsigned coarsest = c->cells_zoom, fewer = (total > c->many) + (total > 4 * c->many);
-    if (fewer > coarsest) fewer = coarsest;
-    coarsest -= fewer;
-    view->count = (view->bins << c->cells_zoom) >> fewer;
     const bool inside = low >= view->lo && high <= view->hi;
-    if (col->seen && view->count == old.count) {
+    if (col->seen) {
         const double first = cell_position(view, old.zoom, low) - (double)old.first;
         const double last = cell_position(view, old.zoom, high) - (double)old.first;
         if ((old.zoom == coarsest && inside && old.first == 0) || (first >= 1 && last <= old.count - 2.0)) return false;
@@ -155,7 +148,7 @@ static const double *coefficients_of(const conv_counter *c, size_t i, size_t com
 bool conv_column_add(conv_counter *c, size_t component)
 {
     column *col = &c->columns[component];
-    uint64_t count[KINDS] = {0}, more = 0, total = 0;
+    uint64_t count[KINDS] = {0}, more = 0;
     bool ready = true;
     for (size_t i = 0; i < c->counting->tile_count; i++) {
         const tile *t = &c->counting->tiles[i];
@@ -169,11 +162,10 @@ bool conv_column_add(conv_counter *c, size_t component)
         col->range[0] = fmin(col->range[0], col->tables[kind].range[0]);
         col->range[1] = fmax(col->range[1], col->tables[kind].range[1]);
         more += count[kind];
-        total += col->tables[kind].total + count[kind];
     }
     if (!more) return true;
     const num_cells_view old = col->view;
-    if (choose_view(c, col, total)) ready = move_view(col, &old);
+    if (choose_view(c->cells_zoom, col)) ready = move_view(col, &old);
     col->seen = true;
     for (unsigned kind = 0; kind < KINDS && ready; kind++)
         if (count[kind]) ready = table_ready(c, &col->view, &col->tables[kind], count[kind]);

@@ -103,10 +103,11 @@ fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_
 
 typedef struct conv_counter conv_counter;
 
-/* Memory: for each kind of kernel that occurs (live or sparse; kept, gone or new), at most 0.6 MB a component for the
- * usual 70 bins and 10.5 MB in all, and a few MB besides. basis and settings are copied. */
-fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], const conv_settings *settings,
-                            conv_counter **counter, fpr_error *error);
+/* For about so many kernels, live ones among them, which says how fine to count. Memory: for each kind of kernel that
+ * occurs (live or sparse; kept, gone or new), at most 0.6 MB a component for the usual 70 bins and 10.5 MB in all, and a
+ * few MB besides. basis and settings are copied. */
+fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], uint64_t kernels, uint64_t live,
+                            const conv_settings *settings, conv_counter **counter, fpr_error *error);
 void conv_counter_free(conv_counter *counter);
 /* Counts the kernels of the blocks as they are before the job, and by their fate as they are after it: KEPT counts in
  * both, ZERO counts as a zero kernel after, CHANGED counts only before; its new value is counted by

@@ -52,9 +52,9 @@ typedef struct estimate { fpr_kde *kde; unsigned kinds; uint64_t zeros; } estima
 struct conv_counter {
     unsigned k;
     /* Limits, which tests make small: coefficients that a table keeps as they are, before it turns to cells; that cells
-     * take before they are emptied into wide ones; that are many enough for fewer cells. */
-    uint64_t numbers_max, cells_max, many;
-    unsigned cells_zoom;         /* a table has bins << cells_zoom cells at first */
+     * take before they are emptied into wide ones. */
+    uint64_t numbers_max, cells_max;
+    unsigned cells_zoom;         /* a table has bins << cells_zoom cells */
     double range[2];
     conv_settings settings;
     const num_kernels *kernels;

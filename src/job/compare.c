@@ -188,7 +188,8 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
     study_basis_free(&g->basis);
     if (!status) g->basis = c->basis; /* borrowed */
     if (!status && !count) status = study_ranges(st, error);
-    if (!status && count) status = conv_counter_new(&c->basis, c->k, c->range, &st->settings, &g->counter, error);
+    if (!status && count)
+        status = conv_counter_new(&c->basis, c->k, c->range, g->kernels, g->live, &st->settings, &g->counter, error);
     if (!status && !count) {
         c->range[0] = fmin(c->range[0], g->range[0]);
         c->range[1] = fmax(c->range[1], g->range[1]);

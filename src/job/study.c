@@ -377,7 +377,8 @@ fpr_status study_prepare(study *s, fpr_error *error)
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];
         if (group->has_basis)
-            status = conv_counter_new(&group->basis, group->all.k, group->range, &s->settings, &group->counter, error);
+            status = conv_counter_new(&group->basis, group->all.k, group->range, group->kernels, group->live,
+                                      &s->settings, &group->counter, error);
     }
     return status;
 }
