@@ -23,10 +23,7 @@ static void load_one(void *context, size_t i, unsigned worker)
 static fpr_status load(const fpr_model *model, const size_t *ids, size_t count, unsigned threads, void *const *bytes,
                        job_beside beside, void *context, fpr_error *error)
 {
-    if (count == 1) {
-        fpr_status status = beside ? beside(context, error) : FPR_OK;
-        return status ? status : model_read(model, ids[0], threads, bytes[0], error);
-    }
+    if (count == 1 && !beside) return model_read(model, ids[0], threads, bytes[0], error);
     load_context c = {model, ids, bytes, beside, context, threads, base_calloc(count + 1, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
     base_parallel(threads, count + 1, load_one, &c);
@@ -81,10 +78,10 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
     for (size_t first = 0, n; !status && first < count; first += n) {
         uint64_t wanted;
         n = next_batch(model, ids + first, count - first, &wanted);
-        /* Two large tensors are not kept at once. */
-        const bool alone = beside && (wanted > JOB_BATCH_BYTES || buffers[turn].capacity > JOB_BATCH_BYTES);
-        if (alone && first) status = beside(context, error);
-        if (beside && !alone) turn = !turn;
+        /* Side by side with the batch before, in the other buffer; but two large tensors are not kept at once. */
+        const bool together = wanted <= JOB_BATCH_BYTES && buffers[turn].capacity <= JOB_BATCH_BYTES;
+        if (beside && first && !together) status = beside(context, error);
+        if (beside && together) turn = !turn;
         if (!status) status = make_room(&buffers[turn], wanted, error);
         if (status) break;
         uint64_t at = 0;
@@ -95,7 +92,7 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
         }
         status = job_cancelled(options, error);
         if (!status) status = load(model, ids + first, n, job_threads(options), bytes,
-                                   first && !alone ? beside : NULL, context, error);
+                                   first && together ? beside : NULL, context, error);
         if (!status) status = visit(context, first, n, bytes, error);
         if (options->progress && job_now() - told > PROGRESS_SECONDS) {
             told = job_now();

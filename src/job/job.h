@@ -207,7 +207,7 @@ fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *byt
  * stay until then; writing may run beside whatever does not use the writer. */
 fpr_status writer_list(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
 fpr_status writer_reserve_listed(job_writer *writer, fpr_error *error);
-fpr_status writer_write_listed(job_writer *writer, fpr_error *error);
+fpr_status writer_write_listed(job_writer *writer, fpr_error *error); /* nothing listed: nothing to do */
 /* Whether so many bytes more stay in memory until the size of the header is known: only writer_put serves them. */
 bool writer_holds(const job_writer *writer, uint64_t bytes);
 /* Writes the header; *total receives the size of the whole file. */

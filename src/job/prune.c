@@ -42,7 +42,7 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
         status = job_batches(run->model, ids, n, run->options, run->ahead ? "packing small tensors" : "packing",
                              prune_batch, NULL, run, error);
     }
-    if (!status) status = prune_write_waiting(run, error);
+    if (!status) status = writer_write_listed(run->writer, error);
     prune_forget_waiting(run);
     if (!status) status = prune_put_ahead(run, shard->first + shard->header.tensor_count, error);
     if (!status) status = writer_finish(run->writer, bytes, error);

@@ -44,8 +44,7 @@ fpr_status prune_batch(void *run, size_t first, size_t count, void *const *bytes
 /* Puts all tensors of the shard before `end` that were encoded ahead. */
 fpr_status prune_put_ahead(prune_run *run, size_t end, fpr_error *error);
 void prune_free_slot(slot *s);
-/* Writes what waits to be written, unless there has been an error, and lets go of it. */
-fpr_status prune_write_waiting(prune_run *run, fpr_error *error);
+/* Lets go of what waited to be written. */
 void prune_forget_waiting(prune_run *run);
 
 /* Encodes and writes all shards; on success *writers are finished but not committed. output NULL: counts bytes only. */

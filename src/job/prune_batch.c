@@ -138,7 +138,7 @@ static void change_or_write(void *context, size_t i, unsigned worker)
     work *w = context;
     if (!w->run->waiting) change_one(context, i, worker);
     else if (i) change_one(context, i - 1, worker);
-    else prune_write_waiting(w->run, &w->write_error);
+    else writer_write_listed(w->run->writer, &w->write_error);
 }
 
 static fpr_status first_error(const work *w, fpr_error *error)
@@ -300,11 +300,6 @@ static fpr_status keep_batch(work *w, fpr_error *error)
         w->blobs[i] = NULL;
     }
     return FPR_OK;
-}
-
-fpr_status prune_write_waiting(prune_run *run, fpr_error *error)
-{
-    return run->waiting ? writer_write_listed(run->writer, error) : FPR_OK;
 }
 
 void prune_forget_waiting(prune_run *run)
