@@ -597,32 +597,6 @@ static void a_range_of_no_width_is_widened(void **state)
     assert_true(flat[0] == 2.5 && flat[1] == 3.5 && wide[0] == 1 && wide[1] == 2);
 }
 
-/* ---- products */
-
-static void products_of_rows(void **state)
-{
-    (void)state;
-    enum { M = 5, N = 3, D = 7 };
-    float a[M * D], b[N * D], g[M * M];
-    for (size_t i = 0; i < M * D; i++) a[i] = (float)random_normal();
-    for (size_t i = 0; i < N * D; i++) b[i] = (float)random_normal();
-    assert_int_equal(num_gram_add(g, a, b, M, N, D, true, NULL), FPR_OK);
-    assert_int_equal(num_gram_add(g, a, b, M, N, D, false, NULL), FPR_OK);
-    for (unsigned i = 0; i < M; i++)
-        for (unsigned j = 0; j < N; j++) {
-            double dot = 0;
-            for (unsigned d = 0; d < D; d++) dot += 2.0 * (double)a[i * D + d] * (double)b[j * D + d];
-            assert_close((double)g[i * N + j], dot, 1e-5);
-        }
-    assert_int_equal(num_gram_add(g, a, a, M, M, D, true, NULL), FPR_OK);
-    for (unsigned i = 0; i < M; i++)
-        for (unsigned j = i; j < M; j++) {
-            double dot = 0;
-            for (unsigned d = 0; d < D; d++) dot += (double)a[i * D + d] * (double)a[j * D + d];
-            assert_close((double)g[i * M + j], dot, 1e-5);
-        }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -649,7 +623,6 @@ int main(void)
         cmocka_unit_test(cells_keep_to_the_bins_of_numpy),
         cmocka_unit_test(the_ends_of_a_view_take_what_is_outside),
         cmocka_unit_test(a_range_of_no_width_is_widened),
-        cmocka_unit_test(products_of_rows),
     };
     return cmocka_run_group_tests_name("num", tests, NULL, NULL);
 }

@@ -1,10 +1,10 @@
-/* OpenBLAS, loaded when first needed, with the two products and the one LAPACK routine that are used.
+/* OpenBLAS, loaded when first needed, for the one LAPACK routine that is used.
  *
  * Loaded rather than linked: its start-up is longer than that of the whole program, and unpack, verify and info need
  * none of it. LAPACK's dsyev is taken from the same library: OpenBLAS carries LAPACK itself, and LAPACKE would add 12
  * ms of loading (its own copies of BLAS and LAPACK behind it) for a wrapper that transposes nothing here.
  *
- * Threads: products run inside our own threads, so OpenBLAS gets one. The program exports OPENBLAS_NUM_THREADS=1 before
+ * Threads: LAPACK runs inside our own threads, so OpenBLAS gets one. The program exports OPENBLAS_NUM_THREADS=1 before
  * anything else, because a pool, once made, spins for a tenth of a second; here it is said again for other callers. */
 #include "num/num.h"
 
@@ -36,11 +36,9 @@ static void load(void)
         return;
     }
     void (*set_threads)(int);
-    if (!find(library, "cblas_sgemm", &blas.sgemm, sizeof blas.sgemm) ||
-        !find(library, "cblas_ssyrk", &blas.ssyrk, sizeof blas.ssyrk) ||
-        !find(library, "dsyev_", &blas.dsyev, sizeof blas.dsyev) ||
+    if (!find(library, "dsyev_", &blas.dsyev, sizeof blas.dsyev) ||
         !find(library, "openblas_set_num_threads", &set_threads, sizeof set_threads)) {
-        strncpy(problem, "libopenblas.so.0 lacks CBLAS or LAPACK", sizeof problem - 1);
+        strncpy(problem, "libopenblas.so.0 lacks LAPACK", sizeof problem - 1);
         return;
     }
     set_threads(1);

@@ -430,13 +430,13 @@ static double NAME(sum_squares)(const double *x, size_t n)
     return NAME(fold)(&sum);
 }
 
-static double NAME(sum_abs)(const float *x, size_t n)
+static double NAME(sum_abs)(const float *x, const double *by, size_t n)
 {
     double lane[NUM_LANES] = {0};
     size_t i = 0;
     for (; i + NUM_LANES <= n; i += NUM_LANES)
-        for (unsigned l = 0; l < NUM_LANES; l++) lane[l] += (double)__builtin_fabsf(x[i + l]);
-    for (unsigned l = 0; i < n; i++, l++) lane[l] += (double)__builtin_fabsf(x[i]);
+        for (unsigned l = 0; l < NUM_LANES; l++) lane[l] += (double)__builtin_fabsf(x[i + l]) * by[i + l];
+    for (unsigned l = 0; i < n; i++, l++) lane[l] += (double)__builtin_fabsf(x[i]) * by[i];
     lanes sum;
     memcpy(&sum, lane, sizeof sum);
     return NAME(fold)(&sum);
@@ -451,14 +451,91 @@ static double NAME(dot)(const double *x, const double *y, size_t n)
     return NAME(fold)(&sum);
 }
 
+/* ---------------------------------------------------------------- products of rows of floats
+ *
+ * Sums run in 16 lanes. A block of GRAM_M by GRAM_N of them stays in registers while its rows stream by, so that every
+ * load serves several products. */
+typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float half_floats __attribute__((vector_size(32)));
+typedef float quarter_floats __attribute__((vector_size(16)));
+#define FLOATS 16
+
+#if defined(__AVX512F__)
+#define GRAM_M 6
+#define GRAM_N 4
+#elif defined(__AVX2__)
+#define GRAM_M 2
+#define GRAM_N 3
+#else
+#define GRAM_M 1
+#define GRAM_N 3
+#endif
+
+INLINE float NAME(fold_floats)(const floats *sum)
+{
+    half_floats h[2];
+    quarter_floats q[2];
+    memcpy(h, sum, sizeof h);
+    h[0] += h[1];
+    memcpy(q, h, sizeof q);
+    q[0] += q[1];
+    return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
+}
+
+INLINE void NAME(gram_block)(float *g, size_t columns, const float *a, const float *b, size_t stride_a, size_t stride_b,
+                             size_t depth, bool add, unsigned m, unsigned n)
+{
+    floats sum[GRAM_M][GRAM_N] = {{{0}}};
+    size_t d = 0;
+    for (; d + FLOATS <= depth; d += FLOATS) {
+        floats v[GRAM_N];
+        for (unsigned j = 0; j < n; j++) v[j] = *(const floats *)(b + j * stride_b + d);
+        for (unsigned i = 0; i < m; i++) {
+            const floats u = *(const floats *)(a + i * stride_a + d);
+            for (unsigned j = 0; j < n; j++) sum[i][j] += u * v[j];
+        }
+    }
+    if (d < depth) {
+        floats u[GRAM_M] = {{0}}, v[GRAM_N] = {{0}};
+        for (unsigned i = 0; i < m; i++) memcpy(&u[i], a + i * stride_a + d, (depth - d) * sizeof *a);
+        for (unsigned j = 0; j < n; j++) memcpy(&v[j], b + j * stride_b + d, (depth - d) * sizeof *b);
+        for (unsigned i = 0; i < m; i++)
+            for (unsigned j = 0; j < n; j++) sum[i][j] += u[i] * v[j];
+    }
+    for (unsigned i = 0; i < m; i++)
+        for (unsigned j = 0; j < n; j++) {
+            const float s = NAME(fold_floats)(&sum[i][j]);
+            g[i * columns + j] = add ? g[i * columns + j] + s : s;
+        }
+}
+
+static void NAME(gram)(float *g, const num_rows *a, const num_rows *b, size_t depth, bool add)
+{
+    const size_t columns = b->n;
+    const bool same = a->w == b->w;
+    size_t m, n;
+    for (size_t i = 0; i < a->n; i += m) {
+        m = a->n - i >= GRAM_M ? GRAM_M : 1;
+        const float *x = a->w + i * a->stride;
+        for (size_t j = same ? i / GRAM_N * GRAM_N : 0; j < b->n; j += n) {
+            n = b->n - j >= GRAM_N ? GRAM_N : 1;
+            const float *y = b->w + j * b->stride;
+            float *to = g + i * columns + j;
+            if (m == GRAM_M && n == GRAM_N)
+                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, GRAM_M, GRAM_N);
+            else if (m == GRAM_M)
+                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, GRAM_M, 1);
+            else if (n == GRAM_N)
+                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, 1, GRAM_N);
+            else
+                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, 1, 1);
+        }
+    }
+}
+
 static void NAME(pack)(float *restrict y, const double *restrict x, size_t n, double unit, double scale)
 {
     for (size_t i = 0; i < n; i++) y[i] = (float)(x[i] * unit * scale);
-}
-
-static void NAME(pack_f32)(float *restrict y, const float *restrict x, size_t n, double scale)
-{
-    for (size_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * scale);
 }
 
 const num_kernels TABLE = {
@@ -473,5 +550,5 @@ const num_kernels TABLE = {
     .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
-    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .pack = NAME(pack), .pack_f32 = NAME(pack_f32),
+    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .gram = NAME(gram), .pack = NAME(pack),
 };

@@ -6,7 +6,6 @@
  * histogram.c  numpy's histogram rule with cells finer than the bins; percentiles from cells
  * kde.c        bandwidths and Gaussian density estimates
  * divergence.c symmetric Kullback-Leibler divergence of two histograms
- * gram.c       products of blocks of rows (BLAS)
  * blas.c       OpenBLAS, loaded when first needed
  *
  * Refuses to know tensors, dtypes, layers or files. Allocates nothing: callers pass scratch memory (the public moments
@@ -25,6 +24,9 @@
  * element of a row, up to the next multiple of 2 * NUM_LANES, belongs to the kernels as scratch. */
 
 typedef struct num_cells_view num_cells_view;
+
+/* n rows of floats, `stride` apart, any alignment. */
+typedef struct num_rows { const float *w; size_t stride, n; } num_rows;
 
 typedef struct num_kernels {
     const char *name; /* "baseline", "avx2", "avx512" */
@@ -70,12 +72,14 @@ typedef struct num_kernels {
     void (*cells)(uint32_t *cell, uint32_t *fraction, const double *x, size_t n, const num_cells_view *view);
 
     double (*sum_squares)(const double *x, size_t n);
-    double (*sum_abs)(const float *x, size_t n);
+    /* sum |x[i]| by[i], products and sums in doubles. */
+    double (*sum_abs)(const float *x, const double *by, size_t n);
     double (*dot)(const double *x, const double *y, size_t n);
+    /* g[i * b->n + j] = sum over depth of row i of a times row j of b, or that much more where add is set, in floats and
+     * 16 lanes; with the same rows twice only for j >= i, the rest of g is undefined. */
+    void (*gram)(float *g, const num_rows *a, const num_rows *b, size_t depth, bool add);
     /* y[i] = (float)(x[i] * unit * scale). */
     void (*pack)(float *y, const double *x, size_t n, double unit, double scale);
-    /* y[i] = (float)(x[i] * scale), the product a double. */
-    void (*pack_f32)(float *y, const float *x, size_t n, double scale);
 } num_kernels;
 
 /* The best that this processor and its operating system can run. */
@@ -171,22 +175,11 @@ double num_divergence(const uint64_t *p, const uint64_t *q, unsigned bins, doubl
  * the diagnostics need it. */
 
 typedef struct num_blas {
-    void (*sgemm)(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a, int lda,
-                  const float *b, int ldb, float beta, float *c, int ldc);
-    void (*ssyrk)(int order, int uplo, int trans, int n, int k, float alpha, const float *a, int lda, float beta,
-                  float *c, int ldc);
     void (*dsyev)(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
                   const int *lwork, int *info, size_t jobz_length, size_t uplo_length);
 } num_blas;
 
 /* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL, and FPR_IO in *error, if it cannot. */
 const num_blas *num_blas_get(fpr_error *error);
-
-/* ---- gram.c */
-
-/* G (m x n, row-major) = A B' when first, else += A B'; A is m x depth, B n x depth, row-major floats. With b == a only
- * the upper triangle of G is written. */
-fpr_status num_gram_add(float *g, const float *a, const float *b, unsigned m, unsigned n, unsigned depth, bool first,
-                        fpr_error *error);
 
 #endif
