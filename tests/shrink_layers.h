@@ -97,6 +97,8 @@ static inline fpr_options make_options(void)
                          .threads = 1};
 }
 
+static inline shrink_known known_max(double max_abs) { return (shrink_known){.max_abs = max_abs}; }
+
 /* One layer, planned. */
 typedef struct planned {
     fpr_layer_shape shape;
@@ -115,7 +117,7 @@ static inline planned plan_weights(fpr_layer_shape shape, fpr_dtype dtype, const
     p.max_abs = largest_of(stored, weights_of(&shape));
     base_free(stored);
     assert_int_equal(
-        shrink_plan_layer(&p.shape, dtype, p.weights, p.max_abs, options, true, SHRINK_BY_OPTIONS, 2, &p.plan, NULL),
+        shrink_plan_layer(&p.shape, dtype, p.weights, known_max(p.max_abs), options, true, SHRINK_BY_OPTIONS, 2, &p.plan, NULL),
         FPR_OK);
     return p;
 }

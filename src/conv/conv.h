@@ -70,6 +70,9 @@ typedef struct conv_measure {
     double variance_entropy, variance_entropy_clean, orthogonality; /* NaN where not defined */
     double *explained_variance_ratio; /* [k] given by the caller, or NULL; of the layer's own centered SVD */
     uint64_t dead_filters, dead_channels; /* counts, by sparse kernels */
+    /* What it costs when all sparse kernels become zero: the largest |w| in them, and sqrt(sum w^2 over them / sum w^2
+     * over the layer). NaN where the shape has no basis. */
+    double sparse_max_abs, sparse_relative_l2;
     fpr_moments all, live; /* of the scaled kernels; made by conv_measure_blocks when the shape has a basis (k = 0
                               otherwise), freed by the caller with fpr_moments_free */
     struct conv_far *far;  /* given by the caller, or NULL: takes the scaled kernels; blocks of one k may share it */

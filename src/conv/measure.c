@@ -19,6 +19,7 @@
 typedef struct sums {
     fpr_moments scaled_live, scaled_sparse, raw_live, raw_sparse;
     uint64_t zeros, sparse; /* zeros: sparse kernels of nothing but zeros; sparse includes them */
+    double sparse_peak;     /* of the sparse kernels, times the layer's unit */
 } sums;
 
 typedef struct measuring {
@@ -164,6 +165,7 @@ static void sums_over(sums *s, unsigned k, double *memory)
     num_moments_over(&s->raw_live, k, memory + 2 * one);
     num_moments_over(&s->raw_sparse, k, memory + 3 * one);
     s->zeros = s->sparse = 0;
+    s->sparse_peak = 0;
 }
 
 static void sums_merge(sums *into, const sums *from)
@@ -174,6 +176,7 @@ static void sums_merge(sums *into, const sums *from)
     fpr_moments_merge(&into->raw_sparse, &from->raw_sparse);
     into->zeros += from->zeros;
     into->sparse += from->sparse;
+    into->sparse_peak = fmax(into->sparse_peak, from->sparse_peak);
 }
 
 /* Power of two that brings the layer's largest weight near 1: raw second moments stay in range whatever the scale. */
@@ -245,15 +248,18 @@ static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
 {
     uint16_t live[256], sparse[256];
     size_t live_count = 0, sparse_count = 0, zeros = 0;
+    double sparse_peak = s->sums->sparse_peak;
     for (size_t i = 0; i < n; i++) {
         const bool is_sparse = s->peak[i] < s->limit || s->all_sparse, is_zero = s->peak[i] == 0;
         live[live_count] = sparse[sparse_count] = (uint16_t)i;
         s->sums->sparse += is_sparse;
+        sparse_peak = is_sparse && s->peak[i] > sparse_peak ? s->peak[i] : sparse_peak;
         zeros += is_sparse && is_zero;
         live_count += !is_sparse;
         sparse_count += is_sparse && !is_zero;
     }
     s->sums->zeros += zeros;
+    s->sums->sparse_peak = sparse_peak;
     if (live_count == n) {
         mark_all(&s->flags, at, n);
     } else {
@@ -402,6 +408,15 @@ static void kernels_task(void *context, size_t index, unsigned worker)
 
 /* ---------------------------------------------------------------- layers */
 
+/* Sum of the squares of all elements of the vectors. */
+static double sum_of_squares(const fpr_moments *m)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < m->k; i++)
+        sum += m->scatter[(size_t)i * m->k + i] + (double)m->count * m->mean[i] * m->mean[i];
+    return sum;
+}
+
 static fpr_status finish_layer(const measuring *m, size_t b, sums *layer, double *scratch)
 {
     const fpr_layer_shape *s = m->blocks[b].shape;
@@ -417,6 +432,9 @@ static fpr_status finish_layer(const measuring *m, size_t b, sums *layer, double
     if (!conv_has_basis(s)) return FPR_OK;
 
     sums *l = layer;
+    const double of_sparse = sum_of_squares(&l->raw_sparse), of_all = of_sparse + sum_of_squares(&l->raw_live);
+    r->sparse_relative_l2 = of_all > 0 ? sqrt(of_sparse / of_all) : 0;
+    r->sparse_max_abs = l->sparse_peak / layer_unit(m, r->max_abs);
     num_moments_add_zeros(&l->scaled_sparse, l->zeros);
     num_moments_add_zeros(&l->raw_sparse, l->zeros);
     fpr_moments_merge(&r->live, &l->scaled_live);
@@ -510,6 +528,7 @@ static fpr_status prepare(measuring *m, fpr_error *error)
         conv_measure *r = &m->results[b];
         double *ratio = r->explained_variance_ratio;
         r->variance_entropy = r->variance_entropy_clean = r->orthogonality = NAN;
+        r->sparse_max_abs = r->sparse_relative_l2 = NAN;
         m->alive_first[b] = alive;
         alive += s->filters + s->channels;
         size_t scratch = s->k <= CONV_K_MAX ? sorter_scratch(s->k) : 0;

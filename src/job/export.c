@@ -95,11 +95,11 @@ static fpr_status export_layer(export_run *run, const study_layer *layer, void *
     options.binary = true;
     shrink_plan plan = {0};
     shrink_outcome outcome = {0};
-    fpr_status status = shrink_plan_layer(s, t->dtype, weights, layer->measure.max_abs, &options, false, SHRINK_BY_OPTIONS,
-                                          job_threads(&options), &plan, error);
+    fpr_status status = shrink_plan_layer(s, t->dtype, weights, study_known(layer, &options), &options, false,
+                                          SHRINK_BY_OPTIONS, job_threads(&options), &plan, error);
     bool binary = !status && plan.binary.scope != FPR_SCOPE_NONE, no_memory = false;
     if (binary)
-        status = shrink_apply(s, t->dtype, weights, layer->measure.max_abs, options.eps, &plan, 1, &outcome, error);
+        status = shrink_apply(s, t->dtype, weights, study_known(layer, &options), options.eps, &plan, 1, &outcome, error);
     if (!status && binary) {
         uint64_t shape[5] = {s->filters};
         unsigned rank = 1;

@@ -178,6 +178,8 @@ void study_free(study *s);
 fpr_status study_basis_new(fpr_basis *basis, unsigned k, fpr_error *error);
 void study_basis_free(fpr_basis *basis);
 conv_block study_block(const study *s, const study_layer *layer, const void *weights);
+/* What the first sweep knows of a layer, for shrink/. */
+shrink_known study_known(const study_layer *layer, const fpr_options *options);
 bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b);
 /* ---- writer.c: one output file. Tensors are put in data order; the header, which comes first in the file but is known
  * last, is written into room kept for it. */

@@ -47,7 +47,7 @@ static void plan_one(void *context, size_t i, unsigned worker)
     if (!prune_is_planned(layer)) return;
     const fpr_tensor *t = &run->model->tensors[w->ids[i]].view;
     uint64_t units = run->units ? run->units[layer - run->study->layers] : SHRINK_BY_OPTIONS;
-    shrink_plan_layer(&layer->shape, t->dtype, w->bytes[i], layer->measure.max_abs, run->options,
+    shrink_plan_layer(&layer->shape, t->dtype, w->bytes[i], study_known(layer, run->options), run->options,
                       prune_allowed(run, layer), units, w->threads_inside, &w->plans[i], &w->errors[i]);
 }
 
@@ -124,7 +124,7 @@ static void change_one(void *context, size_t i, unsigned worker)
     w->exact[i] = true;
     if (prune_is_planned(layer)) {
         w->exact[i] = !w->plans[i].changes;
-        status = shrink_apply(&layer->shape, t->dtype, w->bytes[i], layer->measure.max_abs, w->run->options->eps,
+        status = shrink_apply(&layer->shape, t->dtype, w->bytes[i], study_known(layer, w->run->options), w->run->options->eps,
                               &w->plans[i], w->threads_inside, &w->outcomes[i], &w->errors[i]);
     }
     if (!status) status = cast_one(w, i, &w->errors[i]);

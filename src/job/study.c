@@ -34,6 +34,11 @@ void study_basis_free(fpr_basis *basis)
     *basis = (fpr_basis){0};
 }
 
+shrink_known study_known(const study_layer *layer, const fpr_options *options)
+{
+    return (shrink_known){layer->measure.max_abs, options->half ? NULL : &layer->measure};
+}
+
 conv_block study_block(const study *s, const study_layer *layer, const void *weights)
 {
     return (conv_block){.shape = &layer->shape,

@@ -23,7 +23,8 @@ typedef struct apply_run {
     const shrink_plan *plan; /* NULL: only look */
     double scale;            /* a power of two near 1 / max|w|, so that squares stay in range */
     uint64_t limit;
-    part_error *errors; /* [parts], NULL when nothing changes */
+    const conv_measure *measure; /* where nothing is done but what it knows the cost of; else NULL */
+    part_error *errors;          /* [parts], NULL when nothing changes, or at a known cost */
     live_flag *live_filters, *live_channels;
     atomic_bool all_channels; /* every channel has been found live: only filters are looked for */
 } apply_run;
@@ -66,17 +67,23 @@ static double norm_of(const apply_run *run, const double *w, size_t n)
     return lanes[0] + lanes[1] + (lanes[2] + lanes[3]);
 }
 
-/* Sets n weights from weight `from` of a kernel on, given as doubles, to +0. They may be those of several kernels. */
-static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
-                       part_error *part)
+/* Sets n weights from weight `from` of a kernel on to +0. They may be those of several kernels. */
+static void zero_weights(const apply_run *run, uint64_t kernel, uint64_t from, uint64_t n)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
     if (run->shape->layout == FPR_LAYOUT_HWIO)
-        for (size_t i = 0; i < n; i++)
+        for (uint64_t i = 0; i < n; i++)
             memset(run->weights + shrink_place(run->shape, kernel + (from + i) / run->shape->k,
                                                (from + i) % run->shape->k) * bytes, 0, bytes);
     else
-        memset(run->weights + shrink_place(run->shape, kernel, from) * bytes, 0, n * bytes);
+        memset(run->weights + shrink_place(run->shape, kernel, from) * bytes, 0, (size_t)n * bytes);
+}
+
+/* The same with weights given as doubles. */
+static void zero_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
+                       part_error *part)
+{
+    zero_weights(run, kernel, from, n);
     double range[2] = {-part->max_abs, part->max_abs};
     num_kernels_best()->range(range, w, n);
     part->max_abs = fmax(-range[0], range[1]);
@@ -123,6 +130,15 @@ static void change_tile(const apply_run *run, uint64_t j, uint64_t n, const doub
         zeros = zero_run(run, j + i, n - i);
         if (zeros) zero_piece(run, j + i, 0, tile + i * k, (size_t)zeros * k, part);
         else if (run->plan->fate[j + i] == CONV_FATE_CHANGED) quantize_piece(run, j + i, 0, tile + i * k, k, part);
+    }
+}
+
+/* The kernels that go, where nobody asks what they were. */
+static void zero_part(const apply_run *run, uint64_t first, uint64_t end)
+{
+    for (uint64_t j = first, n; j < end; j += n ? n : 1) {
+        n = zero_run(run, j, end - j);
+        if (n) zero_weights(run, j, 0, n * run->shape->k);
     }
 }
 
@@ -214,7 +230,8 @@ static void apply_part(void *context, size_t index, unsigned worker)
     apply_run *run = context;
     uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
     if (run->errors) change_part(run, index, first, end);
-    find_live(run, first, end);
+    else if (run->plan && run->plan->changes) zero_part(run, first, end);
+    if (run->live_filters) find_live(run, first, end);
 }
 
 /* The indices whose flag is not set. */
@@ -232,45 +249,62 @@ static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **li
 
 /* ---------------------------------------------------------------- the whole */
 
-static fpr_status run_parts(apply_run *run, unsigned threads, shrink_outcome *outcome, fpr_error *error)
+/* The parts' errors, added in index order. */
+static void add_errors(const apply_run *run, size_t parts, shrink_outcome *outcome)
 {
-    const fpr_layer_shape *s = run->shape;
-    size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
-    run->live_filters = base_calloc(s->filters, sizeof *run->live_filters);
-    run->live_channels = base_calloc(s->channels, sizeof *run->live_channels);
-    if (run->plan && run->plan->changes) run->errors = base_calloc(parts, sizeof *run->errors);
-    bool enough = run->live_filters && run->live_channels && (run->errors || !run->plan || !run->plan->changes);
-    fpr_status status = enough ? FPR_OK : base_no_memory(error, s->filters + s->channels + parts * sizeof *run->errors);
-    if (!status) {
-        base_parallel(threads, parts, apply_part, run);
-        status = list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
-    }
-    if (!status)
-        status =
-            list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
     part_error sum = {0};
-    for (size_t i = 0; !status && run->errors && i < parts; i++) {
+    for (size_t i = 0; i < parts; i++) {
         sum.error += run->errors[i].error;
         sum.norm += run->errors[i].norm;
         if (run->errors[i].max_abs > sum.max_abs) sum.max_abs = run->errors[i].max_abs;
     }
     outcome->error_max_abs = sum.max_abs;
     outcome->error_relative_l2 = sum.error > 0 ? sqrt(sum.error / sum.norm) : 0;
+}
+
+static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink_outcome *outcome, fpr_error *error)
+{
+    const fpr_layer_shape *s = run->shape;
+    const bool changes = run->plan && run->plan->changes;
+    size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
+    if (!changes && !lists) return FPR_OK;
+    if (lists) run->live_filters = base_calloc(s->filters, sizeof *run->live_filters);
+    if (lists) run->live_channels = base_calloc(s->channels, sizeof *run->live_channels);
+    if (changes && !run->measure) run->errors = base_calloc(parts, sizeof *run->errors);
+    if ((lists && !(run->live_filters && run->live_channels)) || (changes && !run->measure && !run->errors))
+        return base_no_memory(error, s->filters + s->channels + parts * sizeof *run->errors);
+    base_parallel(threads, parts, apply_part, run);
+    if (run->errors) {
+        add_errors(run, parts, outcome);
+    } else if (changes) {
+        outcome->error_max_abs = run->measure->sparse_max_abs;
+        outcome->error_relative_l2 = run->measure->sparse_relative_l2;
+    }
+    fpr_status status = FPR_OK;
+    if (lists)
+        status = list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
+    if (lists && !status)
+        status =
+            list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
     return status;
 }
 
-static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, double max_abs, double eps,
+static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, shrink_known known, double eps,
                        const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
+    /* Sparse kernels that become zero stay sparse: what was measured of them holds. */
+    const conv_measure *measure = !plan || plan->only_sparse ? known.measure : NULL;
+    const bool none_dead = measure && !measure->dead_filters && !measure->dead_channels;
     apply_run run = {.shape = s,
                      .dtype = dtype,
                      .weights = weights,
                      .plan = plan,
-                     .scale = shrink_scale(max_abs),
-                     .limit = shrink_sparse_limit(dtype, max_abs, eps)};
+                     .scale = shrink_scale(known.max_abs),
+                     .measure = measure && !isnan(measure->sparse_relative_l2) ? measure : NULL,
+                     .limit = shrink_sparse_limit(dtype, known.max_abs, eps)};
     atomic_init(&run.all_channels, false);
     *outcome = (shrink_outcome){0};
-    fpr_status status = run_parts(&run, threads, outcome, error);
+    fpr_status status = run_parts(&run, !none_dead, threads, outcome, error);
     base_free(run.live_filters);
     base_free(run.live_channels);
     base_free(run.errors);
@@ -282,13 +316,13 @@ static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weigh
     return status;
 }
 
-fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, double max_abs, double eps,
+fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, shrink_known known, double eps,
                         const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
-    return look(s, dtype, weights, max_abs, eps, plan, threads, outcome, error);
+    return look(s, dtype, weights, known, eps, plan, threads, outcome, error);
 }
 
-fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs, double eps,
+fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known, double eps,
                        unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
     /* Without a plan nothing is written. */
@@ -296,5 +330,5 @@ fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *we
         const void *read;
         void *write;
     } view = {weights};
-    return look(s, dtype, view.write, max_abs, eps, NULL, threads, outcome, error);
+    return look(s, dtype, view.write, known, eps, NULL, threads, outcome, error);
 }

@@ -31,13 +31,14 @@ typedef struct plan_run {
 /* Whether a kernel of zeros is +0 in every bit, so that there is nothing to do. */
 static bool is_plus_zero(const shrink_view *v, uint64_t kernel)
 {
-    size_t bytes = shrink_element_bytes(v->dtype), run = v->shape->layout == FPR_LAYOUT_HWIO ? 1 : (size_t)v->shape->k;
-    uint8_t bits = 0;
-    for (uint64_t i = 0; i < v->shape->k; i += run) {
-        const uint8_t *p = v->weights + shrink_place(v->shape, kernel, i) * bytes;
-        for (size_t j = 0; j < run * bytes; j++) bits |= p[j];
+    static const uint8_t zeros[64];
+    const size_t bytes = shrink_element_bytes(v->dtype);
+    const uint64_t k = v->shape->k, most = v->shape->layout == FPR_LAYOUT_HWIO ? 1 : sizeof zeros / bytes;
+    for (uint64_t i = 0, n; i < k; i += n) {
+        n = k - i < most ? k - i : most;
+        if (memcmp(v->weights + shrink_place(v->shape, kernel, i) * bytes, zeros, (size_t)n * bytes)) return false;
     }
-    return !bits;
+    return true;
 }
 
 static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint64_t *end)
@@ -142,13 +143,13 @@ static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uin
 }
 
 /* The units that go, where these are not simply the sparse kernels. */
-static fpr_status choose_units(const plan_run *run, const fpr_options *options, bool by_eps, uint64_t units,
-                               unsigned threads, uint8_t **goes, fpr_error *error)
+static fpr_status choose_units(const plan_run *run, const fpr_options *options, uint64_t units, unsigned threads,
+                               uint8_t **goes, fpr_error *error)
 {
     uint64_t count = shrink_unit_count(run->view->shape, run->structure);
     *goes = base_alloc(count, 1);
     if (!*goes) return base_no_memory(error, count);
-    if (by_eps) {
+    if (units == SHRINK_BY_OPTIONS && options->amount < 0) {
         sparse_units(run, *goes);
         return FPR_OK;
     }
@@ -156,7 +157,7 @@ static fpr_status choose_units(const plan_run *run, const fpr_options *options, 
     return lowest_units(run, options->criterion, units, threads, *goes, error);
 }
 
-fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known,
                              const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
                              shrink_plan *plan, fpr_error *error)
 {
@@ -169,19 +170,24 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     uint8_t *goes = NULL;
     atomic_init(&run.zeroed, 0);
     atomic_init(&run.live, 0);
-    *plan = (shrink_plan){0};
+    *plan = (shrink_plan){.only_sparse = true};
+    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS && run.structure == FPR_STRUCTURE_KERNEL;
+    /* Without sparse kernels there are no zero ones either, unless nothing is below eps. */
+    bool all_live = known.measure && known.measure->sparse == 0 && options->eps > 0;
+    if (all_live && by_eps) run.prune = false;
     bool binary = options->binary && (run.prune || shrink_may_be_binary(&view, options, plan, threads));
     if (!run.prune && !binary) return FPR_OK;
-    plan->fate = base_alloc(s->kernels, 1); /* every kernel is flagged below */
+    plan->fate = base_calloc(s->kernels, 1);
     if (!plan->fate) return base_no_memory(error, s->kernels);
-    run.limit = shrink_sparse_limit(dtype, max_abs, options->eps);
-    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS;
+    run.limit = shrink_sparse_limit(dtype, known.max_abs, options->eps);
     fpr_status status = FPR_OK;
-    if (!run.prune || (by_eps && run.structure == FPR_STRUCTURE_KERNEL)) {
+    if (all_live && !run.prune) {
+        atomic_store(&run.live, s->kernels);
+    } else if (!run.prune || by_eps) {
         base_parallel(threads, parts, flag_and_decide_part, &run);
     } else {
         base_parallel(threads, parts, flag_part, &run);
-        status = choose_units(&run, options, by_eps, units, threads, &goes, error);
+        status = choose_units(&run, options, units, threads, &goes, error);
         run.goes = goes;
         if (!status) base_parallel(threads, parts, decide_part, &run);
     }
@@ -189,6 +195,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     plan->changes = plan->zeroed > 0;
     if (!status && binary && (!run.prune || shrink_may_be_binary(&view, options, plan, threads)))
         status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
+    plan->only_sparse = !plan->levels && (by_eps || !plan->zeroed);
     if (!status) base_parallel(threads, parts, settle_part, &run);
     base_free(goes);
     if (status) shrink_plan_free(plan);

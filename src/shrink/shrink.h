@@ -19,6 +19,7 @@ typedef struct shrink_plan {
     uint8_t *fate;     /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
     uint64_t zeroed;   /* kernels of fate ZERO */
     bool changes;      /* some fate is not KEPT */
+    bool only_sparse;  /* what changes is that sparse kernels become zero, if anything does */
     fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
      * meaningful for units with kernels of fate CHANGED; NULL when there are none */
@@ -46,10 +47,18 @@ void shrink_ranking_free(shrink_ranking *ranking);
 
 #define SHRINK_BY_OPTIONS UINT64_MAX
 
+/* What is known of a layer before its weights are looked at: the largest |w|, and where it was measured at full precision
+ * (not --half), all the rest; NULL otherwise. What is known need not be found again: nearly all layers have few sparse
+ * kernels or none. */
+typedef struct shrink_known {
+    double max_abs;
+    const conv_measure *measure;
+} shrink_known;
+
 /* Plans one finite layer: which units go, then (if options->binary) whether the rest is binary-like.
- * max_abs: of the layer. prune_this: the layer is chosen by --only/--skip/--pointwise. units: how many of the lowest
- * units go (from a ranking), or SHRINK_BY_OPTIONS. */
-fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+ * prune_this: the layer is chosen by --only/--skip/--pointwise. units: how many of the lowest units go (from a ranking),
+ * or SHRINK_BY_OPTIONS. */
+fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known,
                              const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
                              shrink_plan *plan, fpr_error *error);
 void shrink_plan_free(shrink_plan *plan);
@@ -62,11 +71,11 @@ typedef struct shrink_outcome {
 
 /* Changes weights in place as planned. Kernels of fate ZERO become +0 in every bit; others keep every bit or take their
  * levels. */
-fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, double max_abs, double eps,
+fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, shrink_known known, double eps,
                         const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error);
 
 /* Only the dead filters and channels of weights as they are: fills those fields of *outcome, the errors are 0. */
-fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs, double eps,
+fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known, double eps,
                        unsigned threads, shrink_outcome *outcome, fpr_error *error);
 
 /* The two levels a < b (a == b when all are equal) that minimise sum (w - q)^2 over n values: optimal one-dimensional
