@@ -29,10 +29,9 @@ typedef struct plan_run {
 } plan_run;
 
 /* Whether a kernel of zeros is +0 in every bit, so that there is nothing to do. */
-static bool is_plus_zero(const shrink_view *v, uint64_t kernel)
+static bool is_plus_zero(const shrink_view *v, size_t bytes, uint64_t kernel)
 {
     static const uint8_t zeros[64];
-    const size_t bytes = shrink_element_bytes(v->dtype);
     const uint64_t k = v->shape->k, most = v->shape->layout == FPR_LAYOUT_HWIO ? 1 : sizeof zeros / bytes;
     for (uint64_t i = 0, n; i < k; i += n) {
         n = k - i < most ? k - i : most;
@@ -79,6 +78,7 @@ static void decide_part(void *context, size_t index, unsigned worker)
     part_bounds(run, index, &first, &end);
     _Static_assert((int)FLAG_SPARSE == (int)CONV_FATE_ZERO && CONV_FATE_KEPT == 0, "a flag becomes a fate as it is");
     const uint8_t mask = run->prune ? FLAG_SPARSE : 0;
+    const size_t bytes = shrink_element_bytes(run->view->dtype);
     for (uint64_t j = first; j < end; j++) {
         if (!run->goes && !(fate[j] & FLAG_ZERO)) { /* nearly always */
             fate[j] &= mask;
@@ -88,7 +88,7 @@ static void decide_part(void *context, size_t index, unsigned worker)
         }
         bool goes = fate[j] & FLAG_SPARSE, zero = fate[j] & FLAG_ZERO;
         if (run->goes) goes = run->goes[unit_of(run->view->shape, run->structure, j)];
-        goes = goes && run->prune && !(zero && is_plus_zero(run->view, j));
+        goes = goes && run->prune && !(zero && is_plus_zero(run->view, bytes, j));
         fate[j] = goes ? CONV_FATE_ZERO : zero ? FATE_KEPT_ZERO : CONV_FATE_KEPT;
         zeroed += goes;
         live += !goes && !zero;
