@@ -74,7 +74,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     double since = job_now();
     fpr_status status = fpr_options_check(options, error);
     if (!status) status = fpr_model_open(input, &model, error);
-    if (!status) status = study_new(model, options, NULL, &run.study, error);
+    if (!status) status = study_new(model, options, NULL, NULL, &run.study, error);
     if (!status) status = rows_new(run.study, &run.report, error);
     if (run.report) rows_phase(run.report, "measure", &since);
     if (!status) status = study_prepare(run.study, error);

@@ -118,6 +118,18 @@ typedef fpr_status (*job_beside)(void *context, fpr_error *error);
 fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
                        const char *phase, job_visit visit, job_beside beside, void *context, fpr_error *error);
 
+/* ---- checksum.c: XXH3-64 over all files of a model */
+
+typedef struct job_checksum job_checksum;
+
+/* *sum is to be freed whatever is returned. */
+fpr_status checksum_new(const fpr_model *model, job_checksum **sum, fpr_error *error);
+/* Adds a tensor as it was read, and what lies between it and the one before. */
+void checksum_take(job_checksum *sum, size_t tensor, const void *bytes);
+/* Reads what has not been added yet; *value has no meaning once *stop is true. Tells of errors in taking, too. */
+fpr_status checksum_rest(job_checksum *sum, const atomic_bool *stop, uint64_t *value, fpr_error *error);
+void checksum_free(job_checksum *sum);
+
 /* ---- study.c */
 
 typedef struct study_layer {
@@ -157,10 +169,10 @@ typedef struct study {
     size_t *layer_of;    /* [tensor_count] layer of a tensor, SIZE_MAX: none */
 } study;
 
-/* Finds the layers and measures them: the first sweep. */
-/* only: the kernel shape of interest, or NULL for all; with it nothing but moments and sparsity is measured. */
-fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
-                     fpr_error *error);
+/* Finds the layers and measures them: the first sweep. only: the kernel shape of interest, or NULL for all; with it
+ * nothing but moments and sparsity is measured. sum: takes what is read, or NULL. */
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
+                     study **out, fpr_error *error);
 /* Bases, the second sweep (ranges), and counters for the third. */
 fpr_status study_prepare(study *s, fpr_error *error);
 /* Visits the layers without NaN or Inf; while it runs, (*layers)[i] is the layer number of the i-th tensor visited. */
@@ -234,8 +246,6 @@ fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, co
                         const fpr_options *options, fpr_error *error);
 /* Removes what a failed job has put into the directory that output_folder made, and the directory. */
 void output_remove(const fpr_model *model, const char *output);
-/* XXH3-64 over all files of the model. Without a value once *stop is true. */
-fpr_status input_hash(const fpr_model *model, const atomic_bool *stop, uint64_t *hash, fpr_error *error);
 
 /* ---- basis.c */
 

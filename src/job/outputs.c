@@ -120,32 +120,3 @@ fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, co
     base_free(path);
     return status;
 }
-
-/* ---------------------------------------------------------------- hashes */
-
-#define HASH_CHUNK (128u << 10) /* stays in the second cache level */
-
-static fpr_status hash_source(const file_source *source, file_hash *hash, uint8_t *buffer, const atomic_bool *stop,
-                              fpr_error *error)
-{
-    fpr_status status = FPR_OK;
-    for (uint64_t at = 0, size = file_source_size(source); !status && at < size && !atomic_load(stop); at += HASH_CHUNK) {
-        uint64_t n = size - at < HASH_CHUNK ? size - at : HASH_CHUNK;
-        status = file_source_read(source, at, buffer, n, error);
-        if (!status) file_hash_add(hash, buffer, n);
-    }
-    return status;
-}
-
-fpr_status input_hash(const fpr_model *model, const atomic_bool *stop, uint64_t *value, fpr_error *error)
-{
-    uint8_t *buffer = base_alloc(HASH_CHUNK, 1);
-    file_hash *hash = file_hash_new();
-    fpr_status status = buffer && hash ? FPR_OK : base_no_memory(error, HASH_CHUNK);
-    for (size_t s = 0; !status && s < model->shard_count; s++)
-        status = hash_source(model->shards[s].source, hash, buffer, stop, error);
-    uint64_t sum = hash ? file_hash_end(hash) : 0;
-    base_free(buffer);
-    if (!status) *value = sum;
-    return status;
-}

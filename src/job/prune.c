@@ -202,6 +202,7 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
 /* The hashes of all that is read, and of all that was written, which other work need not wait for. */
 typedef struct hashes {
     const fpr_model *model;
+    job_checksum *sum; /* of the input */
     job_writer **writers;
     base_aside *input, *output;
     uint64_t input_value, output_value;
@@ -213,7 +214,7 @@ static void hash_input(void *context, size_t index, unsigned worker)
 {
     (void)index, (void)worker;
     hashes *h = context;
-    input_hash(h->model, &h->stop, &h->input_value, &h->input_error);
+    checksum_rest(h->sum, &h->stop, &h->input_value, &h->input_error);
 }
 
 static void hash_output(void *context, size_t index, unsigned worker)
@@ -230,6 +231,7 @@ static fpr_status hashes_end(hashes *h, fpr_status status, fpr_report *report, f
     base_end_aside(h->output);
     base_end_aside(h->input);
     h->input = h->output = NULL;
+    checksum_free(h->sum);
     if (status) return status;
     report->input_hash = h->input_value;
     report->output_hash = h->output_value;
@@ -248,9 +250,11 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     fpr_report *r = NULL;
     job_writer **writers = base_calloc(model->shard_count, sizeof *writers);
     hashes sums = {.model = model, .writers = writers};
-    if (writers) sums.input = base_start_aside(job_threads(options), hash_input, &sums);
-    fpr_status status = sums.input ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
-    if (!status) status = study_new(model, options, NULL, &run.study, error);
+    fpr_status status = writers ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
+    if (!status) status = checksum_new(model, &sums.sum, error);
+    if (!status) status = study_new(model, options, NULL, sums.sum, &run.study, error);
+    if (!status && !(sums.input = base_start_aside(job_threads(options), hash_input, &sums)))
+        status = base_no_memory(error, sizeof sums);
     if (!status) status = rows_new(run.study, &r, error);
     if (r) rows_phase(r, "measure", &since);
     if (!status) status = study_prepare(run.study, error);

@@ -121,7 +121,23 @@ static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *
 typedef struct sweep {
     study *study;
     const size_t *layers; /* layer number of each id */
+    job_checksum *sum;
 } sweep;
+
+/* A batch that is added to a checksum. */
+typedef struct summed {
+    const sweep *sweep;
+    size_t first, count;
+    void *const *bytes;
+} summed;
+
+static void add_batch(void *context, size_t index, unsigned worker)
+{
+    (void)index, (void)worker;
+    const summed *b = context;
+    for (size_t i = 0; i < b->count; i++)
+        checksum_take(b->sweep->sum, b->sweep->study->layers[b->sweep->layers[b->first + i]].tensor, b->bytes[i]);
+}
 
 static fpr_status merge_moments(study_group *group, const conv_measure *m, fpr_error *error)
 {
@@ -170,6 +186,10 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
     conv_block *blocks = base_alloc(count, sizeof *blocks);
     conv_measure *results = base_calloc(count, sizeof *results);
     fpr_status status = blocks && results ? FPR_OK : base_no_memory(error, count * sizeof *results);
+    summed batch = {w, first, count, bytes};
+    base_aside *aside = NULL;
+    if (!status && w->sum && !(aside = base_start_aside(s->settings.threads, add_batch, &batch)))
+        status = base_no_memory(error, sizeof batch);
     for (size_t i = 0; !status && i < count; i++) {
         study_layer *layer = &s->layers[w->layers[first + i]];
         blocks[i] = study_block(s, layer, bytes[i]);
@@ -187,6 +207,7 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
             if (!status) status = taken;
         }
     }
+    base_end_aside(aside);
     base_free(blocks);
     base_free(results);
     return status;
@@ -271,8 +292,8 @@ static bool wants_blas(const study *s)
     return false;
 }
 
-fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
-                     fpr_error *error)
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
+                     study **out, fpr_error *error)
 {
     *out = NULL;
     study *s = base_calloc(1, sizeof *s);
@@ -283,7 +304,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->options = options;
     s->settings = job_settings(options);
     s->settings.moments_only = only != NULL;
-    sweep w = {.study = s};
+    sweep w = {.study = s, .sum = sum};
     fpr_status status = find_layers(s, only, error);
     base_aside *aside = NULL;
     if (!status && wants_blas(s) && !(aside = base_start_aside(s->settings.threads, load_blas, NULL)))
