@@ -541,7 +541,7 @@ static fpr_status prepare(measuring *m, fpr_error *error)
             if (ratio) memset(ratio, 0, k * sizeof *ratio);
             if (k > m->k_max) m->k_max = k;
             if (NUM_EIGEN_SCRATCH(k) + 2 * k > scratch) scratch = NUM_EIGEN_SCRATCH(k) + 2 * k;
-            m->wants_blas = !m->settings->moments_only;
+            m->wants_blas = m->wants_blas || (num_needs_lapack(k) && !m->settings->moments_only);
         }
         if (scratch > m->scratch_count) m->scratch_count = scratch;
     }

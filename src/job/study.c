@@ -287,8 +287,10 @@ static void load_blas(void *context, size_t index, unsigned worker)
 
 static bool wants_blas(const study *s)
 {
-    for (size_t i = 0; i < s->layer_count; i++)
-        if (conv_has_basis(&s->layers[i].shape)) return !s->settings.moments_only;
+    for (size_t i = 0; i < s->layer_count; i++) {
+        const fpr_layer_shape *shape = &s->layers[i].shape;
+        if (conv_has_basis(shape) && num_needs_lapack(shape->k)) return !s->settings.moments_only;
+    }
     return false;
 }
 

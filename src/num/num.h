@@ -2,7 +2,7 @@
  *
  * kernels_*.c  the inner loops, one text (kernels_body.h) compiled for several instruction sets
  * moments.c    mean and scatter, merged by Chan, Golub and LeVeque's rule
- * svd.c        principal components of a scatter matrix (LAPACK)
+ * svd.c        principal components of a scatter matrix (LAPACK where it is large)
  * histogram.c  numpy's histogram rule with cells finer than the bins; percentiles from cells
  * kde.c        bandwidths and Gaussian density estimates
  * divergence.c symmetric Kullback-Leibler divergence of two histograms
@@ -100,6 +100,10 @@ void num_moments_add_tile(fpr_moments *moments, const num_kernels *kernels, doub
 void num_moments_add_zeros(fpr_moments *moments, uint64_t count);
 
 /* ---- svd.c */
+
+/* Larger matrices are LAPACK's, which has to be loaded for them (blas.c). */
+#define NUM_JACOBI_MAX 16u
+static inline bool num_needs_lapack(uint64_t k) { return k > NUM_JACOBI_MAX; }
 
 #define NUM_EIGEN_SCRATCH(k) ((size_t)(k) * (k) + (size_t)(k) + 34 * (size_t)(k) + 64)
 
