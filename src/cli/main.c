@@ -144,6 +144,28 @@ static int check_operands(const command *cmd, const settings *set)
     return EXIT_DONE;
 }
 
+/* Memory that the process has touched is used again, and in large pages: each page touched anew costs a fault, which in
+ * a virtual machine takes longer than the work on its 4 KiB. One heap for all threads, because they allocate little at
+ * a time; no block of a MiB or two comes from the kernel and goes back to it; and what comes before the first large page
+ * is left alone. Nothing here may fail: it is advice. */
+static void keep_memory(void)
+{
+#ifdef __GLIBC__
+    static void *volatile left_alone; /* else the compiler leaves it out */
+    const size_t large = 2u << 20, most = 32u << 20, room = 30u << 20;
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_THRESHOLD, (int)most);
+    mallopt(M_TRIM_THRESHOLD, INT_MAX);
+    char *first = malloc(room), *second = malloc(room);
+    const uintptr_t begin = ((uintptr_t)first + large - 1) / large * large, gap = begin - (uintptr_t)first;
+    const bool grows = first && second && first < second;
+    if (grows) madvise((void *)begin, ((uintptr_t)second + room) / large * large - begin, MADV_HUGEPAGE);
+    free(first);
+    free(second);
+    if (grows && gap > 64) left_alone = malloc(gap - 64);
+#endif
+}
+
 static int run_command(const command *cmd, int argc, char **argv)
 {
     settings set;
@@ -153,31 +175,11 @@ static int run_command(const command *cmd, int argc, char **argv)
     } else if (status == EXIT_DONE) {
         if (cmd == commands) status = check_misspelt(&set);
         if (status == EXIT_DONE) status = check_operands(cmd, &set);
+        if (status == EXIT_DONE && cmd->run != cmd_info) keep_memory(); /* which takes little, and no time */
         if (status == EXIT_DONE) status = cmd->run(&set);
     }
     free_arguments(&set);
     return status;
-}
-
-/* Memory that the process has touched is used again, and in large pages: each page touched anew costs a fault, which in
- * a virtual machine takes longer than the work on its 4 KiB. One heap for all threads, because they allocate little at
- * a time; no block of a MiB or two comes from the kernel and goes back to it. Nothing here may fail: it is advice. */
-static void keep_memory(void)
-{
-#ifdef __GLIBC__
-    const size_t large = 2u << 20, most = 32u << 20, room = 30u << 20;
-    mallopt(M_ARENA_MAX, 1);
-    mallopt(M_MMAP_THRESHOLD, (int)most);
-    mallopt(M_TRIM_THRESHOLD, INT_MAX);
-    char *first = malloc(room), *second = malloc(room);
-    if (first && second && first < second) {
-        const uintptr_t begin = ((uintptr_t)first + large - 1) / large * large;
-        const uintptr_t end = ((uintptr_t)second + room) / large * large;
-        madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-    }
-    free(first);
-    free(second);
-#endif
 }
 
 static int run_help(int argc, char **argv)
@@ -194,7 +196,6 @@ static int run_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     hold_standard_streams();
-    keep_memory();
     /* Only the character set is taken from the locale: numbers look the same everywhere. */
     setlocale(LC_CTYPE, "");
     /* The library spreads its own work over threads; BLAS must not start as many again inside each. It reads this
