@@ -110,16 +110,16 @@ static void count_run(const conv_counter *c, const num_cells_view *view, table *
 }
 
 /* Makes room for more coefficients; false without memory. */
-static bool table_ready(const conv_counter *c, const num_cells_view *view, table *t, uint64_t more)
+static bool table_ready(const conv_counter *c, const num_cells_view *view, unsigned kind, table *t, uint64_t more)
 {
-    if (!t->cells && t->total + more <= c->numbers_max) {
+    if (!t->cells && !c->many[kind] && t->total + more <= c->numbers_max) {
         if (!t->numbers) t->numbers = base_alloc(c->numbers_max, sizeof *t->numbers);
         return t->numbers;
     }
     if (!t->cells) { /* too many to keep: from now on in cells */
         t->cells = base_calloc(view->count, sizeof *t->cells);
         if (!t->cells) return false;
-        count_run(c, view, t, t->numbers, (size_t)t->total);
+        if (t->numbers) count_run(c, view, t, t->numbers, (size_t)t->total);
         base_free(t->numbers);
         t->numbers = NULL;
     }
@@ -168,7 +168,7 @@ bool conv_column_add(conv_counter *c, size_t component)
     if (choose_view(c->cells_zoom, col)) ready = move_view(col, &old);
     col->seen = true;
     for (unsigned kind = 0; kind < KINDS && ready; kind++)
-        if (count[kind]) ready = table_ready(c, &col->view, &col->tables[kind], count[kind]);
+        if (count[kind]) ready = table_ready(c, &col->view, kind, &col->tables[kind], count[kind]);
     for (size_t i = 0; ready && i < c->counting->tile_count; i++) {
         const tile *t = &c->counting->tiles[i];
         const double *x = coefficients_of(c, i, component);

@@ -210,6 +210,8 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
     c->kernels = conv_kernels_of(settings);
     c->numbers_max = NUMBERS_TOTAL / k < NUMBERS_MAX ? NUMBERS_TOTAL / k : NUMBERS_MAX;
     c->cells_max = UINT64_C(1) << (64 - COUNT_SHIFT);
+    c->many[KEPT_LIVE] = c->many[GONE_LIVE] = live > c->numbers_max;
+    c->many[KEPT_SPARSE] = c->many[GONE_SPARSE] = kernels - live > c->numbers_max;
     c->cells_zoom = zoom_for(settings->bins, k, live > c->numbers_max ? live : kernels);
     if (!counter_memory(c)) {
         conv_counter_free(c);

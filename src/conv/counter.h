@@ -54,6 +54,7 @@ struct conv_counter {
     /* Limits, which tests make small: coefficients that a table keeps as they are, before it turns to cells; that cells
      * take before they are emptied into wide ones. */
     uint64_t numbers_max, cells_max;
+    bool many[KINDS];            /* more are expected than a table keeps as they are */
     unsigned cells_zoom;         /* a table has bins << cells_zoom cells */
     double range[2];
     conv_settings settings;
