@@ -15,9 +15,8 @@
  * and live when it is not.
  *
  * Every fallible function returns an fpr_status and takes, last, an optional fpr_error that receives the detail.
- * The library never prints, exits, installs signal handlers or changes process-wide settings, with one exception
- * that cannot be avoided: the diagnostics call BLAS, whose own thread count belongs to the process (the program
- * sets it to one, see src/cli/main.c). Results do not depend on the number of threads. */
+ * The library never prints, exits, installs signal handlers or changes process-wide settings. Results do not depend on
+ * the number of threads. */
 #ifndef FILTERPRUNE_H
 #define FILTERPRUNE_H
 

@@ -199,9 +199,6 @@ int main(int argc, char **argv)
     hold_standard_streams();
     /* Only the character set is taken from the locale: numbers look the same everywhere. */
     setlocale(LC_CTYPE, "");
-    /* The library spreads its own work over threads; BLAS must not start as many again inside each. It reads this
-     * when the library first needs it. */
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
     catch_signals();
 
     int status;

@@ -78,7 +78,7 @@ typedef struct conv_measure {
     struct conv_far *far;  /* given by the caller, or NULL: takes the scaled kernels; blocks of one k may share it */
 } conv_measure;
 
-/* One result per block. FPR_NO_MEMORY, or FPR_IO where OpenBLAS cannot be loaded; then results hold nothing to free. */
+/* One result per block. FPR_NO_MEMORY leaves nothing in results to free. */
 fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
                                conv_measure *results, fpr_error *error);
 /* T(n) of the library torchconvquality: the variance entropy of n random 3x3 kernels. */

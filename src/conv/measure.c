@@ -28,7 +28,6 @@ typedef struct measuring {
     const conv_settings *settings;
     const num_kernels *kernels;
     conv_measure *results;
-    bool wants_blas;
     /* peaks */
     uint64_t *peak_parts, *peaks;
     /* kernels */
@@ -496,7 +495,6 @@ static fpr_status sort_kernels(measuring *m, fpr_error *error)
         const uint64_t left = parts - m->wave_first;
         m->wave_count = left < m->wave_size ? left : m->wave_size;
         base_parallel(m->settings->threads, (size_t)m->wave_count, kernels_task, m);
-        if (m->wants_blas && !num_blas_get(error)) return FPR_IO;
         const size_t first = conv_part_block(m->parts, m->count, m->wave_first);
         const size_t last = conv_part_block(m->parts, m->count, m->wave_first + m->wave_count - 1);
         m->wave_block = first;
@@ -506,7 +504,7 @@ static fpr_status sort_kernels(measuring *m, fpr_error *error)
             sums_copy(&m->layers[0], m->layers_memory, &m->layers[last - first], k);
         }
     }
-    return m->failed ? base_fail(error, FPR_IO, "LAPACK's dsyev did not converge") : FPR_OK;
+    return m->failed ? base_fail(error, FPR_USAGE, "an eigenvalue problem did not converge") : FPR_OK;
 }
 
 /* ---------------------------------------------------------------- the sweep */
@@ -541,7 +539,6 @@ static fpr_status prepare(measuring *m, fpr_error *error)
             if (ratio) memset(ratio, 0, k * sizeof *ratio);
             if (k > m->k_max) m->k_max = k;
             if (NUM_EIGEN_SCRATCH(k) + 2 * k > scratch) scratch = NUM_EIGEN_SCRATCH(k) + 2 * k;
-            m->wants_blas = m->wants_blas || (num_needs_lapack(k) && !m->settings->moments_only);
         }
         if (scratch > m->scratch_count) m->scratch_count = scratch;
     }

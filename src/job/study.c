@@ -278,22 +278,6 @@ static fpr_status crowd_out(study *s, fpr_error *error)
     return FPR_OK;
 }
 
-/* OpenBLAS takes some milliseconds to load, for which the first batches need not wait. */
-static void load_blas(void *context, size_t index, unsigned worker)
-{
-    (void)context, (void)index, (void)worker;
-    num_blas_get(NULL); /* whoever needs it asks again, and is told what is wrong */
-}
-
-static bool wants_blas(const study *s)
-{
-    for (size_t i = 0; i < s->layer_count; i++) {
-        const fpr_layer_shape *shape = &s->layers[i].shape;
-        if (conv_has_basis(shape) && num_needs_lapack(shape->k)) return !s->settings.moments_only;
-    }
-    return false;
-}
-
 fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
                      study **out, fpr_error *error)
 {
@@ -308,13 +292,9 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->settings.moments_only = only != NULL;
     sweep w = {.study = s, .sum = sum};
     fpr_status status = find_layers(s, only, error);
-    base_aside *aside = NULL;
-    if (!status && wants_blas(s) && !(aside = base_start_aside(s->settings.threads, load_blas, NULL)))
-        status = base_no_memory(error, 1024);
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < model->shard_count; i++) status = model_check_shard(model, i, error);
     if (!status) status = visit_layers(s, ALL_LAYERS, "measuring", measure_batch, &w, &w.layers, error);
-    base_end_aside(aside);
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];
         group->live = group->kernels - group->sparse;

@@ -2,11 +2,10 @@
  *
  * kernels_*.c  the inner loops, one text (kernels_body.h) compiled for several instruction sets
  * moments.c    mean and scatter, merged by Chan, Golub and LeVeque's rule
- * svd.c        principal components of a scatter matrix (LAPACK where it is large)
+ * svd.c        principal components of a scatter matrix
  * histogram.c  numpy's histogram rule with cells finer than the bins; percentiles from cells
  * kde.c        bandwidths and Gaussian density estimates
  * divergence.c symmetric Kullback-Leibler divergence of two histograms
- * blas.c       OpenBLAS, loaded when first needed
  *
  * Refuses to know tensors, dtypes, layers or files. Allocates nothing: callers pass scratch memory (the public moments
  * of filterprune.h section 8 are the one exception). Called by conv/. */
@@ -101,16 +100,11 @@ void num_moments_add_zeros(fpr_moments *moments, uint64_t count);
 
 /* ---- svd.c */
 
-/* Larger matrices are LAPACK's, which has to be loaded for them (blas.c). */
-#define NUM_JACOBI_MAX 16u
-static inline bool num_needs_lapack(uint64_t k) { return k > NUM_JACOBI_MAX; }
-
-#define NUM_EIGEN_SCRATCH(k) ((size_t)(k) * (k) + (size_t)(k) + 34 * (size_t)(k) + 64)
+#define NUM_EIGEN_SCRATCH(k) (2 * (size_t)(k) * (k) + 4 * (size_t)(k))
 
 /* Principal components of moments of rank at most count - 1. singular_values and ratio: [k], by falling value;
  * components [k][k] may be NULL. Values that cannot be told from rounding (below k * 2^-52 of the largest) are zero;
- * ratio is all zero without variance. scratch: NUM_EIGEN_SCRATCH(k). FPR_IO when LAPACK cannot be loaded or does not
- * converge, FPR_USAGE for moments that are not finite. */
+ * ratio is all zero without variance. scratch: NUM_EIGEN_SCRATCH(k). FPR_USAGE for moments that are not finite. */
 fpr_status num_principal(const fpr_moments *moments, double *singular_values, double *ratio, double *components,
                          double *scratch, fpr_error *error);
 /* -sum r log10 r over variance ratios; 0 where there is no variance. */
@@ -174,16 +168,5 @@ void num_kde(const num_kernels *kernels, const num_mass *masses, size_t count, d
  * count / (n * width), then each is renormalised to sum 1; sum p ln(p/q) + sum q ln(q/p). (Gavrikov & Keuper, "CNN
  * Filter DB", CVPR 2022.) A histogram without counts is uniform. */
 double num_divergence(const uint64_t *p, const uint64_t *q, unsigned bins, double width);
-
-/* ---- blas.c: OpenBLAS by dlopen. Loading it takes longer than starting the program (4 to 10 ms against 1), and only
- * the diagnostics need it. */
-
-typedef struct num_blas {
-    void (*dsyev)(const char *jobz, const char *uplo, const int *n, double *a, const int *lda, double *w, double *work,
-                  const int *lwork, int *info, size_t jobz_length, size_t uplo_length);
-} num_blas;
-
-/* Loads OpenBLAS at the first call, from any thread; later calls are cheap. NULL, and FPR_IO in *error, if it cannot. */
-const num_blas *num_blas_get(fpr_error *error);
 
 #endif

@@ -1,12 +1,13 @@
 /* Principal components of a set of vectors from its scatter matrix.
  *
  * The eigenvalues of the scatter S are the squared singular values of the centered vectors. Working on S instead of on
- * the vectors squares the condition number, and is still what we do: S comes from one streaming pass, and dsyev's error
- * of about 1e-16 of the largest eigenvalue leaves four digits to a component of 1e-12 of the largest variance
+ * the vectors squares the condition number, and is still what we do: S comes from one streaming pass, and an error of
+ * about 1e-16 of the largest eigenvalue leaves four digits to a component of 1e-12 of the largest variance
  * (tests/test_num.c shows it), far below what a report prints.
  *
- * Small kernels, which most networks have alone, are done by Jacobi's method: as fast as dsyev at this size, and no less
- * accurate. Loading OpenBLAS for them takes longer than measuring all layers of such a network. */
+ * The eigenvalue problem is solved here and not by LAPACK, which tests/test_num.c holds it against. Matrices are small,
+ * so that loading OpenBLAS took longer than measuring all layers of a common network; and OpenBLAS gives other last bits
+ * on every kind of processor, where a report should be the same. */
 #include "num/num.h"
 
 #include <math.h>
@@ -30,66 +31,125 @@ static void no_variance(unsigned k, double *singular_values, double *ratio, doub
     for (unsigned i = 0; i < k; i++) components[(size_t)i * k + i] = 1;
 }
 
-/* Where a rotation would change nothing that counts. */
-#define NEGLIGIBLE 0x1p-56
-#define SWEEPS_MAX 60 /* six do, mostly */
+/* ---------------------------------------------------------------- symmetric matrices
+ *
+ * Golub & Van Loan, Matrix Computations, 4th ed.: Householder tridiagonalisation (algorithm 8.3.1), then implicit QR
+ * steps with Wilkinson's shift (8.3.2 and 8.3.3). Where vectors are wanted, every transformation is applied to the rows
+ * of v as well, which begins as the identity and ends as the eigenvectors. */
 
-/* Rotates rows p and q, `step` apart within each. */
-static void rotate(double *p, double *q, size_t step, unsigned k, double c, double s)
+/* y += f x */
+static void add_scaled(double *y, double f, const double *x, unsigned n)
 {
-    for (unsigned i = 0; i < k; i++) {
-        const double x = p[i * step], y = q[i * step];
-        p[i * step] = c * x - s * y;
-        q[i * step] = s * x + c * y;
+    for (unsigned i = 0; i < n; i++) y[i] += f * x[i];
+}
+
+static double dot(const double *x, const double *y, unsigned n)
+{
+    double sum = 0;
+    for (unsigned i = 0; i < n; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* a becomes tridiagonal: d on the diagonal, e beside it. u and p are room for k numbers each. */
+static void tridiagonalise(double *a, unsigned k, double *d, double *e, double *v, double *u, double *p)
+{
+    for (unsigned j = 0; j + 2 < k; j++) {
+        const unsigned n = k - j - 1;
+        double *below = a + (j + 1) * k + j + 1; /* the n x n part that is left */
+        for (unsigned i = 0; i < n; i++) u[i] = a[(j + 1 + i) * k + j];
+        const double length = sqrt(dot(u, u, n)), first = u[0];
+        e[j] = first > 0 ? -length : length;
+        u[0] -= e[j];
+        const double square = 2 * length * (length + fabs(first)); /* = |u|^2 */
+        if (!(square > 0)) continue;
+        const double beta = 2 / square;
+        for (unsigned i = 0; i < n; i++) p[i] = beta * dot(below + i * k, u, n);
+        add_scaled(p, -beta / 2 * dot(p, u, n), u, n);
+        for (unsigned i = 0; i < n; i++) {
+            add_scaled(below + i * k, -u[i], p, n);
+            add_scaled(below + i * k, -p[i], u, n);
+        }
+        if (!v) continue;
+        memset(p, 0, k * sizeof *p);
+        for (unsigned i = 0; i < n; i++) add_scaled(p, u[i], v + (j + 1 + i) * k, k);
+        for (unsigned i = 0; i < n; i++) add_scaled(v + (j + 1 + i) * k, -beta * u[i], p, k);
+    }
+    for (unsigned i = 0; i < k; i++) d[i] = a[i * k + i];
+    if (k > 1) e[k - 2] = a[(k - 1) * k + k - 2];
+}
+
+/* One implicit QR step on rows low .. high of the tridiagonal matrix. */
+static void qr_step(double *d, double *e, unsigned low, unsigned high, double *v, unsigned k)
+{
+    const double half = (d[high - 1] - d[high]) / 2, last = e[high - 1];
+    const double shift = d[high] - last * last / (half + (half < 0 ? -1 : 1) * hypot(half, last));
+    double x = d[low] - shift, z = e[low];
+    for (unsigned i = low; i < high; i++) {
+        const double r = hypot(x, z), c = r > 0 ? x / r : 1, s = r > 0 ? z / r : 0;
+        const double a = d[i], b = d[i + 1], f = e[i];
+        if (i > low) e[i - 1] = r;
+        d[i] = c * c * a + 2 * c * s * f + s * s * b;
+        d[i + 1] = s * s * a - 2 * c * s * f + c * c * b;
+        e[i] = c * s * (b - a) + (c * c - s * s) * f;
+        if (i + 1 < high) {
+            x = e[i];
+            z = s * e[i + 1];
+            e[i + 1] *= c;
+        }
+        for (unsigned j = 0; v && j < k; j++) {
+            const double p = v[i * k + j], q = v[(i + 1) * k + j];
+            v[i * k + j] = c * p + s * q;
+            v[(i + 1) * k + j] = c * q - s * p;
+        }
     }
 }
 
-/* Cyclic Jacobi method (Golub & Van Loan, Matrix Computations, 4th ed., section 8.5): eigenvalues of the symmetric a,
- * rising, and its eigenvectors as the rows of v unless that is NULL. a is overwritten. */
-static void jacobi(double *a, unsigned k, double *values, double *v)
+/* Eigenvalues d of the symmetric k x k matrix a, which is overwritten, and eigenvectors as rows of v unless that is
+ * NULL; in no order. false: no convergence, which no matrix is known to cause. room: 3k numbers. */
+static bool solve(double *a, unsigned k, double *d, double *v, double *room)
 {
+    double *e = room;
     for (size_t i = 0; v && i < (size_t)k * k; i++) v[i] = i % (k + 1) == 0;
-    bool rotated = true;
-    for (unsigned sweep = 0; rotated && sweep < SWEEPS_MAX; sweep++) {
-        rotated = false;
-        for (unsigned p = 0; p + 1 < k; p++)
-            for (unsigned q = p + 1; q < k; q++) {
-                const double apq = a[p * k + q], app = a[p * k + p], aqq = a[q * k + q];
-                if (fabs(apq) <= NEGLIGIBLE * sqrt(fabs(app * aqq))) continue;
-                const double tau = (aqq - app) / (2 * apq);
-                const double t = (tau < 0 ? -1 : 1) / (fabs(tau) + sqrt(1 + tau * tau)), c = 1 / sqrt(1 + t * t);
-                rotate(a + p * k, a + q * k, 1, k, c, t * c);
-                rotate(a + p, a + q, k, k, c, t * c);
-                a[p * k + q] = a[q * k + p] = 0;
-                if (v) rotate(v + p * k, v + q * k, 1, k, c, t * c);
-                rotated = true;
-            }
+    tridiagonalise(a, k, d, e, v, room + k, room + 2 * k);
+    double size = 0;
+    for (unsigned i = 0; i < k; i++) size = fmax(size, fabs(d[i]));
+    unsigned steps = 0;
+    for (unsigned high = k - 1; high > 0;) {
+        unsigned low = high;
+        while (low > 0 && fabs(e[low - 1]) > 0x1p-53 * (fabs(d[low - 1]) + fabs(d[low])) + 0x1p-60 * size) low--;
+        if (low == high) {
+            high--;
+            continue;
+        }
+        if (++steps > 60 * k) return false;
+        qr_step(d, e, low, high, v, k);
     }
-    for (unsigned i = 0; i < k; i++) values[i] = a[i * k + i];
+    return true;
+}
+
+/* By rising value. */
+static void sort_values(double *d, double *v, unsigned k)
+{
     for (unsigned i = 1; i < k; i++)
-        for (unsigned j = i; j > 0 && values[j] < values[j - 1]; j--) {
-            const double value = values[j];
-            values[j] = values[j - 1];
-            values[j - 1] = value;
-            if (v) rotate(v + (j - 1) * k, v + j * k, 1, k, 0, -1); /* changes places, and a sign, which is chosen later */
+        for (unsigned j = i; j > 0 && d[j] < d[j - 1]; j--) {
+            const double value = d[j];
+            d[j] = d[j - 1];
+            d[j - 1] = value;
+            for (unsigned c = 0; v && c < k; c++) {
+                const double w = v[j * k + c];
+                v[j * k + c] = v[(j - 1) * k + c];
+                v[(j - 1) * k + c] = w;
+            }
         }
 }
 
-/* LAPACK, for k of any size. */
-static fpr_status eigen_lapack(double *a, unsigned k, double *values, bool vectors, double *work, fpr_error *error)
-{
-    const num_blas *blas = num_blas_get(error);
-    if (!blas) return FPR_IO;
-    int n = (int)k, work_count = (int)(34 * k), info = 0;
-    blas->dsyev(vectors ? "V" : "N", "U", &n, a, &n, values, work, &work_count, &info, 1, 1);
-    return info ? base_fail(error, FPR_IO, "LAPACK's dsyev did not converge (%d)", info) : FPR_OK;
-}
+/* ---------------------------------------------------------------- principal components */
 
 fpr_status num_principal(const fpr_moments *moments, double *singular_values, double *ratio, double *components,
                          double *scratch, fpr_error *error)
 {
     const unsigned k = moments->k;
-    double *a = scratch, *values = a + (size_t)k * k, *work = values + k, peak = 0;
+    double *a = scratch, *values = a + (size_t)k * k, *room = values + k, peak = 0;
     for (size_t i = 0; i < (size_t)k * k; i++) {
         if (!isfinite(moments->scatter[i])) return base_fail(error, FPR_USAGE, "moments of numbers not finite");
         peak = fmax(peak, fabs(moments->scatter[i]));
@@ -103,14 +163,10 @@ fpr_status num_principal(const fpr_moments *moments, double *singular_values, do
     int exponent;
     frexp(peak, &exponent);
     for (size_t i = 0; i < (size_t)k * k; i++) a[i] = ldexp(moments->scatter[i], -exponent);
-    const double *vectors = a;
-    if (num_needs_lapack(k)) {
-        fpr_status status = eigen_lapack(a, k, values, components != NULL, work, error);
-        if (status) return status;
-    } else {
-        jacobi(a, k, values, components ? work : NULL);
-        vectors = work;
-    }
+    double *vectors = components ? room : NULL;
+    if (!solve(a, k, values, vectors, room + (components ? (size_t)k * k : 0)))
+        return base_fail(error, FPR_USAGE, "an eigenvalue problem did not converge");
+    sort_values(values, vectors, k);
 
     /* Rank at most count - 1; what is below rounding is no variance. */
     const double floor_value = values[k - 1] * k * 0x1p-52;
