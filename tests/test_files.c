@@ -635,12 +635,12 @@ static void output_is_hashed_as_it_will_be_read(void **state)
     fault.at_most = 100000; /* short reads, interrupted once */
     fail_call("pread", 2, 1, EINTR);
     file_hash *of_file = file_hash_new(), *of_bytes = file_hash_new();
-    assert_int_equal(file_out_hash(o, of_file, &e), FPR_OK);
+    assert_int_equal(file_out_hash(o, of_file, 2, &e), FPR_OK);
     file_hash_add(of_bytes, big, BIG);
     assert_true(file_hash_end(of_file) == file_hash_end(of_bytes));
     fail_call("pread", 1, 1, EIO);
     of_file = file_hash_new();
-    assert_int_equal(file_out_hash(o, of_file, &e), FPR_IO);
+    assert_int_equal(file_out_hash(o, of_file, 2, &e), FPR_IO);
     assert_string_equal(e.file, "out");
     file_hash_end(of_file);
     assert_int_equal(file_out_write(o, "more", 4, &e), FPR_OK); /* reading back disturbs nothing */

@@ -124,7 +124,7 @@ typedef struct file_part { const void *bytes; uint64_t count; } file_part;
 fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, fpr_error *error);
 uint64_t file_out_size(const file_out *out);
 /* Adds all bytes written so far to a hash, as they are in the file. */
-fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error);
+fpr_status file_out_hash(file_out *out, file_hash *hash, unsigned threads, fpr_error *error);
 fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
 void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
 

@@ -16,6 +16,7 @@
 
 #define BUFFER_BYTES (UINT64_C(1) << 20)
 #define READ_BYTES (UINT64_C(1) << 17) /* read back at a time: stays in the second cache level */
+#define PIECES 4u                      /* so many of them are half a buffer */
 #define LINKS_MAX 40 /* symbolic links followed before it counts as a loop, as the kernel does */
 #define TEMPORARY_NAME 32
 
@@ -271,19 +272,60 @@ fpr_status file_out_patch(file_out *out, uint64_t offset, const void *bytes, uin
 
 uint64_t file_out_size(const file_out *out) { return out->written + out->buffered; }
 
-fpr_status file_out_hash(file_out *out, file_hash *hash, fpr_error *error)
+/* Reading back: one half of the buffer is filled piece by piece while the other is hashed. */
+typedef struct reading {
+    const file_out *out;
+    file_hash *hash;
+    const uint8_t *ready;  /* read before */
+    uint64_t ready_bytes;
+    uint8_t *filling;
+    uint64_t offset, bytes; /* what is read now: from where in the file, how much */
+    int errors[PIECES];     /* errno of each piece, 0: it was read */
+} reading;
+
+static int read_back(const file_out *out, uint8_t *to, uint64_t offset, uint64_t bytes)
+{
+    while (bytes) {
+        ssize_t got = pread(out->fd, to, bytes, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return got ? errno : EIO;
+        to += got;
+        offset += (uint64_t)got;
+        bytes -= (uint64_t)got;
+    }
+    return 0;
+}
+
+static void read_or_hash(void *context, size_t index, unsigned worker)
+{
+    (void)worker;
+    reading *r = context;
+    if (index == 0) {
+        if (r->ready_bytes) file_hash_add(r->hash, r->ready, r->ready_bytes);
+        return;
+    }
+    const uint64_t begin = (index - 1) * READ_BYTES;
+    const uint64_t left = r->bytes > begin ? r->bytes - begin : 0, n = left < READ_BYTES ? left : READ_BYTES;
+    r->errors[index - 1] = read_back(r->out, r->filling + begin, r->offset + begin, n);
+}
+
+fpr_status file_out_hash(file_out *out, file_hash *hash, unsigned threads, fpr_error *error)
 {
     fpr_status status = flush_with(out, NULL, 0, error);
     /* All bytes are in the file now, so that the buffer is free to read them back. */
-    for (uint64_t at = 0; !status && at < out->written;) {
-        uint64_t wanted = out->written - at < READ_BYTES ? out->written - at : READ_BYTES;
-        ssize_t got = pread(out->fd, out->buffer, wanted, (off_t)at);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0)
-            return in_file(base_fail_errno(error, FPR_IO, got ? errno : EIO, "cannot read back what was written"), out,
-                           error);
-        file_hash_add(hash, out->buffer, (uint64_t)got);
-        at += (uint64_t)got;
+    reading r = {.out = out, .hash = hash};
+    for (unsigned turn = 0; !status && (r.offset < out->written || r.ready_bytes); turn = !turn) {
+        const uint64_t left = out->written - r.offset, half = PIECES * READ_BYTES;
+        r.bytes = left < half ? left : half;
+        r.filling = out->buffer + turn * half;
+        base_parallel(threads, 1 + (size_t)((r.bytes + READ_BYTES - 1) / READ_BYTES), read_or_hash, &r);
+        for (unsigned i = 0; i < PIECES && i * READ_BYTES < r.bytes && !status; i++)
+            if (r.errors[i])
+                status = in_file(base_fail_errno(error, FPR_IO, r.errors[i], "cannot read back what was written"), out,
+                                 error);
+        r.ready = r.filling;
+        r.ready_bytes = r.bytes;
+        r.offset += r.bytes;
     }
     return status;
 }

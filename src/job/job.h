@@ -226,7 +226,8 @@ fpr_status writer_write_listed(job_writer *writer, fpr_error *error); /* nothing
 bool writer_holds(const job_writer *writer, uint64_t bytes);
 /* Writes the header; *total receives the size of the whole file. */
 fpr_status writer_finish(job_writer *writer, uint64_t *total, fpr_error *error);
-fpr_status writer_hash(job_writer *writer, file_hash *hash, fpr_error *error); /* adds the finished file; nothing in a dry run */
+/* Adds the finished file; nothing in a dry run. */
+fpr_status writer_hash(job_writer *writer, file_hash *hash, unsigned threads, fpr_error *error);
 fpr_status writer_commit(job_writer *writer, fpr_error *error); /* frees the writer */
 void writer_abandon(job_writer *writer);                        /* removes the file; frees the writer; NULL allowed */
 /* Bytes that a tensor costs in the header when it is packed, beyond those it costs when it is not. */

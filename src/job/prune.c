@@ -138,11 +138,12 @@ static void run_free(prune_run *run)
 
 /* ---------------------------------------------------------------- the whole job */
 
-static fpr_status hash_all(const fpr_model *model, job_writer **writers, uint64_t *value, fpr_error *error)
+static fpr_status hash_output(const fpr_model *model, job_writer **writers, unsigned threads, uint64_t *value,
+                              fpr_error *error)
 {
     file_hash *hash = file_hash_new();
     fpr_status status = hash ? FPR_OK : base_no_memory(error, 1024);
-    for (size_t s = 0; !status && s < model->shard_count; s++) status = writer_hash(writers[s], hash, error);
+    for (size_t s = 0; !status && s < model->shard_count; s++) status = writer_hash(writers[s], hash, threads, error);
     if (hash) *value = file_hash_end(hash);
     return status;
 }
@@ -199,45 +200,32 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
     return status;
 }
 
-/* The hashes of all that is read, and of all that was written, which other work need not wait for. */
-typedef struct hashes {
-    const fpr_model *model;
-    job_checksum *sum; /* of the input */
-    job_writer **writers;
-    base_aside *input, *output;
-    uint64_t input_value, output_value;
-    fpr_error input_error, output_error;
+/* The checksum of the input, for the rest of which other work need not wait. */
+typedef struct input_sum {
+    job_checksum *sum;
+    base_aside *aside;
+    uint64_t value;
+    fpr_error error;
     atomic_bool stop;
-} hashes;
+} input_sum;
 
-static void hash_input(void *context, size_t index, unsigned worker)
+static void sum_rest(void *context, size_t index, unsigned worker)
 {
     (void)index, (void)worker;
-    hashes *h = context;
-    checksum_rest(h->sum, &h->stop, &h->input_value, &h->input_error);
-}
-
-static void hash_output(void *context, size_t index, unsigned worker)
-{
-    (void)index, (void)worker;
-    hashes *h = context;
-    if (!atomic_load(&h->stop)) hash_all(h->model, h->writers, &h->output_value, &h->output_error);
+    input_sum *s = context;
+    checksum_rest(s->sum, &s->stop, &s->value, &s->error);
 }
 
 /* Ends what was begun; after an error nothing of it is wanted. */
-static fpr_status hashes_end(hashes *h, fpr_status status, fpr_report *report, fpr_error *error)
+static fpr_status end_sum(input_sum *s, fpr_status status, uint64_t *value, fpr_error *error)
 {
-    atomic_store(&h->stop, status != FPR_OK);
-    base_end_aside(h->output);
-    base_end_aside(h->input);
-    h->input = h->output = NULL;
-    checksum_free(h->sum);
+    atomic_store(&s->stop, status != FPR_OK);
+    base_end_aside(s->aside);
+    checksum_free(s->sum);
     if (status) return status;
-    report->input_hash = h->input_value;
-    report->output_hash = h->output_value;
-    const fpr_error *first = h->input_error.status ? &h->input_error : &h->output_error;
-    if (first->status && error) *error = *first;
-    return first->status;
+    *value = s->value;
+    if (s->error.status && error) *error = s->error;
+    return s->error.status;
 }
 
 static fpr_status run_job(fpr_model *model, const char *output, fpr_options *options, fpr_report **report,
@@ -249,12 +237,12 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
     job_writer **writers = base_calloc(model->shard_count, sizeof *writers);
-    hashes sums = {.model = model, .writers = writers};
+    input_sum sum = {0};
     fpr_status status = writers ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
-    if (!status) status = checksum_new(model, &sums.sum, error);
-    if (!status) status = study_new(model, options, NULL, sums.sum, &run.study, error);
-    if (!status && !(sums.input = base_start_aside(job_threads(options), hash_input, &sums)))
-        status = base_no_memory(error, sizeof sums);
+    if (!status) status = checksum_new(model, &sum.sum, error);
+    if (!status) status = study_new(model, options, NULL, sum.sum, &run.study, error);
+    if (!status && !(sum.aside = base_start_aside(job_threads(options), sum_rest, &sum)))
+        status = base_no_memory(error, sizeof sum);
     if (!status) status = rows_new(run.study, &r, error);
     if (r) rows_phase(r, "measure", &since);
     if (!status) status = study_prepare(run.study, error);
@@ -266,13 +254,14 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     if (!status) status = output_folder(model, target, &made_folder, error);
     if (!status) status = produce(&run, target, r, writers, error);
     if (r) rows_phase(r, "shrink and pack", &since);
-    if (!status && target && !(sums.output = base_start_aside(job_threads(options), hash_output, &sums)))
-        status = base_no_memory(error, sizeof sums);
     if (!status) status = rows_groups(run.study, true, r, error);
     if (r) rows_phase(r, "distributions", &since);
+    if (!status && target) status = hash_output(model, writers, job_threads(options), &r->output_hash, error);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
-    status = hashes_end(&sums, status, r, error);
+    uint64_t input_hash = 0;
+    status = end_sum(&sum, status, &input_hash, error);
+    if (!status) r->input_hash = input_hash;
     /* What was read at different times was one file. */
     if (!status) status = model_check_unchanged(model, error);
     /* Nothing may fail once the output has its name. */

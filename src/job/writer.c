@@ -388,9 +388,9 @@ fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
     return status;
 }
 
-fpr_status writer_hash(job_writer *w, file_hash *hash, fpr_error *error)
+fpr_status writer_hash(job_writer *w, file_hash *hash, unsigned threads, fpr_error *error)
 {
-    return w->out ? file_out_hash(w->out, hash, error) : FPR_OK;
+    return w->out ? file_out_hash(w->out, hash, threads, error) : FPR_OK;
 }
 
 static void writer_free(job_writer *w)
