@@ -309,6 +309,24 @@ static void products_of_rows(void **state)
                 }
 }
 
+static void picks_from_a_tile(void **state)
+{
+    (void)state;
+    enum { K = 5, WIDTH = 40 };
+    static double x[K * STRIDE], y[K * STRIDE];
+    uint32_t index[WIDTH];
+    for (size_t i = 0; i < COUNT_OF(x); i++) x[i] = random_normal();
+    for (size_t n = 0; n <= WIDTH; n++)
+        for (unsigned v = 0; num_kernels_variant(v); v++) {
+            for (size_t i = 0; i < n; i++) index[i] = (uint32_t)(i * i * 7 % 256);
+            memset(y, 0, sizeof y);
+            num_kernels_variant(v)->tile_pick(y, x, STRIDE, index, n, K);
+            for (unsigned d = 0; d < K; d++)
+                for (size_t i = 0; i < STRIDE; i++)
+                    assert_true(y[d * STRIDE + i] == (i < n ? x[d * STRIDE + index[i]] : 0));
+        }
+}
+
 static void loads_and_packs(void **state)
 {
     (void)state;
@@ -394,6 +412,7 @@ int main(void)
         cmocka_unit_test(moments_and_projections_of_tiles),
         cmocka_unit_test(sums_and_ranges),
         cmocka_unit_test(products_of_rows),
+        cmocka_unit_test(picks_from_a_tile),
         cmocka_unit_test(loads_and_packs),
         cmocka_unit_test(cells_are_the_same_everywhere),
         cmocka_unit_test(a_cell_does_not_depend_on_the_neighbours),

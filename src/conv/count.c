@@ -37,7 +37,7 @@ static unsigned kind_of(bool changed, unsigned fate, bool live)
 
 /* Lists of kernels of a tile: of each kind, those that are counted one by one, and after them the zero kernels. No
  * branches, because sparse and zero kernels come in no order. */
-typedef struct sorting { uint16_t list[2 * (KINDS + 1)][256]; uint32_t count[2 * (KINDS + 1)]; } sorting;
+typedef struct sorting { uint32_t list[2 * (KINDS + 1)][256]; uint32_t count[2 * (KINDS + 1)]; } sorting;
 
 static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t first, size_t n, const double *peak,
                        sorting *s, tile *t)
@@ -47,16 +47,17 @@ static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t 
     uint8_t kinds[4][2];
     for (unsigned fate = 0; fate < 4; fate++)
         for (unsigned live = 0; live < 2; live++) kinds[fate][live] = (uint8_t)kind_of(c->changed, fate, live);
-    memset(s->count, 0, sizeof s->count);
-    uint32_t zeroed = 0;
+    uint8_t fates[256] = {0};
+    for (size_t i = 0; i < n && block->fate; i++)
+        fates[i] = block->fate[hwio ? conv_kernel_at(block->shape, first + i) : first + i] & 3;
+    uint32_t zeroed = 0, count[2 * (KINDS + 1)] = {0};
     for (size_t i = 0; i < n; i++) {
         const unsigned live = !((peak[i] < limit) | all_sparse);
-        unsigned fate = CONV_FATE_KEPT;
-        if (block->fate) fate = block->fate[hwio ? conv_kernel_at(block->shape, first + i) : first + i] & 3;
-        const unsigned kind = kinds[fate][live] + (peak[i] == 0 ? KINDS + 1u : 0);
-        s->list[kind][s->count[kind]++] = (uint16_t)i;
-        zeroed += fate == CONV_FATE_ZERO;
+        const unsigned kind = kinds[fates[i]][live] + (KINDS + 1u) * !(peak[i] > 0);
+        s->list[kind][count[kind]++] = (uint32_t)i;
+        zeroed += fates[i] == CONV_FATE_ZERO;
     }
+    memcpy(s->count, count, sizeof count);
     memset(t, 0, sizeof *t);
     for (unsigned kind = 0; kind < KINDS; kind++) {
         t->count[kind] = s->count[kind];
@@ -90,8 +91,7 @@ static void fill_task(conv_counter *c, size_t index, unsigned worker)
             c->kernels->tile_project(to, x, stride, n, k, c->mean, c->components);
             return;
         }
-        for (unsigned d = 0; d < k; d++)
-            for (size_t i = 0; i < count; i++) sorted[d * stride + m + i] = x[d * stride + lists.list[kind][i]];
+        c->kernels->tile_pick(sorted + m, x, stride, lists.list[kind], count, k);
         m += count;
     }
     if (m) c->kernels->tile_project(to, sorted, stride, m, k, c->mean, c->components);

@@ -198,18 +198,12 @@ static void flush(const num_kernels *kernels, gathered *g, size_t stride, double
 }
 
 static void gather(const num_kernels *kernels, gathered *g, const double *raw, const double *scaled,
-                   const uint16_t *index, size_t n, size_t width, size_t stride, unsigned k, double *scratch)
+                   const uint32_t *index, size_t n, size_t width, size_t stride, unsigned k, double *scratch)
 {
     while (n) {
         const size_t take = n < width - g->n ? n : width - g->n;
-        for (unsigned d = 0; d < k; d++) {
-            double *to_raw = g->raw + d * stride + g->n, *to_scaled = g->scaled + d * stride + g->n;
-            const double *from_raw = raw + d * stride, *from_scaled = scaled + d * stride;
-            for (size_t i = 0; i < take; i++) {
-                to_raw[i] = from_raw[index[i]];
-                to_scaled[i] = from_scaled[index[i]];
-            }
-        }
+        kernels->tile_pick(g->raw + g->n, raw, stride, index, take, k);
+        kernels->tile_pick(g->scaled + g->n, scaled, stride, index, take, k);
         g->n += take;
         index += take;
         n -= take;
@@ -245,12 +239,12 @@ typedef struct sorter {
 
 static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
 {
-    uint16_t live[256], sparse[256];
+    uint32_t live[256], sparse[256];
     size_t live_count = 0, sparse_count = 0, zeros = 0;
     double sparse_peak = s->sums->sparse_peak;
     for (size_t i = 0; i < n; i++) {
         const bool is_sparse = s->peak[i] < s->limit || s->all_sparse, is_zero = s->peak[i] == 0;
-        live[live_count] = sparse[sparse_count] = (uint16_t)i;
+        live[live_count] = sparse[sparse_count] = (uint32_t)i;
         s->sums->sparse += is_sparse;
         sparse_peak = is_sparse && s->peak[i] > sparse_peak ? s->peak[i] : sparse_peak;
         zeros += is_sparse && is_zero;

@@ -214,6 +214,16 @@ static void NAME(tile_squares)(double *restrict square, const double *restrict x
     }
 }
 
+static void NAME(tile_pick)(double *restrict y, const double *restrict x, size_t stride, const uint32_t *restrict index,
+                            size_t n, unsigned k)
+{
+    for (unsigned d = 0; d < k; d++) {
+        const double *restrict from = x + d * stride;
+        double *restrict to = y + d * stride;
+        for (size_t i = 0; i < n; i++) to[i] = from[index[i]];
+    }
+}
+
 static void NAME(tile_divide)(double *y, const double *x, const double *restrict peak, size_t stride, size_t n,
                               unsigned k)
 {
@@ -323,33 +333,37 @@ static void NAME(tile_project)(double *restrict c, double *restrict x, size_t st
     }
 }
 
+INLINE void NAME(widen)(lanes *least, lanes *most, lanes v)
+{
+    const lane_masks below = (lane_masks)(v < *least), above = (lane_masks)(v > *most);
+    *least = (lanes)((below & (lane_masks)v) | (~below & (lane_masks)*least));
+    *most = (lanes)((above & (lane_masks)v) | (~above & (lane_masks)*most));
+}
+
 static void NAME(range)(double range[2], const double *x, size_t n)
 {
-    size_t i = 0;
-    if (n >= 4 * NUM_LANES) { /* four chains of comparisons hide each other's latency */
-        lanes least[4], most[4];
-        double low[NUM_LANES], high[NUM_LANES];
-        for (unsigned c = 0; c < 4; c++) least[c] = most[c] = *(const lanes *)x;
-        for (; i + 4 * NUM_LANES <= n; i += 4 * NUM_LANES) {
-            for (unsigned c = 0; c < 4; c++) {
-                const lanes v = *(const lanes *)(x + i + c * NUM_LANES);
-                const lane_masks below = (lane_masks)(v < least[c]), above = (lane_masks)(v > most[c]);
-                least[c] = (lanes)((below & (lane_masks)v) | (~below & (lane_masks)least[c]));
-                most[c] = (lanes)((above & (lane_masks)v) | (~above & (lane_masks)most[c]));
-            }
+    if (n < NUM_LANES) {
+        for (size_t i = 0; i < n; i++) {
+            range[0] = x[i] < range[0] ? x[i] : range[0];
+            range[1] = x[i] > range[1] ? x[i] : range[1];
         }
-        for (unsigned c = 0; c < 4; c++) {
-            memcpy(low, &least[c], sizeof low);
-            memcpy(high, &most[c], sizeof high);
-            for (unsigned l = 0; l < NUM_LANES; l++) {
-                range[0] = low[l] < range[0] ? low[l] : range[0];
-                range[1] = high[l] > range[1] ? high[l] : range[1];
-            }
-        }
+        return;
     }
-    for (; i < n; i++) {
-        range[0] = x[i] < range[0] ? x[i] : range[0];
-        range[1] = x[i] > range[1] ? x[i] : range[1];
+    /* Two chains of comparisons hide each other's latency. The last numbers may be looked at twice. */
+    const lanes last = *(const lanes *)(x + n - NUM_LANES);
+    lanes least[2] = {last, last}, most[2] = {last, last};
+    size_t i = 0;
+    for (; i + 2 * NUM_LANES <= n; i += 2 * NUM_LANES) {
+        NAME(widen)(&least[0], &most[0], *(const lanes *)(x + i));
+        NAME(widen)(&least[1], &most[1], *(const lanes *)(x + i + NUM_LANES));
+    }
+    if (i + NUM_LANES <= n) NAME(widen)(&least[0], &most[0], *(const lanes *)(x + i));
+    NAME(widen)(&least[0], &most[0], least[1]);
+    NAME(widen)(&least[0], &most[0], most[1]);
+    for (unsigned l = 0; l < NUM_LANES; l++) {
+        const double low = least[0][l], high = most[0][l];
+        range[0] = low < range[0] ? low : range[0];
+        range[1] = high > range[1] ? high : range[1];
     }
 }
 
@@ -547,7 +561,7 @@ const num_kernels TABLE = {
     .tile_f16 = NAME(tile_f16), .tile_bf16 = NAME(tile_bf16),
     .tile_f32 = NAME(tile_f32), .tile_f64 = NAME(tile_f64),
     .half = NAME(half),
-    .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide),
+    .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide), .tile_pick = NAME(tile_pick),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
     .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .gram = NAME(gram), .pack = NAME(pack),

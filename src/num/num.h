@@ -58,6 +58,8 @@ typedef struct num_kernels {
     void (*tile_squares)(double *square, const double *x, size_t stride, size_t n, unsigned k);
     /* y_d[i] = x_d[i] / peak[i], 0 where peak is 0. y may be x. */
     void (*tile_divide)(double *y, const double *x, const double *peak, size_t stride, size_t n, unsigned k);
+    /* y_d[i] = x_d[index[i]]. */
+    void (*tile_pick)(double *y, const double *x, size_t stride, const uint32_t *index, size_t n, unsigned k);
     /* Mean of the n > 0 vectors, and the upper triangle of their centered second moments, scatter[i * k + j], i <= j;
      * x is centered in place. */
     void (*tile_moments)(double *mean, double *scatter, double *x, size_t stride, size_t n, unsigned k);
