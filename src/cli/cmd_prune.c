@@ -1,6 +1,7 @@
 /* The main job: diagnose, prune, quantize, write OUTPUT and its report. */
 #include "cli/cli.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,21 @@ static char *default_stem(const char *input, const char *output)
     return stem;
 }
 
-/* Writes both files of the report, or neither. */
+typedef struct html_work {
+    const fpr_report *report;
+    FILE *stream;
+    fpr_status result;
+    fpr_error error;
+} html_work;
+
+static void *write_html(void *context)
+{
+    html_work *work = context;
+    work->result = fpr_report_html(work->report, write_to_stream, work->stream, &work->error);
+    return NULL;
+}
+
+/* Writes both files of the report, or neither; side by side, because numbers take time to become text. */
 static int write_report(const fpr_report *report, const char *json_path, const char *html_path, bool force)
 {
     page json, html;
@@ -33,14 +48,14 @@ static int write_report(const fpr_report *report, const char *json_path, const c
         page_abandon(&json);
         return status;
     }
-    const char *at = json_path;
-    fpr_status result = fpr_report_json(report, write_to_stream, json.stream, &error);
-    if (result == FPR_OK) {
-        at = html_path;
-        result = fpr_report_html(report, write_to_stream, html.stream, &error);
-    }
-    if (result != FPR_OK) {
-        status = fail(&error, at);
+    html_work work = { .report = report, .stream = html.stream };
+    pthread_t thread;
+    const bool beside = report->threads > 1 && pthread_create(&thread, NULL, write_html, &work) == 0;
+    const fpr_status result = fpr_report_json(report, write_to_stream, json.stream, &error);
+    if (beside) pthread_join(thread, NULL);
+    else if (result == FPR_OK) write_html(&work);
+    if (result != FPR_OK || work.result != FPR_OK) {
+        status = result != FPR_OK ? fail(&error, json_path) : fail(&work.error, html_path);
         page_abandon(&json);
         page_abandon(&html);
         return status;

@@ -40,14 +40,19 @@ int report_decade(double v)
 
 size_t report_format_integer(char *dst, uint64_t v)
 {
+    /* From the right, two digits at a time: each pair waits for the division before it. */
     char digits[20];
-    size_t n = 0, length;
-    do digits[n++] = (char)('0' + v % 10);
-    while (v /= 10);
-    length = n;
-    while (n) *dst++ = digits[--n];
-    *dst = '\0';
-    return length;
+    size_t at = sizeof digits;
+    for (; v >= 100; v /= 100) {
+        const unsigned pair = (unsigned)(v % 100);
+        digits[--at] = (char)('0' + pair % 10);
+        digits[--at] = (char)('0' + pair / 10);
+    }
+    if (v >= 10) digits[--at] = (char)('0' + v % 10), v /= 10;
+    digits[--at] = (char)('0' + v);
+    memcpy(dst, digits + at, sizeof digits - at);
+    dst[sizeof digits - at] = '\0';
+    return sizeof digits - at;
 }
 
 /* value / 10^places without trailing zeros, places <= 27; keep: that many decimals stay even when zero. */
