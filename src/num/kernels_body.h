@@ -499,8 +499,10 @@ INLINE float NAME(fold_floats)(const floats *sum)
 INLINE void NAME(gram_block)(float *g, size_t columns, const float *a, const float *b, size_t stride_a, size_t stride_b,
                              size_t depth, bool add, unsigned m, unsigned n)
 {
-    floats sum[GRAM_M][GRAM_N] = {{{0}}};
+    floats sum[GRAM_M][GRAM_N];
     size_t d = 0;
+    for (unsigned i = 0; i < m; i++)
+        for (unsigned j = 0; j < n; j++) sum[i][j] = (floats){0};
     for (; d + FLOATS <= depth; d += FLOATS) {
         floats v[GRAM_N];
         for (unsigned j = 0; j < n; j++) v[j] = *(const floats *)(b + j * stride_b + d);
