@@ -2,178 +2,140 @@
  *
  * A cell is one 64-bit number: how many coefficients it holds in the high bits, and in the low bits the sum of their
  * positions within the cell, in units of 2^-NUM_FRACTION_BITS of it. From these come the histogram, exactly, and
- * percentiles and density estimates, which see a cell as a point at its mean. Tables look at as narrow a window as the
- * coefficients seen so far allow: a component of small variance gets finer cells. When a coefficient falls outside, cells
- * are merged in pairs and the window is moved. */
+ * percentiles and density estimates, which see a cell as a point at its mean. Cells are fine where the component has its
+ * mass, some standard deviations around the mean of the kernels: a component of small variance gets finer ones. The few
+ * coefficients outside go into coarse cells. */
 #include "conv/counter.h"
 
 #include <math.h>
 
-#define RUN 256     /* coefficients whose cells are found at a time */
-#define ZOOM_MAX 34 /* cells of a bin, log2: what doubles can tell apart */
+#define RUN 256              /* coefficients whose cells are found at a time */
+#define ZOOM_MAX 34          /* cells of a bin, log2: what doubles can tell apart */
+#define DEVIATIONS 6         /* fine cells reach so many standard deviations to both sides, at least */
+#define FINE_MOST 65536u     /* fine cells, at least, where few coefficients are counted, */
+#define FINE_LEAST 8192u    /* and where there are many: so few stay in the first cache level */
+#define FINE_TOTAL 1310720u  /* of all components of a kind, where k is large */
+#define COARSE 1024u         /* coarse cells of the range, and */
+#define COARSE_MOST 8192u    /* with what lies beyond it */
+#define NUMBERS_MAX 32768u
+#define NUMBERS_TOTAL 524288u /* of all components of a kind: 4 MiB */
 
-static void wide_add(table *t, uint32_t count)
+uint64_t conv_numbers_max(unsigned k) { return NUMBERS_TOTAL / k < NUMBERS_MAX ? NUMBERS_TOTAL / k : NUMBERS_MAX; }
+
+/* The more coefficients, the fewer cells do: what a percentile is off by is about a cell's width over the square root of
+ * what the cell holds. */
+static uint32_t fine_cells(unsigned k, uint64_t kernels)
+{
+    uint32_t fine = FINE_MOST;
+    while (fine > FINE_LEAST && kernels > (uint64_t)FINE_MOST * FINE_MOST / fine) fine /= 2;
+    while ((uint64_t)fine * k > FINE_TOTAL) fine /= 2;
+    return fine;
+}
+
+/* The cell of x, from lo. */
+static double cell_of(const num_cells_view *v, double x)
+{
+    return floor((x - v->lo) / (v->hi - v->lo) * v->bins * ldexp(1, (int)v->zoom));
+}
+
+void conv_window_choose(window *w, const double range[2], unsigned bins, unsigned k, uint64_t kernels, double sd,
+                        double reach)
+{
+    const double bin = (range[1] - range[0]) / bins, least = isfinite(sd) ? 2 * DEVIATIONS * sd : INFINITY;
+    const uint32_t cells = fine_cells(k, kernels);
+    w->fine = w->coarse = (num_cells_view){.lo = range[0], .hi = range[1], .bins = bins};
+
+    /* All of the range; or, where that makes them finer, as much as is wanted around 0, where the mean kernel is. A guard
+     * cell to both sides. */
+    while (((uint64_t)bins << w->fine.zoom) < cells) w->fine.zoom++;
+    w->fine.first = -1;
+    w->fine.count = (bins << w->fine.zoom) + 2;
+    const unsigned whole = w->fine.zoom;
+    while (w->fine.zoom < ZOOM_MAX && cells * bin / ldexp(1, (int)w->fine.zoom + 1) >= least) w->fine.zoom++;
+    if (w->fine.zoom > whole) {
+        w->fine.first = (int64_t)cell_of(&w->fine, 0) - (int64_t)(cells / 2) - 1;
+        w->fine.count = cells + 2;
+    }
+
+    /* Kernels that were changed may lie beyond the range of those before, up to the reach of any kernel. */
+    while (((uint64_t)bins << (w->coarse.zoom + 1)) <= COARSE) w->coarse.zoom++;
+    const double low = cell_of(&w->coarse, fmin(-reach, range[0])), high = cell_of(&w->coarse, fmax(reach, range[1]));
+    const double inside = (double)((uint64_t)bins << w->coarse.zoom), most = fmax(COARSE_MOST, inside);
+    const double beyond = (most - inside) / 2;
+    const double begin = fmax(low, -beyond), end = fmin(high + 1, inside + beyond);
+    w->coarse.first = (int64_t)begin;
+    w->coarse.count = (uint32_t)(end - begin);
+    w->count = w->fine.count + 2 * w->coarse.count;
+}
+
+static void empty_cells(table *t, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         t->wide[i].count += t->cells[i] >> COUNT_SHIFT;
         t->wide[i].positions += t->cells[i] & COUNT_MASK;
         t->cells[i] = 0;
     }
-    t->kernels = 0;
+    t->counted = 0;
 }
 
-/* Cells merged in groups of 2^shift and moved to where a later view has them. A position in a cell, seen from the
- * merged cell, is that of the cell plus its own, in units 2^shift as large. */
-static void regroup(const num_cells_view *old, const num_cells_view *now, const table *t, uint64_t *cells,
-                    wide_cell *wide)
+static uint64_t one_at(uint32_t fraction) { return (UINT64_C(1) << COUNT_SHIFT) + fraction; }
+
+/* A number outside of the fine cells; is_right tells to which side. */
+static void count_outside(const conv_counter *c, const window *w, table *t, double x, bool is_right)
 {
-    const unsigned shift = old->zoom - now->zoom;
-    const double unit = ldexp(1, -(int)shift), cell_units = 1 << NUM_FRACTION_BITS;
-    for (uint32_t i = 0; i < old->count; i++) {
-        const uint64_t n = t->cells[i] >> COUNT_SHIFT, wide_n = wide ? t->wide[i].count : 0;
-        if (!(n | wide_n)) continue;
-        const int64_t cell = old->first + i;
-        const double before = (double)((uint64_t)cell & ((UINT64_C(1) << shift) - 1)) * cell_units;
-        int64_t to = (cell >> shift) - now->first;
-        to = to < 0 ? 0 : to >= now->count ? now->count - 1 : to;
-        const double sum = (double)(t->cells[i] & COUNT_MASK) + (double)n * before;
-        cells[to] += (n << COUNT_SHIFT) + (uint64_t)(sum * unit);
-        if (!wide_n) continue;
-        wide[to].count += wide_n;
-        wide[to].positions += (uint64_t)(((double)t->wide[i].positions + (double)wide_n * before) * unit);
-    }
+    uint32_t cell, fraction;
+    c->kernels->cells(&cell, &fraction, &x, 1, &w->coarse);
+    t->cells[w->fine.count + (is_right ? w->coarse.count : 0) + cell] += one_at(fraction);
 }
 
-/* Position in cells of the given zoom, from lo. */
-static double cell_position(const num_cells_view *view, unsigned zoom, double x)
-{
-    return floor((x - view->lo) / (view->hi - view->lo) * view->bins * ldexp(1, (int)zoom));
-}
-
-/* Chooses a window for the range of the column, never a finer one than before; true when it differs. */
-static bool choose_view(unsigned coarsest, column *col)
-{
-    num_cells_view *view = &col->view;
-    const num_cells_view old = *view;
-    const double low = col->range[0], high = col->range[1];
-    const bool inside = low >= view->lo && high <= view->hi;
-    if (col->seen) {
-        const double first = cell_position(view, old.zoom, low) - (double)old.first;
-        const double last = cell_position(view, old.zoom, high) - (double)old.first;
-        if ((old.zoom == coarsest && inside && old.first == 0) || (first >= 1 && last <= old.count - 2.0)) return false;
-    }
-    /* Positions are rounded here, and the next chunk may need more. */
-    const double room = 0.75 * view->count - 2;
-    unsigned zoom = col->seen ? old.zoom : ZOOM_MAX;
-    while (zoom > coarsest && cell_position(view, zoom, high) - cell_position(view, zoom, low) > room) zoom--;
-    if (zoom == coarsest && inside) {
-        view->first = 0;
-    } else {
-        while (zoom > 0 && cell_position(view, zoom, high) - cell_position(view, zoom, low) > room) zoom--;
-        const double first = cell_position(view, zoom, low), last = cell_position(view, zoom, high);
-        view->first = (int64_t)(first - floor((view->count - (last - first)) / 2));
-    }
-    view->zoom = zoom;
-    return col->seen;
-}
-
-static bool move_view(column *col, const num_cells_view *old)
-{
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        table *t = &col->tables[kind];
-        if (!t->cells) continue;
-        uint64_t *cells = base_calloc(col->view.count, sizeof *cells);
-        wide_cell *wide = t->wide ? base_calloc(col->view.count, sizeof *wide) : NULL;
-        if (!cells || (t->wide && !wide)) {
-            base_free(cells);
-            base_free(wide);
-            return false;
-        }
-        regroup(old, &col->view, t, cells, wide);
-        base_free(t->cells);
-        base_free(t->wide);
-        t->cells = cells;
-        t->wide = wide;
-    }
-    return true;
-}
-
-static void count_run(const conv_counter *c, const num_cells_view *view, table *t, const double *x, size_t n)
+static void count_cells(const conv_counter *c, const window *w, table *t, const double *x, size_t n)
 {
     uint32_t cell[RUN], fraction[RUN];
+    const uint32_t last = w->fine.count - 1;
     for (size_t first = 0; first < n; first += RUN) {
         const size_t m = n - first < RUN ? n - first : RUN;
-        c->kernels->cells(cell, fraction, x + first, m, view);
-        for (size_t i = 0; i < m; i++) t->cells[cell[i]] += (UINT64_C(1) << COUNT_SHIFT) + fraction[i];
+        uint32_t outside = 0;
+        c->kernels->cells(cell, fraction, x + first, m, &w->fine);
+        for (size_t i = 0; i < m; i++) outside |= (uint32_t)((cell[i] == 0) | (cell[i] == last));
+        if (!outside) {
+            for (size_t i = 0; i < m; i++) t->cells[cell[i]] += one_at(fraction[i]);
+            continue;
+        }
+        for (size_t i = 0; i < m; i++) {
+            if (cell[i] == 0 || cell[i] == last) count_outside(c, w, t, x[first + i], cell[i] == last);
+            else t->cells[cell[i]] += one_at(fraction[i]);
+        }
     }
-    t->kernels += n;
+    t->counted += n;
 }
 
-/* Makes room for more coefficients; false without memory. */
-static bool table_ready(const conv_counter *c, const num_cells_view *view, unsigned kind, table *t, uint64_t more)
+static bool keep_numbers(table *t, const double *x, size_t n)
 {
-    if (!t->cells && !c->many[kind] && t->total + more <= c->numbers_max) {
-        if (!t->numbers) t->numbers = base_alloc(c->numbers_max, sizeof *t->numbers);
-        return t->numbers;
+    if (t->capacity - t->total < n) {
+        const uint64_t wanted = 2 * t->capacity > t->total + n ? 2 * t->capacity : t->total + n;
+        double *longer = base_grow(t->numbers, wanted, sizeof *longer);
+        if (!longer) return false;
+        t->numbers = longer;
+        t->capacity = wanted;
     }
-    if (!t->cells) { /* too many to keep: from now on in cells */
-        t->cells = base_calloc(view->count, sizeof *t->cells);
-        if (!t->cells) return false;
-        if (t->numbers) count_run(c, view, t, t->numbers, (size_t)t->total);
-        base_free(t->numbers);
-        t->numbers = NULL;
-    }
-    if (t->kernels + more < c->cells_max) return true;
-    if (!t->wide) t->wide = base_calloc(view->count, sizeof *t->wide);
-    if (!t->wide) return false;
-    wide_add(t, view->count);
+    memcpy(t->numbers + t->total, x, n * sizeof *x);
     return true;
 }
 
-static void add_run(const conv_counter *c, const num_cells_view *view, table *t, const double *x, size_t n)
+bool conv_table_add(const conv_counter *c, const window *w, unsigned kind, table *t, const double *x, size_t n)
 {
-    if (t->cells)
-        count_run(c, view, t, x, n);
-    else if (n)
-        memcpy(t->numbers + t->total, x, n * sizeof *x);
-    t->total += n;
-}
-
-/* Coefficients of one component in the i-th tile of the chunk. */
-static const double *coefficients_of(const conv_counter *c, size_t i, size_t component)
-{
-    return c->counting->coefficients + (i * c->k + component) * conv_tile_stride(c->k);
-}
-
-bool conv_column_add(conv_counter *c, size_t component)
-{
-    column *col = &c->columns[component];
-    uint64_t count[KINDS] = {0}, more = 0;
-    bool ready = true;
-    for (size_t i = 0; i < c->counting->tile_count; i++) {
-        const tile *t = &c->counting->tiles[i];
-        const double *x = coefficients_of(c, i, component);
-        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++]) {
-            c->kernels->range(col->tables[kind].range, x, t->count[kind]);
-            count[kind] += t->count[kind];
+    if (!n) return true;
+    if (!c->many[kind]) {
+        if (!keep_numbers(t, x, n)) return false;
+    } else {
+        if (!t->cells && !(t->cells = base_calloc(w->count, sizeof *t->cells))) return false;
+        if (t->counted + n > c->cells_max) {
+            if (!t->wide && !(t->wide = base_calloc(w->count, sizeof *t->wide))) return false;
+            empty_cells(t, w->count);
         }
+        count_cells(c, w, t, x, n);
     }
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        col->range[0] = fmin(col->range[0], col->tables[kind].range[0]);
-        col->range[1] = fmax(col->range[1], col->tables[kind].range[1]);
-        more += count[kind];
-    }
-    if (!more) return true;
-    const num_cells_view old = col->view;
-    if (choose_view(c->cells_zoom, col)) ready = move_view(col, &old);
-    col->seen = true;
-    for (unsigned kind = 0; kind < KINDS && ready; kind++)
-        if (count[kind]) ready = table_ready(c, &col->view, kind, &col->tables[kind], count[kind]);
-    for (size_t i = 0; ready && i < c->counting->tile_count; i++) {
-        const tile *t = &c->counting->tiles[i];
-        const double *x = coefficients_of(c, i, component);
-        for (unsigned kind = 0; kind < KINDS; x += t->count[kind++])
-            add_run(c, &col->view, &col->tables[kind], x, t->count[kind]);
-    }
-    return ready;
+    c->kernels->range(t->range, x, n);
+    t->total += n;
+    return true;
 }

@@ -1,23 +1,19 @@
 /* Third sweep, over the blocks of one kernel group: how the coefficients are distributed.
  *
- * A chunk of kernels is projected by all threads, tile by tile, into a buffer of coefficients, sorted by kind of
- * kernel; then each component's coefficients are counted by one task, into tables that only this task touches. The
- * chunk after is projected while this one is counted. So there is one set of tables whatever the number of threads, and
- * counting in integers makes the result independent of order.
+ * A task takes some tiles: projects them, sorts their coefficients by kind of kernel, and counts them component after
+ * component into tables of its worker's own. So a coefficient never leaves the cache of the core that made it, and a
+ * table is in the first level while it is counted into. Counting in integers makes the sum over the workers independent
+ * of who counted what.
  *
- * Of up to some thousand kernels a table keeps the coefficients themselves. Beyond, it holds cells, a whole number of
- * them to each histogram bin (column.c). */
+ * Of up to some thousand kernels a table keeps the coefficients themselves. Beyond, it holds cells (column.c). */
 #include "conv/counter.h"
 
 #include <math.h>
 
-#define CHUNK_TILES 64        /* tiles in a chunk, at most: 64 * 256 * 9 coefficients are 1.2 MB */
-#define CELLS_MIN 65536u      /* percentiles from at least so many cells, where few coefficients are counted in cells */
-#define CELLS_HALVED 3        /* how often as many cells as that are halved where there are many */
-#define MANY 131072u          /* coefficients for which half the cells do; twice as many, a quarter, and so on */
-#define NUMBERS_MAX 32768u    /* coefficients that a table keeps as they are: sorting more takes longer than counting */
-#define NUMBERS_TOTAL 524288u /* the same of all components of a kind: 4 MiB */
-#define CELLS_TOTAL 1310720u  /* cells of all components of a kind, where k is large */
+#define TASK_TILES 16u          /* tiles of a task, and */
+#define TASK_BYTES (320u << 10) /* what their coefficients may take: 16 * 264 * 9 are 300 KB */
+#define WORKERS_MAX 8u          /* who count, and */
+#define TABLES_BYTES (12u << 20) /* what the cells of one kind may take if it is more than two: memory is bounded */
 
 /* ---------------------------------------------------------------- first half: a tile's coefficients, by kind */
 
@@ -40,7 +36,7 @@ static unsigned kind_of(bool changed, unsigned fate, bool live)
 typedef struct sorting { uint32_t list[2 * (KINDS + 1)][256]; uint32_t count[2 * (KINDS + 1)]; } sorting;
 
 static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t first, size_t n, const double *peak,
-                       sorting *s, tile *t)
+                       sorting *s, tile *t, uint64_t zeros[4])
 {
     const double limit = c->settings.eps * block->max_abs;
     const bool all_sparse = block->max_abs == 0, hwio = block->shape->layout == FPR_LAYOUT_HWIO;
@@ -58,32 +54,30 @@ static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t 
         zeroed += fates[i] == CONV_FATE_ZERO;
     }
     memcpy(s->count, count, sizeof count);
-    memset(t, 0, sizeof *t);
     for (unsigned kind = 0; kind < KINDS; kind++) {
         t->count[kind] = s->count[kind];
         for (unsigned w = 0; w < 4; w++)
-            if (conv_kinds_of[w] >> kind & 1) t->zeros[w] += s->count[KINDS + 1 + kind];
+            if (conv_kinds_of[w] >> kind & 1) zeros[w] += s->count[KINDS + 1 + kind];
     }
     if (c->changed) return;
-    t->zeros[CONV_AFTER] += zeroed;
-    if (limit == 0 && !all_sparse) t->zeros[CONV_LIVE_AFTER] += zeroed; /* nothing is sparse where eps is 0 */
+    zeros[CONV_AFTER] += zeroed;
+    if (limit == 0 && !all_sparse) zeros[CONV_LIVE_AFTER] += zeroed; /* nothing is sparse where eps is 0 */
 }
 
-static void fill_task(conv_counter *c, size_t index, unsigned worker)
+/* Projects one tile into `to`. */
+static void fill_tile(const conv_counter *c, uint64_t number, counting *own, double *to, tile *t)
 {
     const unsigned k = c->k;
     const size_t stride = conv_tile_stride(k), width = conv_tile_width(k);
-    const uint64_t number = c->filling->first_tile + index;
     const size_t b = conv_part_block(c->parts, c->count, number);
     const conv_block *block = &c->blocks[b];
     const uint64_t first = (number - c->parts[b]) * width;
     const size_t n = block->shape->kernels - first < width ? (size_t)(block->shape->kernels - first) : width;
-    double *x = c->scratch + worker * conv_projection_scratch(k), *sorted = x + k * stride, *peak = sorted + k * stride;
-    double *to = c->filling->coefficients + index * k * stride;
+    double *x = own->scratch, *sorted = x + k * stride, *peak = sorted + k * stride;
     sorting lists;
 
     conv_scaled_tile(c->kernels, block, c->settings.half, first, n, x, peak, stride);
-    sort_kinds(c, block, first, n, peak, &lists, &c->filling->tiles[index]);
+    sort_kinds(c, block, first, n, peak, &lists, t, own->zeros);
     size_t m = 0;
     for (unsigned kind = 0; kind < KINDS; kind++) {
         const uint32_t count = lists.count[kind];
@@ -99,33 +93,24 @@ static void fill_task(conv_counter *c, size_t index, unsigned worker)
 
 /* ---------------------------------------------------------------- the third sweep */
 
-static void chunk_task(void *context, size_t index, unsigned worker)
+static void count_task(void *context, size_t index, unsigned worker)
 {
     conv_counter *c = context;
-    const size_t columns = c->counting ? c->k : 0;
-    if (index >= columns)
-        fill_task(c, index - columns, worker);
-    else if (!conv_column_add(c, index))
-        __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
-}
-
-/* Room in both chunks for a call of so many tiles. Few tiles are cut into eight chunks: touching new memory costs more
- * than starting the threads once more. */
-static bool chunks_ready(conv_counter *c, uint64_t tiles)
-{
-    const size_t wanted = tiles / 8 < CHUNK_TILES ? (size_t)(tiles / 8 + 1) : CHUNK_TILES;
-    if (wanted <= c->chunk_tiles) return true;
-    c->chunk_tiles = 0;
-    for (unsigned i = 0; i < 2; i++) {
-        chunk *one = &c->chunks[i];
-        base_free(one->tiles);
-        base_free(one->coefficients);
-        one->tiles = base_alloc(wanted, sizeof *one->tiles);
-        one->coefficients = base_alloc_aligned(wanted * conv_tile_stride(c->k) * c->k, sizeof(double));
-        if (!one->tiles || !one->coefficients) return false;
-    }
-    c->chunk_tiles = wanted;
-    return true;
+    counting *own = &c->counting[worker];
+    const unsigned k = c->k;
+    const size_t stride = conv_tile_stride(k);
+    const uint64_t first = (uint64_t)index * c->task_tiles, left = c->parts[c->count] - first;
+    const size_t tiles = left < c->task_tiles ? (size_t)left : c->task_tiles;
+    tile sorted[TASK_TILES];
+    for (size_t i = 0; i < tiles; i++) fill_tile(c, first + i, own, own->coefficients + i * k * stride, &sorted[i]);
+    bool fine = true;
+    for (unsigned j = 0; j < k; j++)
+        for (size_t i = 0; i < tiles; i++) {
+            const double *x = own->coefficients + (i * k + j) * stride;
+            for (unsigned kind = 0; kind < KINDS && fine; x += sorted[i].count[kind++])
+                fine = conv_table_add(c, &c->windows[j], kind, &own->tables[j * KINDS + kind], x, sorted[i].count[kind]);
+        }
+    if (!fine) __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
 }
 
 static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t count, bool changed,
@@ -138,33 +123,13 @@ static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t
     }
     c->parts = conv_parts(blocks, count, tile_count);
     if (!c->parts) return base_no_memory(error, count * sizeof *c->parts);
-    if (!chunks_ready(c, c->parts[count])) {
-        base_free(c->parts);
-        c->parts = NULL;
-        return base_no_memory(error, 2 * CHUNK_TILES * conv_tile_stride(c->k) * c->k * sizeof(double));
-    }
     c->blocks = blocks;
     c->count = count;
     c->changed = changed;
-    const uint64_t tiles = c->parts[count];
-    c->filling = c->counting = NULL;
-    for (uint64_t next = 0; next < tiles || c->filling;) {
-        c->counting = c->filling;
-        c->filling = NULL;
-        if (next < tiles) {
-            c->filling = c->counting == &c->chunks[0] ? &c->chunks[1] : &c->chunks[0];
-            c->filling->first_tile = next;
-            c->filling->tile_count = tiles - next < c->chunk_tiles ? (size_t)(tiles - next) : c->chunk_tiles;
-            next += c->filling->tile_count;
-        }
-        const size_t fills = c->filling ? c->filling->tile_count : 0;
-        base_parallel(c->settings.threads, (c->counting ? c->k : 0) + fills, chunk_task, c);
-        for (size_t i = 0; i < fills; i++)
-            for (unsigned w = 0; w < 4; w++) c->zeros[w] += c->filling->tiles[i].zeros[w];
-    }
+    base_parallel(c->workers, (size_t)((c->parts[count] + c->task_tiles - 1) / c->task_tiles), count_task, c);
     base_free(c->parts);
     c->parts = NULL;
-    return c->no_memory ? base_no_memory(error, c->columns[0].view.count * sizeof(uint64_t)) : FPR_OK;
+    return c->no_memory ? base_no_memory(error, c->windows[0].count * sizeof(uint64_t)) : FPR_OK;
 }
 
 fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error)
@@ -177,26 +142,52 @@ fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blo
     return count_blocks(counter, blocks, count, true, error);
 }
 
-/* Cells of a bin, log2: enough for percentiles, fewer where there are many columns.
- *
- * The more coefficients, the fewer cells do. What a percentile is off by is about a cell's width over the square root
- * of what the cell holds, and a small table stays in the first cache level: eight times fewer cells are counted into
- * five times faster. */
-static unsigned zoom_for(unsigned bins, unsigned k, uint64_t kernels)
+/* Where coefficients can be expected: sd of each component, and how far any kernel can be from the mean. */
+static void choose_windows(conv_counter *c, const fpr_basis *basis, uint64_t kernels, uint64_t live)
 {
-    unsigned zoom = 0, halved = 0;
-    while (((uint64_t)bins << zoom) < CELLS_MIN && ((uint64_t)bins << zoom) * 2 * k <= CELLS_TOTAL) zoom++;
-    while (halved < CELLS_HALVED && halved < zoom && kernels > (uint64_t)MANY << halved) halved++;
-    return zoom - halved;
+    const unsigned k = c->k;
+    double mean = 0;
+    for (unsigned d = 0; d < k; d++) mean += c->mean[d] * c->mean[d];
+    /* |x| is at most sqrt(k), for no weight of a scaled kernel is above 1. */
+    const double reach = sqrt(k) + sqrt(mean);
+    const uint64_t fewest = live > conv_numbers_max(k) ? live : kernels;
+    for (unsigned j = 0; j < k; j++) {
+        const double sd = kernels > 1 ? basis->singular_values[j] / sqrt((double)kernels - 1) : NAN;
+        conv_window_choose(&c->windows[j], c->range, c->settings.bins, k, fewest, sd, reach);
+    }
 }
 
-static bool counter_memory(conv_counter *c)
+static unsigned count_workers(const conv_counter *c)
 {
-    const unsigned k = c->k, threads = c->settings.threads ? c->settings.threads : 1;
-    c->memory = base_calloc(2 * (size_t)k + (size_t)k * k, sizeof *c->memory);
-    c->columns = base_calloc(k, sizeof *c->columns);
-    c->scratch = base_alloc_aligned((uint64_t)threads * conv_projection_scratch(k), sizeof *c->scratch);
-    return c->memory && c->columns && c->scratch;
+    const unsigned threads = c->settings.threads ? c->settings.threads : 1;
+    uint64_t bytes = 0;
+    for (unsigned j = 0; j < c->k; j++) bytes += c->windows[j].count * sizeof(uint64_t);
+    uint64_t most = TABLES_BYTES / bytes;
+    most = most < 2 ? 2 : most > WORKERS_MAX ? WORKERS_MAX : most;
+    return threads < most ? threads : (unsigned)most;
+}
+
+static bool worker_memory(conv_counter *c)
+{
+    const unsigned k = c->k;
+    const size_t one = k * conv_tile_stride(k), fit = TASK_BYTES / (one * sizeof(double));
+    c->task_tiles = fit < 1 ? 1 : fit < TASK_TILES ? (unsigned)fit : TASK_TILES;
+    const size_t tiles = c->task_tiles * one;
+    c->workers = count_workers(c);
+    c->counting = base_calloc(c->workers, sizeof *c->counting);
+    if (!c->counting) return false;
+    for (unsigned w = 0; w < c->workers; w++) {
+        counting *own = &c->counting[w];
+        own->tables = base_calloc((size_t)k * KINDS, sizeof *own->tables);
+        own->coefficients = base_alloc_aligned(tiles, sizeof *own->coefficients);
+        own->scratch = base_alloc_aligned(conv_projection_scratch(k), sizeof *own->scratch);
+        if (!own->tables || !own->coefficients || !own->scratch) return false;
+        for (size_t i = 0; i < (size_t)k * KINDS; i++) {
+            own->tables[i].range[0] = INFINITY;
+            own->tables[i].range[1] = -INFINITY;
+        }
+    }
+    return true;
 }
 
 fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], uint64_t kernels, uint64_t live,
@@ -208,14 +199,16 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
     c->k = k;
     c->settings = *settings;
     c->kernels = conv_kernels_of(settings);
-    c->numbers_max = NUMBERS_TOTAL / k < NUMBERS_MAX ? NUMBERS_TOTAL / k : NUMBERS_MAX;
     c->cells_max = UINT64_C(1) << (64 - COUNT_SHIFT);
-    c->many[KEPT_LIVE] = c->many[GONE_LIVE] = live > c->numbers_max;
-    c->many[KEPT_SPARSE] = c->many[GONE_SPARSE] = kernels - live > c->numbers_max;
-    c->cells_zoom = zoom_for(settings->bins, k, live > c->numbers_max ? live : kernels);
-    if (!counter_memory(c)) {
+    const uint64_t some = conv_numbers_max(k);
+    c->many[KEPT_LIVE] = c->many[GONE_LIVE] = live > some;
+    c->many[KEPT_SPARSE] = c->many[GONE_SPARSE] = kernels - live > some;
+    c->many[NEW_LIVE] = c->many[NEW_SPARSE] = kernels > some;
+    c->memory = base_calloc(2 * (size_t)k + (size_t)k * k, sizeof *c->memory);
+    c->windows = base_calloc(k, sizeof *c->windows);
+    if (!c->memory || !c->windows) {
         conv_counter_free(c);
-        return base_no_memory(error, conv_projection_scratch(k) * sizeof(double));
+        return base_no_memory(error, k * (k * sizeof *c->memory + sizeof *c->windows));
     }
     c->mean = c->memory;
     c->origin = c->mean + k;
@@ -226,22 +219,17 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
     c->range[0] = any ? range[0] : 0;
     c->range[1] = any ? range[1] : 0;
     num_widen(c->range);
+    choose_windows(c, basis, kernels, live);
+    if (!worker_memory(c)) {
+        conv_counter_free(c);
+        return base_no_memory(error, conv_projection_scratch(k) * sizeof(double));
+    }
 
     const size_t stride = conv_tile_stride(k);
-    memset(c->scratch, 0, k * stride * sizeof *c->scratch);
-    c->kernels->tile_project(c->scratch + k * stride, c->scratch, stride, 1, k, c->mean, c->components);
-    for (unsigned j = 0; j < k; j++) {
-        c->origin[j] = c->scratch[(k + j) * stride];
-        column *col = &c->columns[j];
-        col->view = (num_cells_view){.lo = c->range[0], .hi = c->range[1], .bins = settings->bins,
-                                     .count = settings->bins << c->cells_zoom};
-        col->range[0] = INFINITY;
-        col->range[1] = -INFINITY;
-        for (unsigned kind = 0; kind < KINDS; kind++) {
-            col->tables[kind].range[0] = INFINITY;
-            col->tables[kind].range[1] = -INFINITY;
-        }
-    }
+    double *zero = c->counting[0].scratch, *projected = zero + k * stride;
+    memset(zero, 0, k * stride * sizeof *zero);
+    c->kernels->tile_project(projected, zero, stride, 1, k, c->mean, c->components);
+    for (unsigned j = 0; j < k; j++) c->origin[j] = projected[j * stride];
     *counter = c;
     return FPR_OK;
 }
@@ -249,20 +237,20 @@ fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double ran
 void conv_counter_free(conv_counter *counter)
 {
     if (!counter) return;
-    for (unsigned j = 0; j < counter->k && counter->columns; j++) {
-        for (unsigned kind = 0; kind < KINDS; kind++) {
-            base_free(counter->columns[j].tables[kind].numbers);
-            base_free(counter->columns[j].tables[kind].cells);
-            base_free(counter->columns[j].tables[kind].wide);
+    for (unsigned w = 0; counter->counting && w < counter->workers; w++) {
+        counting *own = &counter->counting[w];
+        for (size_t i = 0; own->tables && i < (size_t)counter->k * KINDS; i++) {
+            base_free(own->tables[i].numbers);
+            base_free(own->tables[i].cells);
+            base_free(own->tables[i].wide);
         }
+        base_free(own->tables);
+        base_free(own->coefficients);
+        base_free(own->scratch);
     }
-    base_free(counter->memory);
-    base_free(counter->columns);
-    base_free(counter->scratch);
     for (unsigned i = 0; i < 4; i++) base_free(counter->estimates[i].kde);
-    for (unsigned i = 0; i < 2; i++) {
-        base_free(counter->chunks[i].tiles);
-        base_free(counter->chunks[i].coefficients);
-    }
+    base_free(counter->memory);
+    base_free(counter->windows);
+    base_free(counter->counting);
     base_free(counter);
 }

@@ -5,13 +5,52 @@
 
 #define ZERO_SPREAD 1e-12 /* of the range: what rounding makes of coefficients that are equal */
 
-/* The tables of a distribution that hold cells. */
-static unsigned tables_of(const column *col, unsigned kinds, const table *tables[KINDS])
+/* The tables of all workers for one component of a distribution: those with cells, those with numbers. */
+typedef struct tables {
+    const table *cells[8 * KINDS], *numbers[8 * KINDS];
+    unsigned cells_count, numbers_count;
+} tables;
+
+static tables tables_of(const conv_counter *c, unsigned component, unsigned kinds)
 {
-    unsigned n = 0;
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        if (kinds >> kind & 1 && col->tables[kind].cells) tables[n++] = &col->tables[kind];
-    return n;
+    tables all = {.cells_count = 0};
+    for (unsigned w = 0; w < c->workers; w++)
+        for (unsigned kind = 0; kind < KINDS; kind++) {
+            const table *t = &c->counting[w].tables[component * KINDS + kind];
+            if (!(kinds >> kind & 1)) continue;
+            if (t->cells) all.cells[all.cells_count++] = t;
+            if (t->numbers) all.numbers[all.numbers_count++] = t;
+        }
+    return all;
+}
+
+static uint64_t zeros_of(const conv_counter *c, conv_which which)
+{
+    uint64_t zeros = 0;
+    for (unsigned w = 0; w < c->workers; w++) zeros += c->counting[w].zeros[which];
+    return zeros;
+}
+
+/* Coefficients of a kind, which are as many for every component. */
+static uint64_t total_of(const conv_counter *c, unsigned kind)
+{
+    uint64_t total = 0;
+    for (unsigned w = 0; w < c->workers; w++) total += c->counting[w].tables[kind].total;
+    return total;
+}
+
+/* The sum of one cell over all tables. */
+static wide_cell cell_at(const tables *all, uint32_t i)
+{
+    wide_cell sum = {0, 0};
+    for (unsigned t = 0; t < all->cells_count; t++) {
+        sum.count += all->cells[t]->cells[i] >> COUNT_SHIFT;
+        sum.positions += all->cells[t]->cells[i] & COUNT_MASK;
+        if (!all->cells[t]->wide) continue;
+        sum.count += all->cells[t]->wide[i].count;
+        sum.positions += all->cells[t]->wide[i].positions;
+    }
+    return sum;
 }
 
 /* Adds numbers to a histogram, by the same rule as cells. */
@@ -29,29 +68,26 @@ static void count_numbers(const conv_counter *c, const num_cells_view *view, con
     }
 }
 
-/* Histogram of one component. A bin is a run of cells. */
-static void read_bins(const conv_counter *c, const column *col, unsigned kinds, uint64_t zeros, double origin,
+/* Adds cells from `at` of the tables on, which lie as the view says, to a histogram: a bin is a run of cells. */
+static void count_view(const num_cells_view *view, uint32_t at, const tables *all, uint64_t *counts)
+{
+    for (uint32_t i = 0; i < view->count; i++) {
+        const int64_t cell = view->first + i, bin = cell >> view->zoom;
+        if (cell >= 0 && bin < view->bins) counts[bin] += cell_at(all, at + i).count;
+    }
+}
+
+/* Histogram of one component. */
+static void read_bins(const conv_counter *c, const window *w, const tables *all, uint64_t zeros, double origin,
                       uint64_t *counts)
 {
-    const num_cells_view *view = &col->view;
-    const table *tables[KINDS];
-    const unsigned n = tables_of(col, kinds, tables);
-    if (zeros) count_numbers(c, view, &origin, 1, zeros, counts);
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        const table *t = &col->tables[kind];
-        if (kinds >> kind & 1 && t->numbers) count_numbers(c, view, t->numbers, (size_t)t->total, 1, counts);
-    }
-    for (int64_t b = 0; n && b < view->bins; b++) {
-        int64_t begin = (b << view->zoom) - view->first, end = begin + (INT64_C(1) << view->zoom);
-        begin = begin < 0 ? 0 : begin;
-        end = end > view->count ? view->count : end;
-        uint64_t sum = 0;
-        for (unsigned t = 0; t < n; t++) {
-            for (int64_t i = begin; i < end; i++) sum += tables[t]->cells[i] >> COUNT_SHIFT;
-            for (int64_t i = begin; i < end && tables[t]->wide; i++) sum += tables[t]->wide[i].count;
-        }
-        counts[b] += sum;
-    }
+    if (zeros) count_numbers(c, &w->fine, &origin, 1, zeros, counts);
+    for (unsigned t = 0; t < all->numbers_count; t++)
+        count_numbers(c, &w->fine, all->numbers[t]->numbers, (size_t)all->numbers[t]->total, 1, counts);
+    if (!all->cells_count) return;
+    count_view(&w->fine, 0, all, counts);
+    for (unsigned side = 0; side < 2; side++)
+        count_view(&w->coarse, w->fine.count + side * w->coarse.count, all, counts);
 }
 
 /* What a worker finishes components with. */
@@ -63,53 +99,54 @@ typedef struct desk {
 } desk;
 
 /* The coefficients of a distribution that were kept as they are, sorted; returns how many. */
-static size_t read_numbers(const column *col, unsigned kinds, double *x, double *spare)
+static size_t read_numbers(const tables *all, double *x, double *spare)
 {
     size_t n = 0;
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        const table *t = &col->tables[kind];
-        if (!(kinds >> kind & 1) || !t->numbers) continue;
-        memcpy(x + n, t->numbers, (size_t)t->total * sizeof *x);
-        n += (size_t)t->total;
+    for (unsigned t = 0; t < all->numbers_count; t++) {
+        memcpy(x + n, all->numbers[t]->numbers, (size_t)all->numbers[t]->total * sizeof *x);
+        n += (size_t)all->numbers[t]->total;
     }
     num_sort(x, n, spare);
     return n;
 }
 
-/* One component as masses by rising x: numbers and zero kernels as points, cells at their means. Where all positions of
- * a cell agree, it is a point too; else it may be anything within the cell that has this mean. */
-static size_t read_masses(const column *col, unsigned kinds, uint64_t zeros, double origin, const desk *own)
+/* Masses by rising x, and the numbers that have not been put between them yet. */
+typedef struct merging { num_mass *end; const double *x; size_t left; } merging;
+
+/* Adds cells from `at` of the tables on as masses at their means. Where all positions of a cell agree, it is a point;
+ * else it may be anything within the cell that has this mean. */
+static void add_cells(merging *m, const num_cells_view *view, uint32_t at, const tables *all)
 {
-    const num_cells_view *view = &col->view;
     const double width = (view->hi - view->lo) / view->bins / (double)(UINT64_C(1) << view->zoom);
-    const table *tables[KINDS];
-    const unsigned table_count = tables_of(col, kinds, tables);
-    const double *x = own->numbers;
-    num_mass *m = own->masses;
-    size_t left = read_numbers(col, kinds, own->numbers, own->numbers + own->numbers_max);
-    for (uint32_t i = 0; table_count && i < view->count; i++) {
-        uint64_t count = 0, positions = 0;
-        for (unsigned t = 0; t < table_count; t++) {
-            count += tables[t]->cells[i] >> COUNT_SHIFT;
-            positions += tables[t]->cells[i] & COUNT_MASK;
-            if (!tables[t]->wide) continue;
-            count += tables[t]->wide[i].count;
-            positions += tables[t]->wide[i].positions;
-        }
-        if (!count) continue;
-        const double mean = (double)positions / (double)count, at = (mean + 0.5) / (1 << NUM_FRACTION_BITS);
-        const double here = view->lo + ((double)(view->first + i) + at) * width;
-        for (; left && *x <= here; left--) *m++ = (num_mass){.x = *x++, .count = 1};
+    for (uint32_t i = 0; i < view->count; i++) {
+        const wide_cell cell = cell_at(all, at + i);
+        if (!cell.count) continue;
+        const double mean = (double)cell.positions / (double)cell.count;
+        const double inside = (mean + 0.5) / (1 << NUM_FRACTION_BITS);
+        const double here = view->lo + ((double)(view->first + i) + inside) * width;
+        for (; m->left && *m->x <= here; m->left--) *m->end++ = (num_mass){.x = *m->x++, .count = 1};
         const bool point = mean == (double)(uint64_t)mean;
-        *m++ = (num_mass){.x = here, .count = count, .spread = point ? 0 : fmin(at, 1 - at) * width};
+        const double spread = point ? 0 : fmin(inside, 1 - inside) * width;
+        *m->end++ = (num_mass){.x = here, .count = cell.count, .spread = spread};
     }
-    for (; left; left--) *m++ = (num_mass){.x = *x++, .count = 1};
+}
+
+/* One component as masses by rising x: numbers and zero kernels as points, cells at their means. */
+static size_t read_masses(const window *w, const tables *all, uint64_t zeros, double origin, const desk *own)
+{
+    merging m = {own->masses, own->numbers, read_numbers(all, own->numbers, own->numbers + own->numbers_max)};
+    if (all->cells_count) {
+        add_cells(&m, &w->coarse, w->fine.count, all);
+        add_cells(&m, &w->fine, 0, all);
+        add_cells(&m, &w->coarse, w->fine.count + w->coarse.count, all);
+    }
+    for (; m.left; m.left--) *m.end++ = (num_mass){.x = *m.x++, .count = 1};
     if (zeros) {
-        num_mass *place = m++;
+        num_mass *place = m.end++;
         for (; place > own->masses && place[-1].x > origin; place--) *place = place[-1];
         *place = (num_mass){.x = origin, .count = zeros};
     }
-    return (size_t)(m - own->masses);
+    return (size_t)(m.end - own->masses);
 }
 
 static void estimate_density(const conv_counter *c, const num_mass *masses, size_t count, const double range[2],
@@ -137,6 +174,7 @@ static void estimate_density(const conv_counter *c, const num_mass *masses, size
 typedef struct finishing {
     conv_counter *counter;
     conv_which which;
+    uint64_t zeros;
     bool with_kde;
     fpr_distribution *out;
     desk *desks; /* per worker */
@@ -146,20 +184,18 @@ static void finish_task(void *context, size_t component, unsigned worker)
 {
     finishing *f = context;
     const conv_counter *c = f->counter;
-    const column *col = &c->columns[component];
-    const unsigned kinds = conv_kinds_of[f->which];
-    const uint64_t zeros = c->zeros[f->which];
+    const window *w = &c->windows[component];
+    const tables all = tables_of(c, (unsigned)component, conv_kinds_of[f->which]);
     const double origin = c->origin[component];
-    uint64_t *counts = f->out->counts + component * c->settings.bins;
-    read_bins(c, col, kinds, zeros, origin, counts);
+    read_bins(c, w, &all, f->zeros, origin, f->out->counts + component * c->settings.bins);
     if (!f->with_kde) return;
     const desk *own = &f->desks[worker];
-    const size_t n = read_masses(col, kinds, zeros, origin, own);
-    double range[2] = {zeros ? origin : INFINITY, zeros ? origin : -INFINITY};
-    for (unsigned kind = 0; kind < KINDS; kind++) {
-        if (!(kinds >> kind & 1)) continue;
-        range[0] = fmin(range[0], col->tables[kind].range[0]);
-        range[1] = fmax(range[1], col->tables[kind].range[1]);
+    const size_t n = read_masses(w, &all, f->zeros, origin, own);
+    double range[2] = {f->zeros ? origin : INFINITY, f->zeros ? origin : -INFINITY};
+    for (unsigned t = 0; t < all.cells_count + all.numbers_count; t++) {
+        const table *one = t < all.cells_count ? all.cells[t] : all.numbers[t - all.cells_count];
+        range[0] = fmin(range[0], one->range[0]);
+        range[1] = fmax(range[1], one->range[1]);
     }
     estimate_density(c, own->masses, n, range, own->scratch, &f->out->kde[component]);
 }
@@ -169,7 +205,7 @@ static unsigned kinds_seen(const conv_counter *c, conv_which which)
 {
     unsigned kinds = 0;
     for (unsigned kind = 0; kind < KINDS; kind++)
-        if (c->columns[0].tables[kind].total) kinds |= 1u << kind;
+        if (total_of(c, kind)) kinds |= 1u << kind;
     return kinds & conv_kinds_of[which];
 }
 
@@ -178,7 +214,7 @@ static const estimate *find_estimate(const conv_counter *c, conv_which which)
     const unsigned kinds = kinds_seen(c, which);
     for (unsigned i = 0; i < 4; i++) {
         const estimate *e = &c->estimates[i];
-        if (e->kde && e->kinds == kinds && e->zeros == c->zeros[which]) return e;
+        if (e->kde && e->kinds == kinds && e->zeros == zeros_of(c, which)) return e;
     }
     return NULL;
 }
@@ -186,13 +222,12 @@ static const estimate *find_estimate(const conv_counter *c, conv_which which)
 static fpr_status finish_memory(finishing *f, unsigned threads, fpr_error *error)
 {
     const conv_counter *c = f->counter;
-    const unsigned kinds = kinds_seen(c, f->which);
     uint64_t numbers = 0, masses = 1;
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        if (kinds >> kind & 1 && c->columns[0].tables[kind].numbers) numbers += c->columns[0].tables[kind].total;
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        if (kinds >> kind & 1 && c->columns[0].tables[kind].cells) masses = 1 + c->columns[0].view.count;
-    masses += numbers;
+    const tables all = tables_of(c, 0, conv_kinds_of[f->which]);
+    for (unsigned t = 0; t < all.numbers_count; t++) numbers += all.numbers[t]->total;
+    for (unsigned j = 0; j < c->k && all.cells_count; j++)
+        if (c->windows[j].count > masses) masses = c->windows[j].count;
+    masses += 1 + numbers;
     f->desks = base_calloc(threads, sizeof *f->desks);
     if (!f->desks) return base_no_memory(error, threads * sizeof *f->desks);
     for (unsigned i = 0; i < threads; i++) {
@@ -213,10 +248,11 @@ fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool wit
     unsigned threads = counter->settings.threads ? counter->settings.threads : 1;
     if (threads > k) threads = k;
     const estimate *known = with_kde ? find_estimate(counter, which) : NULL;
-    finishing f = {.counter = counter, .which = which, .with_kde = with_kde && !known, .out = out};
-    *out = (fpr_distribution){.kernels = counter->zeros[which]};
+    finishing f = {.counter = counter, .which = which, .zeros = zeros_of(counter, which),
+                   .with_kde = with_kde && !known, .out = out};
+    *out = (fpr_distribution){.kernels = f.zeros};
     for (unsigned kind = 0; kind < KINDS; kind++)
-        if (conv_kinds_of[which] >> kind & 1) out->kernels += counter->columns[0].tables[kind].total;
+        if (conv_kinds_of[which] >> kind & 1) out->kernels += total_of(counter, kind);
     out->counts = base_calloc((uint64_t)k * bins, sizeof *out->counts);
     out->kde = with_kde ? base_calloc(k, sizeof *out->kde) : NULL;
     fpr_status status = FPR_OK;
@@ -230,7 +266,7 @@ fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool wit
             estimate *keep = &counter->estimates[which];
             if (!keep->kde) keep->kde = base_alloc(k, sizeof *keep->kde); /* without memory it is made again */
             keep->kinds = kinds_seen(counter, which);
-            keep->zeros = counter->zeros[which];
+            keep->zeros = f.zeros;
             if (keep->kde) memcpy(keep->kde, out->kde, k * sizeof *out->kde);
         }
     } else {
