@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 255
-#define SPINS 400 /* pauses, 10 to 20 microseconds */
+#define SPINS 1500 /* pauses, some 20 microseconds: what it takes to wake a thread */
 
 typedef struct loop {
     base_task task;
