@@ -189,28 +189,6 @@ static void all_of_an_entry_is_read(void **state)
     file_header_free(&h);
 }
 
-static void any_json_value_can_be_checked(void **state)
-{
-    (void)state;
-    static const char *const good[] = {"0", " null\n", "\"\\u0000\"", "[]", "{}", "[1,{\"a\":[true]},-0.5e-7]",
-                                       "{\"k\":0,\"k\":0}"};
-    static const char *const bad[] = {"", " ", "nul", "[1,]", "{\"a\"}", "1 2", "01", "\"\\ud800\"", "1e999",
-                                      "[", "'a'", "{}x"};
-    for (size_t i = 0; i < COUNT_OF(good); i++) assert_int_equal(file_json_check(good[i], strlen(good[i])), FPR_OK);
-    for (size_t i = 0; i < COUNT_OF(bad); i++)
-        assert_int_equal(file_json_check(bad[i], strlen(bad[i])), FPR_BAD_HEADER);
-    char deep[256];
-    memset(deep, '[', 128);
-    memset(deep + 128, ']', 128);
-    assert_int_equal(file_json_check(deep + 1, 254), FPR_OK);
-    assert_int_equal(file_json_check(deep, 256), FPR_BAD_HEADER);
-    long before = base_allocations_alive();
-    base_fail_allocation(0);
-    assert_int_equal(file_json_check("{\"key\":0}", 9), FPR_NO_MEMORY);
-    base_fail_allocation(-1);
-    assert_int_equal(base_allocations_alive(), before);
-}
-
 static void dtypes_are_those_of_the_reference(void **state)
 {
     (void)state;
@@ -592,7 +570,6 @@ int main(void)
         cmocka_unit_test(every_prefix_is_refused),
         cmocka_unit_test(a_header_over_the_limit_is_not_looked_at),
         cmocka_unit_test(all_of_an_entry_is_read),
-        cmocka_unit_test(any_json_value_can_be_checked),
         cmocka_unit_test(dtypes_are_those_of_the_reference),
         cmocka_unit_test(a_hundred_thousand_tensors_in_any_order),
         cmocka_unit_test(a_duplicate_among_many_is_found),

@@ -71,8 +71,6 @@ fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, 
 /* The same from a file; *text (may be NULL) receives the raw header, n bytes, owned by the caller (base_free). */
 fpr_status file_header_read(const file_source *source, file_header *header, char **text, fpr_error *error);
 void file_header_free(file_header *header);
-/* Whether text is one JSON value by the rules above: FPR_OK, FPR_BAD_HEADER or FPR_NO_MEMORY. */
-fpr_status file_json_check(const char *text, uint64_t n);
 
 /* ---- safetensors_write.c: growing text, JSON strings, headers */
 
@@ -94,6 +92,51 @@ void file_text_tensor(file_text *text, const char *name, size_t name_bytes, fpr_
 /* The header that the reference implementation would write for these tensors and this metadata, padded with spaces to
  * a multiple of 8: entries in header_order. Without the length prefix. */
 fpr_status file_header_write(const file_header *header, file_text *text, fpr_error *error);
+
+/* ---- tree.c: a JSON document as a tree */
+
+typedef enum file_kind {
+    FILE_NULL, FILE_FALSE, FILE_TRUE, FILE_INTEGER, FILE_REAL, FILE_STRING, FILE_ARRAY, FILE_OBJECT
+} file_kind;
+
+typedef struct file_value {
+    file_kind kind;
+    uint32_t place;                 /* among the values of the parent */
+    const char *key;                /* of a member of an object, else NULL; NUL-terminated, holds none */
+    struct file_value *parent, *next;
+    union {
+        struct {
+            const char *text;       /* of a string, decoded, NUL added; of a number as it is spelled */
+            size_t bytes;
+            union { int64_t integer; double real; } number;
+        };
+        struct {
+            struct file_value *first;
+            size_t count;           /* of items, or of different keys */
+            struct file_value **sorted; /* members by key */
+        };
+    };
+} file_value;
+
+/* Zero-initialise, or read. The tree may be changed: values may be taken out of their list or put into it. */
+typedef struct file_tree {
+    file_value *root;
+    void *memory; /* owns it all */
+} file_tree;
+
+/* One object or array by RFC 8259, in UTF-8. No key holds a NUL character; integers fit int64_t, other numbers a double.
+ * strict: no string holds a NUL character and no object a key twice; otherwise the last of them counts. Status
+ * `invalid` with line and offset where the text is wrong or would take gigabytes of memory; FPR_NO_MEMORY. */
+fpr_status file_tree_read(const char *text, uint64_t n, bool strict, fpr_status invalid, file_tree *tree, fpr_error *error);
+void file_tree_free(file_tree *tree);
+/* All of these take NULL, and a value of another kind, for one that is not there. */
+file_value *file_value_get(const file_value *object, const char *key); /* NULL: no such member */
+bool file_value_is(const file_value *value, file_kind kind);
+const char *file_value_text(const file_value *value);  /* NULL: no string */
+int64_t file_value_integer(const file_value *value);   /* 0: no integer */
+double file_value_number(const file_value *value);     /* 0: no number */
+/* The value with all that is in it, indented by two spaces a level. */
+void file_text_value(file_text *text, const file_value *value);
 
 /* ---- hash.c: XXH3-64, streamed */
 

@@ -1,4 +1,4 @@
-/* The reader for the JSON of a safetensors header. */
+/* The reader for JSON: texts, numbers, and the steps through objects and arrays. */
 #include "file/json.h"
 #include "file/file.h"
 
@@ -12,6 +12,13 @@ struct file_json_chunk {
     uint64_t padding; /* contents begin 16-byte aligned */
 };
 
+static size_t line_of(const file_json *j, uint64_t at)
+{
+    size_t line = 1;
+    for (uint64_t i = 0; i < at && i < j->n; i++) line += j->text[i] == '\n';
+    return line;
+}
+
 static bool fail(file_json *j, uint64_t at, const char *found, const char *format, va_list list) BASE_PRINTF(4, 0);
 static bool fail(file_json *j, uint64_t at, const char *found, const char *format, va_list list)
 {
@@ -20,8 +27,10 @@ static bool fail(file_json *j, uint64_t at, const char *found, const char *forma
     /* What is quoted from the file must neither break the line nor reach a terminal as a command. */
     for (char *p = text; *p; p++)
         if (*p < 0x20 || *p > 0x7e) *p = '?';
-    j->status = base_fail(j->error, FPR_BAD_HEADER, "%s%s", text, found);
-    base_error_at(j->error, 8 + at);
+    char line[32] = "";
+    if (j->lines) snprintf(line, sizeof line, "line %zu: ", line_of(j, at));
+    j->status = base_fail(j->error, j->invalid, "%s%s%s", line, text, found);
+    base_error_at(j->error, j->before + at);
     if (j->tensor) base_error_in_tensor(j->error, j->tensor);
     return false;
 }
@@ -40,7 +49,7 @@ bool file_json_unexpected(file_json *j, const char *format, ...)
     char found[40];
     int c = file_json_peek(j);
     if (c < 0)
-        snprintf(found, sizeof found, ", found the end of the header");
+        snprintf(found, sizeof found, ", found the end of %s", j->whole);
     else
         snprintf(found, sizeof found, c > 0x20 && c < 0x7f ? ", found '%c'" : ", found byte 0x%02x", c);
     va_list list;
@@ -161,7 +170,7 @@ static bool check_escape(file_json *j)
 {
     size_t start = j->at;
     j->at += 2;
-    if (start + 1 >= j->n) return file_json_bad(j, start, "the header ends inside a string");
+    if (start + 1 >= j->n) return file_json_bad(j, start, "%s ends inside a string", j->whole);
     char c = j->text[start + 1];
     if (c != 'u') {
         if (c && strchr("\"\\/bfnrt", c)) return true;
@@ -193,7 +202,7 @@ static bool check_utf8(file_json *j)
     if (first == 0xf4) high = 0x8f; /* past U+10FFFF */
     bool good = length && left >= length && p[1] >= low && p[1] <= high;
     for (size_t i = 2; good && i < length; i++) good = p[i] >= 0x80 && p[i] <= 0xbf;
-    if (!good) return file_json_bad(j, j->at, "the header is not UTF-8: byte 0x%02x", first);
+    if (!good) return file_json_bad(j, j->at, "%s is not UTF-8: byte 0x%02x", j->whole, first);
     j->at += length;
     return true;
 }
@@ -204,7 +213,7 @@ static bool check_string(file_json *j, bool *has_escapes)
     *has_escapes = false;
     for (;;) {
         int c = file_json_peek(j);
-        if (c < 0) return file_json_bad(j, j->n, "the header ends inside a string");
+        if (c < 0) return file_json_bad(j, j->n, "%s ends inside a string", j->whole);
         if (c == '"') break;
         if (c >= 0x80) {
             if (!check_utf8(j)) return false;
@@ -397,18 +406,21 @@ static bool is_infinite(const char *p, size_t n)
 
 /* RFC 8259, section 6. Like the reference, refuses a number that no double can hold: every reader that takes it for one
  * would get infinity. */
-static bool skip_number(file_json *j)
+bool file_json_number(file_json *j, bool *is_whole)
 {
     size_t start = j->at;
     if (file_json_peek(j) == '-') j->at++;
     size_t first = j->at;
     if (!skip_digits(j)) return false;
     if (j->text[first] == '0' && j->at > first + 1) return file_json_bad(j, start, "a number with a leading zero");
+    *is_whole = true;
     if (file_json_peek(j) == '.') {
+        *is_whole = false;
         j->at++;
         if (!skip_digits(j)) return false;
     }
     if (file_json_peek(j) == 'e' || file_json_peek(j) == 'E') {
+        *is_whole = false;
         j->at++;
         if (file_json_peek(j) == '+' || file_json_peek(j) == '-') j->at++;
         if (!skip_digits(j)) return false;
@@ -436,9 +448,9 @@ static bool skip_scalar(file_json *j)
     case 't': return file_json_word(j, "true");
     case 'f': return file_json_word(j, "false");
     case 'n': return file_json_word(j, "null");
-    case '-': return skip_number(j);
+    case '-': return file_json_number(j, &ignored);
     default:
-        if (is_digit(file_json_peek(j))) return skip_number(j);
+        if (is_digit(file_json_peek(j))) return file_json_number(j, &ignored);
         return file_json_unexpected(j, "expected a value");
     }
 }
@@ -471,13 +483,4 @@ bool file_json_skip(file_json *j, unsigned open)
             if (s == FILE_JSON_ITEM) break;
         }
     }
-}
-
-fpr_status file_json_check(const char *text, uint64_t n)
-{
-    file_json j = {.text = text, .n = (size_t)n};
-    if (file_json_skip(&j, 0) && file_json_skip_space(&j) >= 0) j.status = FPR_BAD_HEADER;
-    file_json_free_chunks(j.chunks);
-    base_free(j.sizes);
-    return j.status;
 }

@@ -1,7 +1,7 @@
-/* A strict reader for the JSON of a safetensors header (RFC 8259), for this room alone.
+/* A strict reader for JSON (RFC 8259), for this room alone: the header of a safetensors file, and trees (tree.c).
  *
- * Not jansson: keys here may hold NUL, numbers need all 64 bits, every error a place, and a hostile header of 100 MB
- * must cost time and memory in proportion. Functions return false after the first error, which is then in `status` and
+ * Not a library's: keys here may hold NUL, numbers need all 64 bits, every error a place, a hostile header of 100 MB
+ * must cost time and memory in proportion, and an allocation that fails must not change what is read. Functions return false after the first error, which is then in `status` and
  * `error`. */
 #ifndef FPR_FILE_JSON_H
 #define FPR_FILE_JSON_H
@@ -19,6 +19,10 @@ typedef struct file_json {
     const char *tensor; /* name of the entry that is being read, for messages; NULL outside */
     fpr_status status;
     fpr_error *error;
+    fpr_status invalid;   /* what a text that is wrong is called */
+    const char *whole;    /* and the text: "the header" */
+    uint64_t before;      /* bytes of the file before it, for the offsets of errors */
+    bool lines;           /* errors name the line */
     file_json_chunk *chunks; /* arena, the newest chunk first */
     char *room;              /* free part of the newest chunk */
     size_t room_bytes;
@@ -57,6 +61,8 @@ bool file_json_string(file_json *j, const char **string, size_t *bytes);
 /* Reads an array of whole numbers from 0 to 2^64 - 1 into j->sizes: no sign, fraction, exponent or leading zero. */
 bool file_json_sizes(file_json *j, const char *field, const char *what);
 bool file_json_word(file_json *j, const char *word); /* true, false or null */
+/* Steps over a number; one past the range of a double is refused. Whole: without fraction and exponent. */
+bool file_json_number(file_json *j, bool *is_whole);
 /* Checks any value and passes over it; `open` objects and arrays are around it. */
 bool file_json_skip(file_json *j, unsigned open);
 

@@ -344,7 +344,13 @@ static void finish(reader *r, file_header *header)
 fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error)
 {
     memset(header, 0, sizeof *header);
-    reader r = {.json = {.text = text, .n = (size_t)n, .error = error}, .data_bytes = data_bytes};
+    reader r = {.json = {.text = text,
+                         .n = (size_t)n,
+                         .error = error,
+                         .invalid = FPR_BAD_HEADER,
+                         .whole = "the header",
+                         .before = 8},
+                .data_bytes = data_bytes};
     if (n > FILE_HEADER_MAX)
         file_json_bad(&r.json, 0, "a header of %llu bytes, the format allows %u", (number)n, FILE_HEADER_MAX);
     else if (read_header(&r))

@@ -1,7 +1,6 @@
 /* Bases from outside: the published one, and JSON files. */
 #include "job/job.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -53,12 +52,12 @@ static fpr_status bad_basis(fpr_error *error, const char *what)
     return base_fail(error, FPR_BAD_BASIS, "no basis of kernels: %s", what);
 }
 
-static bool read_numbers(const json_t *array, size_t count, double *out)
+static bool read_numbers(const file_value *array, size_t count, double *out)
 {
-    if (!json_is_array(array) || json_array_size(array) != count) return false;
-    for (size_t i = 0; i < count; i++) {
-        const json_t *number = json_array_get(array, i);
-        if (!json_is_number(number) || !isfinite(out[i] = json_number_value(number))) return false;
+    if (!file_value_is(array, FILE_ARRAY) || array->count != count) return false;
+    for (const file_value *v = array->first; v; v = v->next) {
+        if (v->kind != FILE_INTEGER && v->kind != FILE_REAL) return false;
+        out[v->place] = file_value_number(v);
     }
     return true;
 }
@@ -77,17 +76,17 @@ static bool is_orthonormal(const double *components, unsigned k)
     return true;
 }
 
-static fpr_status read_basis(const json_t *root, unsigned k, fpr_basis *basis, fpr_error *error)
+static fpr_status read_basis(const file_value *root, unsigned k, fpr_basis *basis, fpr_error *error)
 {
-    const json_t *rows = json_object_get(root, "components"), *singular = json_object_get(root, "singular_values");
-    if (!json_is_object(root)) return bad_basis(error, "the file holds no JSON object");
-    if (!read_numbers(json_object_get(root, "mean"), k, basis->mean))
+    const file_value *rows = file_value_get(root, "components"), *singular = file_value_get(root, "singular_values");
+    if (!file_value_is(root, FILE_OBJECT)) return bad_basis(error, "the file holds no JSON object");
+    if (!read_numbers(file_value_get(root, "mean"), k, basis->mean))
         return base_fail(error, FPR_BAD_BASIS, "no basis of kernels of %u weights: \"mean\" is not that many numbers", k);
-    if (!json_is_array(rows) || json_array_size(rows) != k) return bad_basis(error, "\"components\" is not k rows");
-    for (unsigned i = 0; i < k; i++)
-        if (!read_numbers(json_array_get(rows, i), k, basis->components + (size_t)i * k))
+    if (!file_value_is(rows, FILE_ARRAY) || rows->count != k) return bad_basis(error, "\"components\" is not k rows");
+    for (const file_value *row = rows->first; row; row = row->next)
+        if (!read_numbers(row, k, basis->components + (size_t)row->place * k))
             return bad_basis(error, "a row of \"components\" is not k numbers");
-    if (!read_numbers(json_object_get(root, "explained_variance_ratio"), k, basis->explained_variance_ratio))
+    if (!read_numbers(file_value_get(root, "explained_variance_ratio"), k, basis->explained_variance_ratio))
         return bad_basis(error, "\"explained_variance_ratio\" is not k numbers");
     if (singular && !read_numbers(singular, k, basis->singular_values))
         return bad_basis(error, "\"singular_values\" is not k numbers");
@@ -106,10 +105,10 @@ static fpr_status read_file(const char *path, unsigned k, fpr_basis *basis, fpr_
     if (!status && n > BASIS_BYTES_MAX) status = bad_basis(error, "the file is too large");
     if (!status && !(text = base_alloc(n, 1))) status = base_no_memory(error, n);
     if (!status) status = file_source_read(source, 0, text, n, error);
-    json_t *root = NULL;
-    if (!status) status = job_parse(text, n, JSON_REJECT_DUPLICATES, FPR_BAD_BASIS, &root, error);
-    if (!status) status = read_basis(root, k, basis, error);
-    json_decref(root);
+    file_tree tree = {0};
+    if (!status) status = file_tree_read(text, n, true, FPR_BAD_BASIS, &tree, error);
+    if (!status) status = read_basis(tree.root, k, basis, error);
+    file_tree_free(&tree);
     base_free(text);
     file_source_close(source);
     if (status) base_error_in_file(error, path);

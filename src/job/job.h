@@ -1,6 +1,5 @@
 /* The jobs: open, study, shrink, pack, report. The only room that sees all the others; it computes nothing itself.
  *
- * parse.c    JSON from strangers
  * model.c    a checkpoint: files, headers, packed tensors decoded on the fly
  * batch.c    tensors from file to memory, a few MiB at a time
  * study.c    layers, kernel groups and the sweeps over them
@@ -28,13 +27,6 @@ fpr_status job_cancelled(const fpr_options *options, fpr_error *error);
 conv_settings job_settings(const fpr_options *options);
 double job_now(void); /* seconds, monotonic */
 
-/* ---- parse.c */
-
-struct json_t;
-/* Reads JSON with jansson's flags: status `invalid` with line and offset where the text is wrong or would take gigabytes
- * of memory, FPR_NO_MEMORY where memory ran out. *root is NULL then. */
-fpr_status job_parse(const char *text, size_t n, size_t flags, fpr_status invalid, struct json_t **root, fpr_error *error);
-
 /* ---- model.c */
 
 /* The key of __metadata__ that a packed file carries, and what stands in it. */
@@ -53,7 +45,7 @@ typedef struct model_shard {
     char *text;                /* the raw header, header.header_bytes long */
     size_t first;              /* its first tensor in the model */
     bool packed;               /* carries the key or a blob */
-    struct json_t *key;        /* the value of the key, until all tensors are listed */
+    file_tree key;             /* the value of the key, until all tensors are listed */
     char *original_header;     /* text of "header" in the key; NULL when the key is missing */
     uint64_t check_offset;     /* in text, of the 16 digits of "check"; UINT64_MAX: none */
     uint64_t check;

@@ -2,7 +2,6 @@
 #include "job/job.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <fcntl.h>
@@ -28,24 +27,25 @@ static fpr_status bad_key(fpr_error *error, const char *what)
 
 static fpr_status read_key(model_shard *shard, const file_metadata *entry, fpr_error *error)
 {
-    fpr_status status = job_parse(entry->value, entry->value_bytes, JSON_ALLOW_NUL, FPR_BAD_PACKED, &shard->key, error);
-    if (status == FPR_BAD_PACKED || (!status && !json_is_object(shard->key))) return bad_key(error, "is no JSON object");
+    fpr_status status = file_tree_read(entry->value, entry->value_bytes, false, FPR_BAD_PACKED, &shard->key, error);
+    const file_value *root = shard->key.root;
+    if (status == FPR_BAD_PACKED || (!status && !file_value_is(root, FILE_OBJECT)))
+        return bad_key(error, "is no JSON object");
     if (status) return status;
-    const json_t *root = shard->key;
-    const json_t *reader = json_object_get(root, "reader"), *header = json_object_get(root, "header");
-    const json_t *check = json_object_get(root, "check");
-    if (!json_is_integer(reader)) {
+    const file_value *reader = file_value_get(root, "reader"), *header = file_value_get(root, "header");
+    const file_value *check = file_value_get(root, "check");
+    if (!file_value_is(reader, FILE_INTEGER)) {
         status = bad_key(error, "names no reader version");
-    } else if (json_integer_value(reader) > PACK_READER) {
+    } else if (file_value_integer(reader) > PACK_READER) {
         status = base_fail(error, FPR_TOO_NEW, "needs a reader of packed format %lld; this one reads up to %u",
-                           (long long)json_integer_value(reader), PACK_READER);
-    } else if (!json_is_string(header) || !json_is_string(check) || json_string_length(check) != 16) {
+                           (long long)file_value_integer(reader), PACK_READER);
+    } else if (!file_value_is(header, FILE_STRING) || !file_value_is(check, FILE_STRING) || check->bytes != 16) {
         status = bad_key(error, "has no original header or no checksum");
     } else {
-        shard->original_header = base_copy_text(json_string_value(header), json_string_length(header));
-        if (!shard->original_header) status = base_no_memory(error, json_string_length(header));
+        shard->original_header = base_copy_text(header->text, header->bytes);
+        if (!shard->original_header) status = base_no_memory(error, header->bytes);
         char *end;
-        shard->check = strtoull(json_string_value(check), &end, 16);
+        shard->check = strtoull(check->text, &end, 16);
         const char *at = memmem(shard->text, shard->header.header_bytes, check_prefix, sizeof check_prefix - 1);
         /* Rewritten by another tool, the entry says nothing about the bytes as they are now. */
         if (!*end && at) shard->check_offset = (uint64_t)(at - shard->text) + sizeof check_prefix - 1;
@@ -66,9 +66,9 @@ typedef enum listing { LISTED_PACKED, LISTED_PLAIN, UNLISTED } listing;
 
 static listing look_up(const model_shard *shard, const file_tensor *f)
 {
-    if (!shard->key || strlen(f->name) != f->name_bytes) return UNLISTED;
-    const json_t *entry = json_object_get(json_object_get(shard->key, "tensors"), f->name);
-    const char *codec = json_string_value(json_object_get(entry, "codec"));
+    if (!shard->key.root || strlen(f->name) != f->name_bytes) return UNLISTED;
+    const file_value *entry = file_value_get(file_value_get(shard->key.root, "tensors"), f->name);
+    const char *codec = file_value_text(file_value_get(entry, "codec"));
     return codec && strcmp(codec, "raw") ? LISTED_PACKED : LISTED_PLAIN;
 }
 
@@ -134,12 +134,6 @@ static int by_name(const void *a, const void *b, void *context)
     return order ? order : (x->name_bytes > y->name_bytes) - (x->name_bytes < y->name_bytes);
 }
 
-static void drop_key(model_shard *shard)
-{
-    json_decref(shard->key);
-    shard->key = NULL;
-}
-
 static fpr_status list_metadata(fpr_model *m, fpr_error *error)
 {
     size_t count = 0;
@@ -175,7 +169,7 @@ static fpr_status list_tensors(fpr_model *m, bool keep_damaged, fpr_error *error
         }
     }
     qsort_r(m->by_name, m->tensor_count, sizeof *m->by_name, by_name, m->tensors);
-    for (size_t s = 0; s < m->shard_count; s++) drop_key(&m->shards[s]);
+    for (size_t s = 0; s < m->shard_count; s++) file_tree_free(&m->shards[s].key);
     return list_metadata(m, error);
 }
 
@@ -235,26 +229,19 @@ static bool plain_name(const char *name, size_t bytes)
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* The distinct file names of weight_map, sorted; borrowed from map. */
-static fpr_status shard_names(const json_t *map, const char ***names, size_t *count, fpr_error *error)
+static fpr_status shard_names(const file_value *map, const char ***names, size_t *count, fpr_error *error)
 {
-    const char *key;
-    json_t *value;
     size_t n = 0;
-    *names = base_alloc(json_object_size(map), sizeof **names);
-    if (!*names) return base_no_memory(error, json_object_size(map) * sizeof **names);
-    json_t *m = json_incref((json_t *)(uintptr_t)map);
-    fpr_status status = FPR_OK;
-    json_object_foreach(m, key, value)
-    {
-        if (!json_is_string(value) || !plain_name(json_string_value(value), json_string_length(value))) {
-            status = base_fail(error, FPR_BAD_INDEX, "weight_map names a shard that is no plain file name");
-            base_error_in_tensor(error, key);
-            break;
+    *names = base_alloc(map->count, sizeof **names);
+    if (!*names) return base_no_memory(error, map->count * sizeof **names);
+    for (const file_value *v = map->first; v; v = v->next) {
+        if (v->kind != FILE_STRING || !plain_name(v->text, v->bytes)) {
+            fpr_status status = base_fail(error, FPR_BAD_INDEX, "weight_map names a shard that is no plain file name");
+            base_error_in_tensor(error, v->key);
+            return status;
         }
-        (*names)[n++] = json_string_value(value);
+        (*names)[n++] = v->text;
     }
-    json_decref(m);
-    if (status) return status;
     qsort(*names, n, sizeof **names, by_text);
     *count = 0;
     for (size_t i = 0; i < n; i++)
@@ -262,7 +249,7 @@ static fpr_status shard_names(const json_t *map, const char ***names, size_t *co
     return FPR_OK;
 }
 
-static fpr_status open_shards(fpr_model *m, const json_t *map, fpr_error *error)
+static fpr_status open_shards(fpr_model *m, const file_value *map, fpr_error *error)
 {
     const char **names = NULL;
     size_t count = 0;
@@ -295,32 +282,26 @@ static fpr_status open_shards(fpr_model *m, const json_t *map, fpr_error *error)
 }
 
 /* Every tensor of the index lies in the shard it names, and no shard holds one that the index does not know. */
-static fpr_status check_index(const fpr_model *m, const json_t *map, fpr_error *error)
+static fpr_status check_index(const fpr_model *m, const file_value *map, fpr_error *error)
 {
     for (size_t i = 0; i < m->tensor_count; i++) {
         const fpr_tensor *t = &m->tensors[i].view;
-        const json_t *value = strlen(t->name) == t->name_bytes ? json_object_get(map, t->name) : NULL;
+        const char *named = strlen(t->name) == t->name_bytes ? file_value_text(file_value_get(map, t->name)) : NULL;
         const char *shard = m->shards[t->shard].name;
-        if (value && !strcmp(json_string_value(value), shard)) continue;
+        if (named && !strcmp(named, shard)) continue;
         fpr_status status =
-            value ? base_fail(error, FPR_BAD_INDEX, "the index puts this tensor in %s, but %s holds it",
-                              json_string_value(value), shard)
+            named ? base_fail(error, FPR_BAD_INDEX, "the index puts this tensor in %s, but %s holds it", named, shard)
                   : base_fail(error, FPR_BAD_INDEX, "%s holds a tensor that the index does not name", shard);
         base_error_in_tensor(error, t->name);
         return status;
     }
-    if (json_object_size(map) == m->tensor_count) return FPR_OK;
-    const char *key;
-    json_t *value, *all = json_incref((json_t *)(uintptr_t)map);
-    json_object_foreach(all, key, value)
-    {
-        if (fpr_model_find(m, key)) continue;
-        base_fail(error, FPR_BAD_INDEX, "the index puts this tensor in %s, which does not hold it",
-                  json_string_value(value));
-        base_error_in_tensor(error, key);
+    if (map->count == m->tensor_count) return FPR_OK;
+    for (const file_value *v = map->first; v; v = v->next) {
+        if (fpr_model_find(m, v->key)) continue;
+        base_fail(error, FPR_BAD_INDEX, "the index puts this tensor in %s, which does not hold it", v->text);
+        base_error_in_tensor(error, v->key);
         break;
     }
-    json_decref(all);
     return FPR_BAD_INDEX;
 }
 
@@ -328,10 +309,10 @@ static fpr_status open_index(fpr_model *m, bool keep_damaged, fpr_error *error)
 {
     fpr_status status = read_index(m->path, &m->index_text, &m->index_bytes, error);
     if (status) return status;
-    json_t *root;
-    status = job_parse(m->index_text, m->index_bytes, JSON_REJECT_DUPLICATES, FPR_BAD_INDEX, &root, error);
-    const json_t *map = json_object_get(root, "weight_map");
-    if (!status && !json_is_object(map)) {
+    file_tree tree;
+    status = file_tree_read(m->index_text, m->index_bytes, true, FPR_BAD_INDEX, &tree, error);
+    const file_value *map = file_value_get(tree.root, "weight_map");
+    if (!status && !file_value_is(map, FILE_OBJECT)) {
         status = base_fail(error, FPR_BAD_INDEX, "no object weight_map in the index");
     } else if (!status) {
         m->is_index = true;
@@ -340,7 +321,7 @@ static fpr_status open_index(fpr_model *m, bool keep_damaged, fpr_error *error)
         if (!status) status = check_index(m, map, error);
     }
     if (status) base_error_in_file(error, m->path);
-    json_decref(root);
+    file_tree_free(&tree);
     return status;
 }
 
@@ -393,7 +374,7 @@ FPR_API void fpr_model_close(fpr_model *m)
         model_shard *shard = &m->shards[s];
         file_source_close(shard->source);
         file_header_free(&shard->header);
-        drop_key(shard);
+        file_tree_free(&shard->key);
         base_free(shard->text);
         base_free(shard->original_header);
         base_free(shard->path);

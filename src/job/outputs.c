@@ -2,8 +2,8 @@
 #include "job/job.h"
 
 #include <errno.h>
-#include <jansson.h>
-#include <stdlib.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,41 +82,73 @@ void output_remove(const fpr_model *model, const char *output)
     rmdir(output);
 }
 
-/* The text of the index, from malloc; NULL without memory. */
-static char *index_text(const fpr_model *model, const writer_tensor *tensors)
+/* Takes the members out that are no strings any more. */
+static void remove_dropped(file_value *map)
 {
-    json_t *root = json_loadb(model->index_text, model->index_bytes, 0, NULL);
-    json_t *map = json_object_get(root, "weight_map"), *metadata = json_object_get(root, "metadata");
+    file_value **link = &map->first;
+    for (file_value *v = map->first; v; v = v->next) {
+        if (v->kind != FILE_STRING) continue;
+        *link = v;
+        link = &v->next;
+    }
+    *link = NULL;
+}
+
+/* The member of that key; `fresh`, put at the end, where there is none. */
+static file_value *member(file_value *object, const char *key, file_value *fresh)
+{
+    file_value *v = file_value_get(object, key), **link = &object->first;
+    if (v) return v;
+    while (*link) link = &(*link)->next;
+    fresh->key = key;
+    fresh->parent = object;
+    return *link = fresh;
+}
+
+static fpr_status index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error)
+{
+    file_tree tree;
+    fpr_status status = file_tree_read(model->index_text, model->index_bytes, true, FPR_BAD_INDEX, &tree, error);
+    if (status) return status;
+    file_value fresh_metadata = {0}, fresh_size = {0};
+    file_value *map = file_value_get(tree.root, "weight_map"); /* an object: that it is was seen at the opening */
     uint64_t total = 0;
     for (size_t i = 0; i < model->tensor_count; i++) {
-        if (!tensors) total += model->tensors[i].view.bytes;
-        else if (tensors[i].dropped) json_object_del(map, tensors[i].source->name);
-        else total += tensors[i].stored;
+        file_value *dropped = tensors && tensors[i].dropped ? file_value_get(map, tensors[i].source->name) : NULL;
+        if (dropped) dropped->kind = FILE_NULL;
+        else total += tensors ? tensors[i].stored : model->tensors[i].view.bytes;
     }
-    bool fine = root != NULL;
-    if (fine && !json_is_object(metadata)) {
-        metadata = json_object();
-        fine = json_object_set_new(root, "metadata", metadata) == 0;
+    remove_dropped(map);
+    file_value *metadata = member(tree.root, "metadata", &fresh_metadata);
+    if (metadata->kind != FILE_OBJECT) {
+        metadata->kind = FILE_OBJECT;
+        metadata->first = NULL;
+        metadata->count = 0;
     }
-    fine = fine && json_object_set_new(metadata, "total_size", json_integer((json_int_t)total)) == 0;
-    char *text = fine ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
-    return text;
+    file_value *size = member(metadata, "total_size", &fresh_size);
+    char digits[24];
+    size->kind = FILE_INTEGER;
+    size->text = digits;
+    size->bytes = (size_t)snprintf(digits, sizeof digits, "%" PRIu64, total);
+    file_text_value(text, tree.root);
+    file_text_add(text, "\n", 1);
+    file_tree_free(&tree);
+    return text->failed ? base_no_memory(error, text->capacity) : FPR_OK;
 }
 
 fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
                         const fpr_options *options, fpr_error *error)
 {
-    char *text = index_text(model, tensors), *path = index_path(model, output);
+    char *path = index_path(model, output);
+    file_text text = {0};
     file_out *out = NULL;
-    fpr_status status = text && path ? FPR_OK : base_no_memory(error, model->index_bytes);
+    fpr_status status = path ? index_text(model, tensors, &text, error) : base_no_memory(error, strlen(output));
     if (!status) status = file_out_create(path, options->force, &out, error);
-    if (!status) status = file_out_write(out, text, strlen(text), error);
-    if (!status) status = file_out_write(out, "\n", 1, error);
+    if (!status) status = file_out_write(out, text.bytes, text.count, error);
     if (!status) status = file_out_commit(out, error);
     else file_out_abandon(out);
     if (status && path) base_error_in_file(error, path);
-    free(text);
+    file_text_free(&text);
     base_free(path);
     return status;
 }

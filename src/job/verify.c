@@ -1,65 +1,64 @@
 /* Decodes everything, checks every checksum, and holds the result against the original. */
 #include "job/job.h"
 
-#include <jansson.h>
 #include <math.h>
 
 typedef struct verify_run {
     const fpr_model *packed, *original;
-    json_t **keys; /* [shards] our metadata, NULL where there is none */
+    file_tree *keys; /* [shards] our metadata, empty where there is none */
     unsigned threads;
     fpr_verification *result;
 } verify_run;
 
 /* ---------------------------------------------------------------- what the file states */
 
-static fpr_status own_key(const model_shard *shard, json_t **key, fpr_error *error)
+static fpr_status own_key(const model_shard *shard, file_tree *key, fpr_error *error)
 {
     for (size_t i = 0; i < shard->header.metadata_count; i++) {
         const file_metadata *m = &shard->header.metadata[i];
         if (!strcmp(m->key, JOB_METADATA_KEY))
-            return job_parse(m->value, m->value_bytes, JSON_ALLOW_NUL, FPR_BAD_PACKED, key, error);
+            return file_tree_read(m->value, m->value_bytes, false, FPR_BAD_PACKED, key, error);
     }
     return FPR_OK;
 }
 
-static const json_t *entry_of(const verify_run *run, const fpr_tensor *t)
+static const file_value *entry_of(const verify_run *run, const fpr_tensor *t)
 {
-    return json_object_get(json_object_get(run->keys[t->shard], "tensors"), t->name);
+    return file_value_get(file_value_get(run->keys[t->shard].root, "tensors"), t->name);
 }
 
 /* The index repeats what the blob says: readers that only list trust it. */
-static bool index_agrees(const json_t *entry, const fpr_tensor *t)
+static bool index_agrees(const file_value *entry, const fpr_tensor *t)
 {
-    const char *codec = json_string_value(json_object_get(entry, "codec"));
-    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
-    const json_t *shape = json_object_get(entry, "shape");
+    const char *codec = file_value_text(file_value_get(entry, "codec"));
+    const char *dtype = file_value_text(file_value_get(entry, "dtype"));
+    const file_value *shape = file_value_get(entry, "shape");
     if (!codec || strcmp(codec, t->codec) || !dtype || strcmp(dtype, fpr_dtype_name(t->dtype))) return false;
-    if (json_array_size(shape) != t->rank) return false;
-    for (unsigned d = 0; d < t->rank; d++)
-        if ((uint64_t)json_integer_value(json_array_get(shape, d)) != t->shape[d]) return false;
-    return (uint64_t)json_integer_value(json_object_get(entry, "bytes")) == t->bytes;
+    if (!file_value_is(shape, FILE_ARRAY) || shape->count != t->rank) return false;
+    for (const file_value *v = shape->first; v; v = v->next)
+        if ((uint64_t)file_value_integer(v) != t->shape[v->place]) return false;
+    return (uint64_t)file_value_integer(file_value_get(entry, "bytes")) == t->bytes;
 }
 
-static bool stated_lossless(const json_t *entry, const fpr_tensor *t)
+static bool stated_lossless(const file_value *entry, const fpr_tensor *t)
 {
-    return entry ? json_is_true(json_object_get(entry, "lossless")) && t->lossless : t->lossless;
+    return entry ? file_value_is(file_value_get(entry, "lossless"), FILE_TRUE) && t->lossless : t->lossless;
 }
 
 /* The largest error that the file states: null stands for infinity, none for 0. */
-static double stated_bound(const json_t *entry, const char *name)
+static double stated_bound(const file_value *entry, const char *name)
 {
-    const json_t *value = json_object_get(entry, name);
-    return json_is_null(value) ? (double)INFINITY : json_number_value(value);
+    const file_value *value = file_value_get(entry, name);
+    return file_value_is(value, FILE_NULL) ? (double)INFINITY : file_value_number(value);
 }
 
 static bool is_dropped(const verify_run *run, const char *name)
 {
     static const fpr_globs none = {0};
     for (size_t s = 0; s < run->packed->shard_count; s++) {
-        const json_t *drop = json_object_get(run->keys[s], "drop");
-        for (size_t i = 0; i < json_array_size(drop); i++) {
-            const char *pattern = json_string_value(json_array_get(drop, i));
+        const file_value *drop = file_value_get(run->keys[s].root, "drop");
+        for (const file_value *v = file_value_is(drop, FILE_ARRAY) ? drop->first : NULL; v; v = v->next) {
+            const char *pattern = file_value_text(v);
             if (pattern && shrink_selected(&(fpr_globs){&pattern, 1}, &none, name)) return true;
         }
     }
@@ -87,7 +86,7 @@ static bool is_float(fpr_dtype dtype)
 static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const void *bytes, fpr_verified *v, fpr_error *error)
 {
     const fpr_tensor *o = model_find(run->original, t->name, t->name_bytes);
-    const json_t *entry = entry_of(run, t);
+    const file_value *entry = entry_of(run, t);
     if (!o) return set_problem(v, "the original has no tensor of this name", error);
     if (o->rank != t->rank || (o->rank && memcmp(o->shape, t->shape, o->rank * sizeof *o->shape)))
         return set_problem(v, "the original has another shape", error);
@@ -139,8 +138,8 @@ static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, 
     } else if (status) {
         if (error) *error = found;
     } else {
-        const json_t *entry = entry_of(run, t);
-        if (run->keys[t->shard] && t->packed && strlen(t->name) == t->name_bytes && !index_agrees(entry, t))
+        const file_value *entry = entry_of(run, t);
+        if (run->keys[t->shard].root && t->packed && strlen(t->name) == t->name_bytes && !index_agrees(entry, t))
             status = set_problem(v, "the index in __metadata__ says otherwise than the tensor itself", error);
         if (!status && run->original) status = compare_tensor(run, t, bytes, v, error);
     }
@@ -200,7 +199,7 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
     uint64_t rows = p->tensor_count + p->shard_count + (run->original ? run->original->tensor_count : 0);
     uint64_t done = 0, total = 0;
     for (size_t i = 0; i < p->tensor_count; i++) total += p->tensors[i].view.bytes;
-    run->keys = base_calloc(p->shard_count, sizeof(json_t *));
+    run->keys = base_calloc(p->shard_count, sizeof *run->keys);
     run->result->tensors = base_calloc(rows, sizeof *run->result->tensors);
     if (!run->keys || !run->result->tensors) return base_no_memory(error, rows * sizeof *run->result->tensors);
     fpr_status status = FPR_OK;
@@ -246,7 +245,7 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
             base_error_in_file(error, packed);
         }
     }
-    for (size_t s = 0; run.keys && s < p->shard_count; s++) json_decref(run.keys[s]);
+    for (size_t s = 0; run.keys && s < p->shard_count; s++) file_tree_free(&run.keys[s]);
     base_free(run.keys);
     fpr_model_close(p);
     fpr_model_close(o);
