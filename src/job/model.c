@@ -183,7 +183,8 @@ fpr_status model_dense_header(const fpr_model *m, size_t s, char **text, size_t 
     file_header parsed = {0};
     uint64_t dense_bytes = 0;
     for (size_t i = 0; i < shard->header.tensor_count; i++) dense_bytes += m->tensors[shard->first + i].view.bytes;
-    if (!status && file_header_parse(*text, *bytes, dense_bytes, &parsed, NULL) != FPR_OK)
+    if (!status) status = file_header_parse(*text, *bytes, dense_bytes, &parsed, error);
+    if (status == FPR_BAD_HEADER)
         status = base_fail(error, FPR_BAD_PACKED, "the original header kept in the file is no valid header");
     if (!status && parsed.tensor_count != shard->header.tensor_count)
         status = base_fail(error, FPR_BAD_PACKED, "the original header kept in the file is of other tensors");

@@ -89,7 +89,8 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
     if (level <= FAST_LEVEL) return true;
     /* On long runs a fast level may well win over a slow one. */
     bytes = pack_zstd_frame(zstd, FAST_LEVEL, src, n, scratch, capacity);
-    if (bytes && bytes < piece->count) {
+    if (!bytes) return false;
+    if (bytes < piece->count) {
         memcpy(piece->bytes, scratch, bytes);
         piece->count = bytes;
     }
@@ -111,22 +112,23 @@ static uint64_t section_bytes(const pack_build_section *s)
     return sum;
 }
 
-/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. */
-static unsigned best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratch *rans, pack_zstd *zstd,
-                              uint8_t *scratch, size_t capacity)
+/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. false: no memory;
+ * the others would do, but what is written must not depend on that. */
+static bool best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratch *rans, pack_zstd *zstd,
+                          uint8_t *scratch, size_t capacity, unsigned *best)
 {
     uint32_t counts[2][256];
-    unsigned best = PACK_RAW;
     size_t least = n, got;
+    *best = PACK_RAW;
     count_bytes(bytes, n, counts[0]);
     got = rans_encode(rans, bytes, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, true, scratch);
     if (got < least) {
         least = got;
-        best = PACK_RANS;
+        *best = PACK_RANS;
     }
     got = pack_zstd_frame(zstd, level, bytes, n, scratch, capacity);
-    if (got && got < least) best = PACK_ZSTD;
-    return best;
+    if (got && got < least) *best = PACK_ZSTD;
+    return got != 0;
 }
 
 fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, uint64_t count, int level,
@@ -143,7 +145,11 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
         status = base_no_memory(error, capacity);
         goto out;
     }
-    unsigned encoding = best_encoding(bytes, part, level, rans, &zstd, scratch, capacity);
+    unsigned encoding;
+    if (!best_encoding(bytes, part, level, rans, &zstd, scratch, capacity, &encoding)) {
+        status = base_no_memory(error, capacity);
+        goto out;
+    }
     uint64_t chunks = (count + PACK_CHUNK - 1) / PACK_CHUNK;
     pack_build_section *s = pack_add_section(blob, kind, encoding, count, chunks);
     for (uint64_t i = 0; s && i < chunks; i++) {

@@ -2,6 +2,7 @@
 #include "pack/pack.h"
 
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define HEADER_LEVEL 9
 #define HEADER_MOST 100000000u /* the format's own bound on a header */
@@ -104,11 +105,12 @@ static fpr_status read_frame(const uint8_t *frame, size_t n, const char *like, s
     char *text = base_alloc(bytes + 1, 1);
     ZSTD_DCtx *context = ZSTD_createDCtx();
     fpr_status status = FPR_OK;
-    if (!text || !context) {
+    size_t got = context ? ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 27) : 0;
+    if (context && !ZSTD_isError(got)) got = ZSTD_DCtx_refPrefix(context, like, like_bytes);
+    if (context && text && !ZSTD_isError(got)) got = ZSTD_decompressDCtx(context, text, (size_t)bytes, frame, n);
+    if (!text || !context || ZSTD_getErrorCode(got) == ZSTD_error_memory_allocation) {
         status = base_no_memory(error, bytes + 1);
-    } else if (ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 27)) ||
-               ZSTD_isError(ZSTD_DCtx_refPrefix(context, like, like_bytes)) ||
-               ZSTD_decompressDCtx(context, text, (size_t)bytes, frame, n) != bytes) {
+    } else if (got != bytes) {
         status = bad(error, "does not decode");
     } else {
         text[bytes] = 0;
