@@ -9,14 +9,49 @@
 
 #include "pack/blob.h"
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #define COUNT_OF(array) (sizeof(array) / sizeof *(array))
 #define ALWAYS UINT64_MAX /* must_beat: any blob smaller than the tensor is welcome */
+
+/* ---- zstd with allocations that fail: these come before the library's own */
+
+static long zstd_fails_in = -1; /* calls until one fails; negative: never, or not any more */
+
+static bool strikes(void) { return zstd_fails_in >= 0 && zstd_fails_in-- == 0; }
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+#define OUT_OF_MEMORY ((size_t)-ZSTD_error_memory_allocation)
+
+ZSTD_CCtx *ZSTD_createCCtx(void) { return strikes() ? NULL : REAL(ZSTD_createCCtx)(); }
+
+ZSTD_DCtx *ZSTD_createDCtx(void) { return strikes() ? NULL : REAL(ZSTD_createDCtx)(); }
+
+size_t ZSTD_CCtx_setParameter(ZSTD_CCtx *context, ZSTD_cParameter parameter, int value)
+{
+    return strikes() ? OUT_OF_MEMORY : REAL(ZSTD_CCtx_setParameter)(context, parameter, value);
+}
+
+size_t ZSTD_compress2(ZSTD_CCtx *context, void *dst, size_t capacity, const void *src, size_t n)
+{
+    return strikes() ? OUT_OF_MEMORY : REAL(ZSTD_compress2)(context, dst, capacity, src, n);
+}
+
+size_t ZSTD_DCtx_refPrefix(ZSTD_DCtx *context, const void *prefix, size_t n)
+{
+    return strikes() ? OUT_OF_MEMORY : REAL(ZSTD_DCtx_refPrefix)(context, prefix, n);
+}
+
+size_t ZSTD_decompressDCtx(ZSTD_DCtx *context, void *dst, size_t capacity, const void *src, size_t n)
+{
+    return strikes() ? OUT_OF_MEMORY : REAL(ZSTD_decompressDCtx)(context, dst, capacity, src, n);
+}
 
 /* ---- numbers from a fixed seed: splitmix64 */
 
@@ -725,6 +760,53 @@ static void test_out_of_memory(void **state)
     }
 }
 
+/* given zstd without memory at any of its calls, expect FPR_NO_MEMORY: no other encoding, no broken blob */
+static void test_zstd_out_of_memory(void **state)
+{
+    (void)state;
+    static const int levels[] = {3, 19};
+    long encoding = 0, decoding = 0;
+    seed = 11;
+    for (unsigned i = 0; i < 2 * COUNT_OF(small) + 2; i++) {
+        /* Beside the small ones one whose classes of kernels repeat, and one that repeats as a whole. */
+        static const uint64_t shape[4] = {64, 64, 3, 3};
+        tensor t = i < 2 * COUNT_OF(small) ? make_small(i / 2) : make(FPR_F32, 4, shape, FPR_LAYOUT_OIHW);
+        if (i >= 2 * COUNT_OF(small)) fill(&t, REPEATS, 9);
+        for (uint64_t j = 0; i == 2 * COUNT_OF(small) && j < 64 * 64; j++)
+            for (unsigned k = 0; k < 9; k++) store_float(FPR_F32, t.bytes + (j * 9 + k) * 4, j % 2 ? normal() : 0);
+        uint64_t n;
+        fpr_error error = {0};
+        pack_input input = input_of(&t, levels[i % 2], ALWAYS);
+        uint8_t *blob = encode(&t, levels[i % 2], 1, &n, NULL), *dst = malloc(t.size + 64);
+        const long alive = base_allocations_alive();
+        for (long fail = 0;; fail++, encoding++) {
+            pack_blob *b = NULL;
+            zstd_fails_in = fail;
+            fpr_status status = pack_encode(&input, 1, &b, &error);
+            bool struck = zstd_fails_in < 0;
+            zstd_fails_in = -1;
+            assert_int_equal(status, struck ? FPR_NO_MEMORY : FPR_OK);
+            pack_blob_free(b);
+            assert_int_equal(base_allocations_alive(), alive);
+            if (!struck) break;
+        }
+        for (long fail = 0; blob; fail++, decoding++) {
+            zstd_fails_in = fail;
+            fpr_status status = pack_decode(blob, n, 1, dst, t.size, &error);
+            bool struck = zstd_fails_in < 0;
+            zstd_fails_in = -1;
+            assert_int_equal(status, struck ? FPR_NO_MEMORY : FPR_OK);
+            assert_int_equal(base_allocations_alive(), alive);
+            if (!struck) break;
+        }
+        free(dst);
+        free(blob);
+        free(t.bytes);
+    }
+    print_message("%ld calls failed while encoding, %ld while decoding\n", encoding, decoding);
+    assert_true(encoding > 50 && decoding > 3);
+}
+
 /* ---- the original header */
 
 /* given a header like the rebuilt one, expect "canonical"; given another, expect it back from its text */
@@ -782,6 +864,17 @@ static void test_header(void **state)
                          FPR_NO_MEMORY);
         base_fail_allocation(-1);
     }
+    for (long fail = 0; fail < 3; fail++) {
+        zstd_fails_in = fail;
+        assert_int_equal(pack_header_decode(text, like, sizeof like - 1, &back, &n, &error), FPR_NO_MEMORY);
+        assert_null(back);
+        zstd_fails_in = fail;
+        char *none;
+        assert_int_equal(pack_header_encode(other, sizeof other - 1, like, sizeof like - 1, &none, &error),
+                         FPR_NO_MEMORY);
+        assert_null(none);
+        zstd_fails_in = -1;
+    }
     base_free(text);
 }
 
@@ -803,6 +896,7 @@ int main(void)
         cmocka_unit_test(test_forged_sections),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_zstd_out_of_memory),
         cmocka_unit_test(test_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
