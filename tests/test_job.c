@@ -374,6 +374,33 @@ static void given_a_dry_run_or_a_cancelled_job_expect_no_file(void **state)
     assert_int_equal(files_in_folder(), 2);
 }
 
+static int stop;
+
+static void stop_at_the_end(void *context, const char *phase, uint64_t done, uint64_t total)
+{
+    stop = !strcmp(phase, context) && done == total;
+}
+
+/* All tensors are packed or unpacked, nothing but the names of the outputs is missing. */
+static void given_a_job_stopped_at_its_very_end_expect_no_file(void **state)
+{
+    (void)state;
+    static char packing[] = "packing", unpacking[] = "unpacking";
+    small_checkpoint(in_folder("in"), 10);
+    fpr_options o = options();
+    fpr_report_free(prune(in_folder("in"), in_folder("packed"), &o));
+    o.cancel = &stop;
+    o.progress = stop_at_the_end;
+    o.progress_context = packing;
+    assert_int_equal(fpr_prune(in_folder("in"), in_folder("out"), &o, NULL, NULL), FPR_CANCELLED);
+    assert_true(stop);
+    stop = 0;
+    o.progress_context = unpacking;
+    assert_int_equal(fpr_unpack(in_folder("packed"), in_folder("out"), &o, NULL), FPR_CANCELLED);
+    assert_true(stop);
+    assert_int_equal(files_in_folder(), 2);
+}
+
 static void given_nothing_to_gain_expect_a_dense_output(void **state)
 {
     (void)state;
@@ -565,6 +592,97 @@ static void given_drop_and_cast_expect_them_stated_and_verified(void **state)
     fpr_verification_free(v);
 }
 
+/* Zeros and ones are the same numbers in any float dtype: stored as lossless, and verified as such. */
+static void given_a_cast_that_changes_no_value_expect_it_verified(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"ones\":{\"dtype\":\"F32\",\"shape\":[600],\"data_offsets\":[0,2400]},"
+                                 "\"zeros\":{\"dtype\":\"F32\",\"shape\":[600],\"data_offsets\":[2400,4800]}}";
+    float values[1200] = {0};
+    for (unsigned i = 0; i < 600; i++) values[i] = 1;
+    write_checkpoint(in_folder("in"), header, values, sizeof values);
+    fpr_options o = options();
+    o.cast = FPR_CAST_BF16;
+    fpr_report_free(prune(in_folder("in"), in_folder("out"), &o));
+    fpr_verification *v;
+    assert_int_equal(verify(in_folder("out"), in_folder("in"), &v), FPR_OK);
+    for (size_t i = 0; i < 2; i++) assert_true(v->tensors[i].ok && !v->tensors[i].exact && v->tensors[i].max_abs == 0);
+    fpr_verification_free(v);
+    /* Any other value, even a negative zero, is another. */
+    static const float others[] = {-0.0f, 1e-30f, NAN};
+    for (unsigned i = 0; i < 3; i++) {
+        values[700] = others[i];
+        write_checkpoint(in_folder("other"), header, values, sizeof values);
+        assert_int_equal(verify(in_folder("out"), in_folder("other"), &v), FPR_DIFFERS);
+        assert_true(v->tensors[0].ok && !v->tensors[1].ok);
+        fpr_verification_free(v);
+    }
+    /* The same values in another dtype are no reason to accept them where no cast is stated. */
+    values[700] = 0;
+    write_checkpoint(in_folder("in"), header, values, sizeof values);
+    unpack(in_folder("out"), in_folder("back"));
+    assert_int_equal(verify(in_folder("back"), in_folder("in"), &v), FPR_DIFFERS);
+    fpr_verification_free(v);
+}
+
+/* A cast can overflow: the error is infinite then, and JSON has no word for it. */
+static void given_a_cast_that_overflows_expect_null_for_its_error(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"w\":{\"dtype\":\"F32\",\"shape\":[600],\"data_offsets\":[0,2400]}}";
+    float values[600];
+    for (unsigned i = 0; i < 600; i++) values[i] = i % 50 ? 0.5f : 1e6f;
+    write_checkpoint(in_folder("in"), header, values, sizeof values);
+    fpr_options o = options();
+    o.cast = FPR_CAST_F16;
+    fpr_report_free(prune(in_folder("in"), in_folder("out"), &o));
+    fpr_verification *v;
+    assert_int_equal(verify(in_folder("out"), in_folder("in"), &v), FPR_OK);
+    assert_true(v->tensors->ok && isinf(v->tensors->max_abs));
+    fpr_verification_free(v);
+    size_t n;
+    uint8_t *file = slurp(in_folder("out"), &n);
+    assert_non_null(memmem(file, n, "\\\"max_abs\\\":null", 16));
+    free(file);
+    assert_int_equal(verify(in_folder("out"), NULL, &v), FPR_OK);
+    fpr_verification_free(v);
+}
+
+/* The index cannot hold the name, but it holds the error. */
+static void given_a_name_with_a_nul_expect_verify_to_know_its_error(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"a\\u0000b\":{\"dtype\":\"F32\",\"shape\":[32,24,3,3],\"data_offsets\":[0,27648]},"
+                                 "\"plain\":{\"dtype\":\"F32\",\"shape\":[8],\"data_offsets\":[27648,27680]}}";
+    float *w = calloc(6920, sizeof *w);
+    random_state = 7;
+    for (unsigned i = 0; i < 6912; i++) w[i] = (float)(i < 900 ? 0.0005 * uniform() : 0.1 + 0.1 * normal());
+    write_checkpoint(in_folder("in"), header, w, 27680);
+    fpr_options o = options();
+    fpr_report_free(prune(in_folder("in"), in_folder("out"), &o));
+    fpr_verification *v;
+    assert_int_equal(verify(in_folder("out"), in_folder("in"), &v), FPR_OK);
+    assert_true(v->tensors->ok && !v->tensors->exact && v->tensors->max_abs > 0 && v->tensors->max_abs < 0.0005);
+    fpr_verification_free(v);
+    w[5000] += 0.01f;
+    write_checkpoint(in_folder("other"), header, w, 27680);
+    assert_int_equal(verify(in_folder("out"), in_folder("other"), &v), FPR_DIFFERS);
+    assert_non_null(strstr(v->tensors->problem, "by more than the file states"));
+    fpr_verification_free(v);
+    /* Without the statement, as in the first files of this format, nothing but equality is accepted. */
+    size_t n;
+    uint8_t *file = slurp(in_folder("out"), &n), *at = memmem(file, n, "numbered", 8);
+    assert_non_null(at);
+    memcpy(at, "unlisted", 8);
+    spill(in_folder("old"), file, n);
+    free(file);
+    assert_int_equal(verify(in_folder("old"), in_folder("in"), &v), FPR_DIFFERS);
+    const fpr_verified *first = v->tensors;
+    while (!first->problem || !strstr(first->problem, "states no error")) assert_true(++first < v->tensors + v->tensor_count);
+    fpr_verification_free(v);
+    free(w);
+}
+
 static void given_models_to_compare_expect_zero_against_itself_and_symmetry(void **state)
 {
     (void)state;
@@ -605,6 +723,7 @@ int main(void)
         TEST(given_dense_expect_the_header_untouched_and_zeroed_kernels),
         TEST(given_outputs_that_exist_or_are_the_input_expect_refusal),
         TEST(given_a_dry_run_or_a_cancelled_job_expect_no_file),
+        TEST(given_a_job_stopped_at_its_very_end_expect_no_file),
         TEST(given_nothing_to_gain_expect_a_dense_output),
         TEST(given_only_empty_tensors_expect_them_kept),
         TEST(given_nan_in_a_layer_expect_it_left_out_and_kept),
@@ -614,6 +733,9 @@ int main(void)
         TEST(given_amounts_expect_that_share_pruned),
         TEST(given_a_target_size_expect_it_reached_and_not_undershot_by_much),
         TEST(given_drop_and_cast_expect_them_stated_and_verified),
+        TEST(given_a_cast_that_changes_no_value_expect_it_verified),
+        TEST(given_a_cast_that_overflows_expect_null_for_its_error),
+        TEST(given_a_name_with_a_nul_expect_verify_to_know_its_error),
         TEST(given_models_to_compare_expect_zero_against_itself_and_symmetry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,7 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const f
         if (status && path) base_error_in_file(error, path);
         base_free(path);
     }
+    if (!status) status = job_cancelled(options, error);
     for (size_t s = 0; outs && s < model->shard_count; s++) {
         if (status) file_out_abandon(outs[s]);
         else status = file_out_commit(outs[s], error);

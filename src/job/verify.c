@@ -2,6 +2,8 @@
 #include "job/job.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <strings.h>
 
 typedef struct verify_run {
     const fpr_model *packed, *original;
@@ -22,9 +24,15 @@ static fpr_status own_key(const model_shard *shard, file_tree *key, fpr_error *e
     return FPR_OK;
 }
 
+/* What the index says of a tensor: under its name or, where that holds a NUL byte, under its number in the file. */
 static const file_value *entry_of(const verify_run *run, const fpr_tensor *t)
 {
-    return file_value_get(file_value_get(run->keys[t->shard].root, "tensors"), t->name);
+    const file_value *root = run->keys[t->shard].root;
+    if (strlen(t->name) == t->name_bytes) return file_value_get(file_value_get(root, "tensors"), t->name);
+    char number[24];
+    size_t index = (size_t)((const model_tensor *)(const void *)t - run->packed->tensors);
+    snprintf(number, sizeof number, "%zu", index - run->packed->shards[t->shard].first);
+    return file_value_get(file_value_get(root, "numbered"), number);
 }
 
 /* The index repeats what the blob says: readers that only list trust it. */
@@ -80,6 +88,13 @@ static bool is_float(fpr_dtype dtype)
     return dtype == FPR_F64 || dtype == FPR_F32 || dtype == FPR_F16 || dtype == FPR_BF16;
 }
 
+/* Whether the file states that a tensor of this dtype was converted to that of t. */
+static bool is_cast(const verify_run *run, const fpr_tensor *t, const fpr_tensor *original)
+{
+    const char *cast = file_value_text(file_value_get(run->keys[t->shard].root, "cast"));
+    return cast && original->dtype != t->dtype && !strcasecmp(cast, fpr_dtype_name(t->dtype));
+}
+
 /* Sums in another order may differ in the last digits. */
 #define STATED_SLACK (1 + 1e-9)
 
@@ -104,10 +119,13 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
     } else if (!status && !shrink_difference(t->dtype, bytes, o->dtype, other, t->elements, &v->max_abs, &v->relative_l2)) {
         status = set_problem(v, "differs from the original in NaN", error);
     } else if (!status && stated_lossless(entry, t)) {
-        status = set_problem(v, t->packed ? "differs from the original, though stored as lossless"
-                                          : "differs from the original", error);
-    } else if (!status && (entry || strlen(t->name) == t->name_bytes)) {
-        /* The index cannot hold a name with a NUL byte: of such a tensor only the blob says that it was changed. */
+        /* A cast that changed no value is lossless, too. */
+        if (!is_cast(run, t, o) || !shrink_same_values(t->dtype, bytes, o->dtype, other, t->elements))
+            status = set_problem(v, t->packed ? "differs from the original, though stored as lossless"
+                                              : "differs from the original", error);
+    } else if (!status && !entry) {
+        status = set_problem(v, "differs from the original, and the file states no error for it", error);
+    } else if (!status) {
         double stated = stated_bound(entry, "max_abs");
         double stated_l2 = stated_bound(entry, "relative_l2");
         if (v->max_abs > stated * STATED_SLACK || v->relative_l2 > stated_l2 * STATED_SLACK)
@@ -139,7 +157,7 @@ static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, 
         if (error) *error = found;
     } else {
         const file_value *entry = entry_of(run, t);
-        if (run->keys[t->shard].root && t->packed && strlen(t->name) == t->name_bytes && !index_agrees(entry, t))
+        if (run->keys[t->shard].root && t->packed && (entry || strlen(t->name) == t->name_bytes) && !index_agrees(entry, t))
             status = set_problem(v, "the index in __metadata__ says otherwise than the tensor itself", error);
         if (!status && run->original) status = compare_tensor(run, t, bytes, v, error);
     }

@@ -38,9 +38,8 @@ struct job_writer {
 
 static const char *cast_names[] = {"none", "f32", "f16", "bf16"};
 
-/* The members of one tensor in the index. A name with a NUL byte is left out: JSON readers written in C cannot hold it,
- * and the blob describes itself. */
-static bool is_indexed(const fpr_tensor *t) { return strlen(t->name) == t->name_bytes; }
+/* JSON readers written in C cannot hold a name with a NUL byte: such a tensor is listed under its number. */
+static bool is_named(const fpr_tensor *t) { return strlen(t->name) == t->name_bytes; }
 
 /* An error of infinity (a cast can overflow) is null: JSON has no word for it. */
 static void add_bound(file_text *json, const char *name, double value)
@@ -49,13 +48,15 @@ static void add_bound(file_text *json, const char *name, double value)
     else file_text_format(json, ",\"%s\":null", name);
 }
 
-static void add_index_entry(file_text *json, const writer_tensor *t)
+/* One tensor of the index; number: among those of the file, in data order. */
+static void add_index_entry(file_text *json, const writer_tensor *t, size_t number)
 {
     /* "kernels" is the longest of its kind: an undecided tensor may only become shorter. */
     const char *codec = t->decided ? t->codec : "kernels";
     bool lossless = t->lossless;
 
-    file_text_string(json, t->source->name, t->source->name_bytes);
+    if (is_named(t->source)) file_text_string(json, t->source->name, t->source->name_bytes);
+    else file_text_format(json, "\"%zu\"", number);
     file_text_format(json, ":{\"codec\":\"%s\",\"dtype\":\"%s\",\"shape\":[", codec, fpr_dtype_name(t->dtype));
     for (unsigned d = 0; d < t->source->rank; d++)
         file_text_format(json, d ? ",%" PRIu64 : "%" PRIu64, t->source->shape[d]);
@@ -66,6 +67,21 @@ static void add_index_entry(file_text *json, const writer_tensor *t)
         add_bound(json, "relative_l2", t->decided ? t->relative_l2 : 1e-300);
     }
     file_text_format(json, "}");
+}
+
+/* The tensors that are named, or those that are numbered, less the plain ones that are as they were. */
+static void add_index(const job_writer *w, file_text *json, bool named, const char *separator)
+{
+    size_t number = 0;
+    for (size_t i = 0; i < w->tensor_count; i++) {
+        const writer_tensor *t = &w->tensors[i];
+        if (t->dropped) continue;
+        number++;
+        if (is_named(t->source) != named || (t->decided && t->lossless && !strcmp(t->codec, "raw"))) continue;
+        file_text_format(json, "%s", separator);
+        separator = ",";
+        add_index_entry(json, t, number - 1);
+    }
 }
 
 /* The value of our key: what a tool needs that only lists. */
@@ -83,15 +99,8 @@ static void add_key(const job_writer *w, file_text *header)
         if (i + 1 == w->options->drop.count) file_text_format(&json, "]");
     }
     file_text_format(&json, ",\"tensors\":{");
-    const char *comma = "";
-    for (size_t i = 0; i < w->tensor_count; i++) {
-        const writer_tensor *t = &w->tensors[i];
-        if (t->dropped || !is_indexed(t->source)) continue;
-        if (t->decided && t->lossless && !strcmp(t->codec, "raw")) continue;
-        file_text_format(&json, "%s", comma);
-        comma = ",";
-        add_index_entry(&json, t);
-    }
+    add_index(w, &json, true, "");
+    add_index(w, &json, false, "},\"numbered\":{");
     file_text_format(&json, "}}");
     file_text_string(header, JOB_METADATA_KEY, sizeof JOB_METADATA_KEY - 1);
     file_text_add(header, ":", 1);
@@ -418,7 +427,6 @@ void writer_abandon(job_writer *w)
 
 uint64_t writer_overhead(const fpr_tensor *tensor)
 {
-    if (!is_indexed(tensor)) return 0;
     writer_tensor t = {.source = tensor,
                        .dtype = tensor->dtype,
                        .bytes = tensor->bytes,
@@ -426,7 +434,7 @@ uint64_t writer_overhead(const fpr_tensor *tensor)
                        .codec = "kernels",
                        .lossless = true};
     file_text json = {0}, quoted = {0};
-    add_index_entry(&json, &t);
+    add_index_entry(&json, &t, UINT32_MAX);
     file_text_string(&quoted, json.bytes ? json.bytes : "", json.count);
     uint64_t bytes = quoted.count; /* the two quotes stand for the comma, and for luck */
     file_text_free(&json);

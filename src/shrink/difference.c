@@ -1,4 +1,4 @@
-/* How far two tensors of the same shape are apart, whatever their float dtypes. */
+/* How far two tensors of the same shape are apart, whatever their float dtypes; whether they are the same. */
 #include "shrink/shrink.h"
 
 #include <math.h>
@@ -24,5 +24,18 @@ bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const 
     }
     *max_abs = peak;
     *relative_l2 = square > 0 ? sqrt(square / norm) : 0;
+    return true;
+}
+
+bool shrink_same_values(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count)
+{
+    double p[CHUNK], q[CHUNK];
+    unsigned a_bytes = fpr_dtype_bits(a_type) / 8, b_bytes = fpr_dtype_bits(b_type) / 8;
+    for (uint64_t i = 0; i < count; i += CHUNK) {
+        uint64_t n = count - i < CHUNK ? count - i : CHUNK;
+        shrink_cast(a_type, (const uint8_t *)a + i * a_bytes, FPR_F64, p, n);
+        shrink_cast(b_type, (const uint8_t *)b + i * b_bytes, FPR_F64, q, n);
+        if (memcmp(p, q, n * sizeof *p)) return false;
+    }
     return true;
 }

@@ -94,5 +94,7 @@ bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint6
 /* Largest |a - b| and |a - b| / |b| (L2) of count elements of any float dtypes. false: NaN stands where a number is. */
 bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
                        double *max_abs, double *relative_l2);
+/* Whether they hold the same values, bit for bit as doubles: what shrink_cast says when it returns true. */
+bool shrink_same_values(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count);
 
 #endif
