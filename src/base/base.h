@@ -38,8 +38,9 @@ char *base_copy_text(const char *text, size_t bytes);            /* NUL added */
 void base_free(void *block);                                     /* for all of the above; NULL allowed */
 bool base_multiply(uint64_t a, uint64_t b, uint64_t *product);   /* false on overflow */
 bool base_add(uint64_t a, uint64_t b, uint64_t *sum);            /* false on overflow */
-/* Tests only: the n-th allocation from now fails (0: the next one); a negative n switches it off. */
-void base_fail_allocation(long n);
+/* Tests only: the n-th allocation from now fails (0: the next one); a negative n switches it off. Returns what was left
+ * until then: negative when it has failed. */
+long base_fail_allocation(long n);
 /* Tests only: allocations alive now. */
 long base_allocations_alive(void);
 

@@ -8,7 +8,7 @@
 static atomic_long fail_in = -1; /* allocations until one fails; negative: never */
 static atomic_long alive;
 
-void base_fail_allocation(long n) { atomic_store(&fail_in, n); }
+long base_fail_allocation(long n) { return atomic_exchange(&fail_in, n); }
 
 long base_allocations_alive(void) { return atomic_load(&alive); }
 

@@ -368,7 +368,8 @@ fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, f
     if (status) return status;
     fpr_write write = w->fixed ? append_some : hold_some;
     if (blob) status = pack_blob_write(blob, write, w, error);
-    else if (write(w, bytes, stored)) status = base_no_memory(error, stored);
+    else write(w, bytes, stored);
+    if (w->held.failed) return base_no_memory(error, stored);
     if (!w->problem.status) return status;
     if (error) *error = w->problem;
     return w->problem.status;
