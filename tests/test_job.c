@@ -353,6 +353,14 @@ static void given_outputs_that_exist_or_are_the_input_expect_refusal(void **stat
     assert_int_equal(fpr_prune(in_folder("in"), in_folder("soft"), &o, NULL, &error), FPR_SAME_FILE);
     assert_int_equal(fpr_prune(in_folder("in"), in_folder("there"), &o, NULL, &error), FPR_OK);
     assert_int_equal(files_in_folder(), 4);
+    /* A link to nothing is in the way, too. */
+    assert_int_equal(symlink("nothing", in_folder("dangling")), 0);
+    o.force = false;
+    fpr_exported exported;
+    assert_int_equal(fpr_prune(in_folder("in"), in_folder("dangling"), &o, NULL, &error), FPR_EXISTS);
+    assert_int_equal(fpr_unpack(in_folder("there"), in_folder("dangling"), &o, &error), FPR_EXISTS);
+    assert_int_equal(fpr_export_lce(in_folder("in"), in_folder("dangling"), &o, &exported, &error), FPR_EXISTS);
+    assert_int_equal(files_in_folder(), 5);
 }
 
 static void given_a_dry_run_or_a_cancelled_job_expect_no_file(void **state)

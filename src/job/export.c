@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <sys/stat.h>
 
 typedef struct export_run {
     const study *study;
@@ -163,6 +164,11 @@ FPR_API fpr_status fpr_export_lce(const char *input, const char *output, const f
     if (!status) status = fpr_model_open(input, &model, error);
     if (!status && (model_is_file(model, output) || !strcmp(input, output))) {
         status = base_fail(error, FPR_SAME_FILE, "the output is the input");
+        base_error_in_file(error, output);
+    }
+    struct stat info; /* before the work; a link to nothing is in the way as well */
+    if (!status && !options->force && lstat(output, &info) == 0) {
+        status = base_fail(error, FPR_EXISTS, "exists (--force overwrites)");
         base_error_in_file(error, output);
     }
     if (!status) status = study_new(model, options, NULL, NULL, &s, error);

@@ -81,9 +81,21 @@ def outputs(folder):
     folder.write("reference", b"old")
     must(*job, "-f", folder("link"))
     check(os.path.islink(folder("link")) and common.read(folder("reference")) == reference, "a linked output is not replaced")
+    before = folder.listing()
+    failed_well(run(*job, folder("link")), "a link to a file", (4,))
+    os.symlink("good.safetensors", folder("link to input"))
+    failed_well(run(*job, "-f", folder("link to input")), "a link to the input", (4,))
+    os.unlink(folder("link to input"))
+    check(folder.listing() == before, "refused links leave files")
     os.symlink("new", folder("link to be"))
-    done = run(*job, folder("link to be"))
-    check(done.status in (0, 4) and os.path.islink(folder("link to be")), "a link to nothing", done)
+    failed_well(run(*job, folder("link to be")), "a link to nothing", (4,))
+    check(not os.path.exists(folder("new")), "a link to nothing that is refused makes a file")
+    must(*job, "-f", folder("link to be"))
+    check(os.path.islink(folder("link to be")) and common.read(folder("new")) == reference, "a link to nothing is not followed")
+    os.symlink("nowhere.json", folder("r.report.json"))
+    failed_well(run("-q", "-f", good, folder("r.safetensors")), "a report that is a link to nothing", (4,))
+    check(not os.path.exists(folder("nowhere.json")) and not os.path.exists(folder("r.safetensors")),
+          "a report that is a link to nothing is followed")
 
     for mode in (0o600, 0o644, 0o640, 0o400, 0o777):
         os.chmod(folder("reference"), mode)
