@@ -146,7 +146,10 @@ static fpr_status merge_moments(study_group *group, const conv_measure *m, fpr_e
         if (!group->all.k) {
             status = fpr_moments_init(&group->all, m->all.k);
             if (!status) status = fpr_moments_init(&group->live_moments, m->all.k);
-            if (status) return base_no_memory(error, (uint64_t)m->all.k * m->all.k * sizeof(double));
+            if (status) { /* both or none: the next layer of the group finds it as this one did */
+                fpr_moments_free(&group->all);
+                return base_no_memory(error, (uint64_t)m->all.k * m->all.k * sizeof(double));
+            }
         }
         fpr_moments_merge(&group->all, &m->all);
         fpr_moments_merge(&group->live_moments, &m->live);
