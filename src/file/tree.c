@@ -32,10 +32,14 @@ static bool is_bomb(const char *text, uint64_t n)
 
 /* ---- reading */
 
-typedef struct member_key {
-    const char *text;
-    size_t bytes, at;
-} member_key;
+/* Where the next value belongs. */
+typedef struct position {
+    file_value *open;  /* the object or array that is being read */
+    file_value **link; /* what is to point to it */
+    unsigned depth;
+    const char *key;   /* in an object */
+    size_t key_bytes, key_at;
+} position;
 
 static bool read_string(file_json *j, bool strict, file_value *v)
 {
@@ -132,62 +136,60 @@ static bool sort_members(file_json *j, bool strict, file_value *object)
     return true;
 }
 
-static file_value *add_value(file_json *j, file_value *parent, file_value **last, const member_key *key)
+static file_value *add_value(file_json *j, position *at)
 {
     file_value *v = file_json_keep(j, 1, sizeof *v);
     if (!v) return NULL;
-    *v = (file_value){.parent = parent, .key = key->text};
-    if (!parent) return v;
-    v->place = (uint32_t)parent->count++;
-    if (v->place) (*last)->next = v;
-    else parent->first = v;
-    *last = v;
+    *v = (file_value){.parent = at->open, .key = at->key};
+    if (v->parent) v->place = (uint32_t)v->parent->count++;
+    *at->link = v;
+    at->link = &v->next;
+    at->key = NULL;
     return v;
 }
 
-/* To where the next value begins, out of everything that ends before; *open becomes NULL at the end of the document. */
-static bool next_value(file_json *j, bool strict, file_value **open, file_value **last, unsigned *depth, member_key *key)
+static bool enter(file_json *j, position *at, file_value *container)
 {
-    while (*open) {
-        file_value *at = *open;
-        bool first = at->count == 0, is_object = at->kind == FILE_OBJECT;
-        file_json_step step = is_object ? file_json_key(j, first, "an object", &key->text, &key->bytes, &key->at)
+    if (++at->depth > DEPTH_MAX) return file_json_bad(j, j->at, "nested deeper than %u levels", DEPTH_MAX);
+    container->kind = file_json_peek(j) == '{' ? FILE_OBJECT : FILE_ARRAY;
+    at->open = container;
+    at->link = &container->first;
+    j->at++;
+    return true;
+}
+
+/* To where the next value begins, out of everything that ends before; nothing is open at the end of the document. */
+static bool next_value(file_json *j, bool strict, position *at)
+{
+    while (at->open) {
+        file_value *open = at->open;
+        bool first = open->count == 0, is_object = open->kind == FILE_OBJECT;
+        file_json_step step = is_object ? file_json_key(j, first, "an object", &at->key, &at->key_bytes, &at->key_at)
                                         : file_json_item(j, ']', first, "an array");
         if (step == FILE_JSON_FAILED) return false;
         if (step == FILE_JSON_ITEM)
-            return !is_object || strlen(key->text) == key->bytes ||
-                   file_json_bad(j, key->at, "a key holds a NUL character");
-        if (is_object && !sort_members(j, strict, at)) return false;
-        *last = at;
-        *open = at->parent;
-        --*depth;
+            return !is_object || strlen(at->key) == at->key_bytes ||
+                   file_json_bad(j, at->key_at, "a key holds a NUL character");
+        if (is_object && !sort_members(j, strict, open)) return false;
+        at->link = &open->next;
+        at->open = open->parent;
+        at->depth--;
     }
     return true;
 }
 
 static bool read_document(file_json *j, bool strict, file_value **root)
 {
-    file_value *open = NULL, *last = NULL; /* the container that is being read, and its last value so far */
-    member_key key = {0};
-    unsigned depth = 0;
+    position at = {.link = root};
     int c = file_json_skip_space(j);
     if (c != '{' && c != '[') return file_json_unexpected(j, "expected '{' or '['");
     do {
-        file_value *v = add_value(j, open, &last, &key);
+        file_value *v = add_value(j, &at);
         if (!v) return false;
-        if (!*root) *root = v;
-        key = (member_key){0};
         c = file_json_skip_space(j);
-        if (c == '{' || c == '[') {
-            if (++depth > DEPTH_MAX) return file_json_bad(j, j->at, "nested deeper than %u levels", DEPTH_MAX);
-            v->kind = c == '{' ? FILE_OBJECT : FILE_ARRAY;
-            open = v;
-            j->at++;
-        } else if (!read_scalar(j, strict, v)) {
-            return false;
-        }
-        if (!next_value(j, strict, &open, &last, &depth, &key)) return false;
-    } while (open);
+        if (!(c == '{' || c == '[' ? enter(j, &at, v) : read_scalar(j, strict, v))) return false;
+        if (!next_value(j, strict, &at)) return false;
+    } while (at.open);
     return file_json_skip_space(j) < 0 || file_json_unexpected(j, "expected nothing after the outermost value");
 }
 

@@ -112,8 +112,8 @@ static uint64_t section_bytes(const pack_build_section *s)
     return sum;
 }
 
-/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. false: no memory;
- * the others would do, but what is written must not depend on that. */
+/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. false: no
+ * memory; the others would do, but what is written must not depend on that. */
 static bool best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratch *rans, pack_zstd *zstd,
                           uint8_t *scratch, size_t capacity, unsigned *best)
 {
