@@ -686,7 +686,8 @@ static void given_a_name_with_a_nul_expect_verify_to_know_its_error(void **state
     free(file);
     assert_int_equal(verify(in_folder("old"), in_folder("in"), &v), FPR_DIFFERS);
     const fpr_verified *first = v->tensors;
-    while (!first->problem || !strstr(first->problem, "states no error")) assert_true(++first < v->tensors + v->tensor_count);
+    while (!first->problem || !strstr(first->problem, "states no error"))
+        assert_true(++first < v->tensors + v->tensor_count);
     fpr_verification_free(v);
     free(w);
 }

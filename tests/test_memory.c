@@ -77,7 +77,8 @@ static void put_weights(file_text *data, const struct planned *p, uint64_t eleme
 static void write_checkpoint(const char *path, size_t first, size_t last)
 {
     file_text header = {0}, data = {0};
-    file_text_format(&header, " {\"__metadata__\":{\"format\":\"pt\",\"note\":\"x\\n\"}"); /* not as the reference has it */
+    /* A space that the reference does not write: the header must be kept. */
+    file_text_format(&header, "{ \"__metadata__\":{\"format\":\"pt\",\"note\":\"x\\n\"}");
     for (size_t i = first; i < last; i++) {
         const struct planned *p = &plan[i];
         uint64_t elements = 1, begin = data.count;
@@ -92,11 +93,11 @@ static void write_checkpoint(const char *path, size_t first, size_t last)
     }
     file_text_add(&header, "}", 1);
     uint8_t length[8];
-    base_store_le64(length, header.count - 1);
+    base_store_le64(length, header.count);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     fwrite(length, 1, 8, f);
-    fwrite(header.bytes + 1, 1, header.count - 1, f);
+    fwrite(header.bytes, 1, header.count, f);
     fwrite(data.bytes, 1, data.count, f);
     assert_int_equal(fclose(f), 0);
     file_text_free(&header);

@@ -124,10 +124,11 @@ typedef struct file_tree {
     void *memory; /* owns it all */
 } file_tree;
 
-/* One object or array by RFC 8259, in UTF-8. No key holds a NUL character; integers fit int64_t, other numbers a double.
- * strict: no string holds a NUL character and no object a key twice; otherwise the last of them counts. Status
+/* One object or array by RFC 8259, in UTF-8. No key holds a NUL character; integers fit int64_t, other numbers a
+ * double. strict: no string holds a NUL character and no object a key twice; otherwise the last of them counts. Status
  * `invalid` with line and offset where the text is wrong or would take gigabytes of memory; FPR_NO_MEMORY. */
-fpr_status file_tree_read(const char *text, uint64_t n, bool strict, fpr_status invalid, file_tree *tree, fpr_error *error);
+fpr_status file_tree_read(const char *text, uint64_t n, bool strict, fpr_status invalid, file_tree *tree,
+                          fpr_error *error);
 void file_tree_free(file_tree *tree);
 /* All of these take NULL, and a value of another kind, for one that is not there. */
 file_value *file_value_get(const file_value *object, const char *key); /* NULL: no such member */

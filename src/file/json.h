@@ -1,8 +1,8 @@
 /* A strict reader for JSON (RFC 8259), for this room alone: the header of a safetensors file, and trees (tree.c).
  *
  * Not a library's: keys here may hold NUL, numbers need all 64 bits, every error a place, a hostile header of 100 MB
- * must cost time and memory in proportion, and an allocation that fails must not change what is read. Functions return false after the first error, which is then in `status` and
- * `error`. */
+ * must cost time and memory in proportion, and an allocation that fails must not change what is read. Functions return
+ * false after the first error, which is then in `status` and `error`. */
 #ifndef FPR_FILE_JSON_H
 #define FPR_FILE_JSON_H
 

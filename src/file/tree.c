@@ -1,7 +1,8 @@
 /* JSON documents as trees: the index of a sharded checkpoint, our own key in a file's metadata, a basis.
  *
  * The texts come from strangers. What is accepted is RFC 8259 with an object or array outermost, integers of 64 bits,
- * reals that a double can hold; all memory is ours, so that an allocation that fails is never taken for a broken text. */
+ * reals that a double can hold. All memory is ours, so that an allocation that fails is never taken for a broken
+ * text. */
 #include "file/file.h"
 #include "file/json.h"
 
@@ -193,11 +194,13 @@ static bool read_document(file_json *j, bool strict, file_value **root)
     return file_json_skip_space(j) < 0 || file_json_unexpected(j, "expected nothing after the outermost value");
 }
 
-fpr_status file_tree_read(const char *text, uint64_t n, bool strict, fpr_status invalid, file_tree *tree, fpr_error *error)
+fpr_status file_tree_read(const char *text, uint64_t n, bool strict, fpr_status invalid, file_tree *tree,
+                          fpr_error *error)
 {
     *tree = (file_tree){0};
     if (is_bomb(text, n)) return base_fail(error, invalid, "holds more values than any real one");
-    file_json j = {.text = text, .n = (size_t)n, .error = error, .invalid = invalid, .whole = "the text", .lines = true};
+    file_json j = {
+        .text = text, .n = (size_t)n, .error = error, .invalid = invalid, .whole = "the text", .lines = true};
     bool fine = read_document(&j, strict, &tree->root);
     tree->memory = j.chunks;
     if (!fine) file_tree_free(tree);

@@ -78,7 +78,8 @@ static bool is_orthonormal(const double *components, unsigned k)
 
 static fpr_status read_basis(const file_value *root, unsigned k, fpr_basis *basis, fpr_error *error)
 {
-    const file_value *rows = file_value_get(root, "components"), *singular = file_value_get(root, "singular_values");
+    const file_value *rows = file_value_get(root, "components");
+    const file_value *singular = file_value_get(root, "singular_values");
     if (!file_value_is(root, FILE_OBJECT)) return bad_basis(error, "the file holds no JSON object");
     if (!read_numbers(file_value_get(root, "mean"), k, basis->mean))
         return base_fail(error, FPR_BAD_BASIS, "no basis of kernels of %u weights: \"mean\" is not that many numbers", k);
