@@ -807,6 +807,48 @@ static void test_zstd_out_of_memory(void **state)
     assert_true(encoding > 50 && decoding > 3);
 }
 
+/* given a section whose first chunk promises more than the others keep, expect it raw */
+static void test_section_that_does_not_gain(void **state)
+{
+    (void)state;
+    const uint64_t count = 12 * PACK_CHUNK;
+    uint8_t *bytes = malloc(count);
+    fpr_error error = {0};
+    seed = 12;
+    for (uint64_t i = 0; i < count; i++) bytes[i] = i < PACK_CHUNK && i % 43 == 0 ? 0 : (uint8_t)next();
+    const long alive = base_allocations_alive();
+    for (uint64_t n = PACK_CHUNK; n <= count; n += count - PACK_CHUNK) {
+        pack_blob *blob = base_calloc(1, sizeof *blob);
+        assert_int_equal(pack_add_coded(blob, PACK_COLOURS, bytes, n, 3, &error), FPR_OK);
+        assert_int_equal(blob->section_count, 1);
+        const pack_build_section *s = &blob->sections[0];
+        uint64_t stored = 0;
+        for (uint64_t i = 0; i < s->piece_count; i++) stored += s->pieces[i].count;
+        assert_int_equal(s->encoding, n < count ? PACK_RANS : PACK_RAW);
+        assert_true(n < count ? stored < n : stored == n);
+        pack_blob_free(blob);
+    }
+    assert_int_equal(base_allocations_alive(), alive);
+    free(bytes);
+}
+
+/* given a section that cannot hold the chunks it claims, expect no memory for them */
+static void test_more_chunks_than_bytes(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[40] = {0};
+    pack_chunks chunks;
+    fpr_error error = {0};
+    for (unsigned encoding = PACK_ZSTD; encoding <= PACK_RANS; encoding++) {
+        pack_section s = {.encoding = (uint8_t)encoding, .raw = UINT64_C(1) << 60, .stored = sizeof bytes};
+        base_fail_allocation(0);
+        assert_int_equal(pack_chunks_open(bytes, &s, 0, &chunks, &error), FPR_BAD_PACKED);
+        assert_int_equal(pack_chunks_open(bytes, &s, 41, &chunks, &error), FPR_BAD_PACKED);
+        base_fail_allocation(-1);
+        assert_non_null(strstr(error.message, "too short for its chunks"));
+    }
+}
+
 /* ---- the original header */
 
 /* given a header like the rebuilt one, expect "canonical"; given another, expect it back from its text */
@@ -897,6 +939,8 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_zstd_out_of_memory),
+        cmocka_unit_test(test_section_that_does_not_gain),
+        cmocka_unit_test(test_more_chunks_than_bytes),
         cmocka_unit_test(test_header),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
