@@ -77,16 +77,22 @@ INLINE void store(uint8_t *p, unsigned width, uint64_t v)
 
 /* ---- low bits: `bits` of every value, least significant first */
 
+/* Six bits, which floats have, go eight at a time: neighbours move together, then pairs, then fours. */
+#define SIX_1 UINT64_C(0x003f003f003f003f)
+#define SIX_2 UINT64_C(0x00000fff00000fff)
+#define SIX_4 UINT64_C(0x0000000000ffffff)
+
 static void pack_bits(const uint8_t *values, size_t n, unsigned bits, uint8_t *dst)
 {
     size_t i = 0;
     if (bits == 6)
-        for (; i + 4 <= n; i += 4, dst += 3) {
-            uint32_t v = (uint32_t)values[i] | (uint32_t)values[i + 1] << 6 | (uint32_t)values[i + 2] << 12 |
-                         (uint32_t)values[i + 3] << 18;
-            dst[0] = (uint8_t)v;
-            dst[1] = (uint8_t)(v >> 8);
-            dst[2] = (uint8_t)(v >> 16);
+        for (; i + 8 <= n; i += 8, dst += 6) {
+            uint64_t v = base_load_le64(values + i);
+            v = (v & SIX_1) | (v >> 2 & SIX_1 << 6);
+            v = (v & SIX_2) | (v >> 4 & SIX_2 << 12);
+            v = (v & SIX_4) | (v >> 8 & SIX_4 << 24);
+            base_store_le32(dst, (uint32_t)v);
+            base_store_le16(dst + 4, (uint16_t)(v >> 32));
         }
     unsigned held = 0, count = 0;
     for (; i < n; i++) {
@@ -100,12 +106,12 @@ static void unpack_bits(const uint8_t *src, size_t n, unsigned bits, uint8_t *va
 {
     size_t i = 0;
     if (bits == 6)
-        for (; i + 4 <= n; i += 4, src += 3) {
-            uint32_t v = (uint32_t)src[0] | (uint32_t)src[1] << 8 | (uint32_t)src[2] << 16;
-            values[i] = v & 63;
-            values[i + 1] = v >> 6 & 63;
-            values[i + 2] = v >> 12 & 63;
-            values[i + 3] = (uint8_t)(v >> 18);
+        for (; i + 8 <= n; i += 8, src += 6) {
+            uint64_t v = base_load_le32(src) | (uint64_t)base_load_le16(src + 4) << 32;
+            v = (v & SIX_4) | (v & SIX_4 << 24) << 8;
+            v = (v & SIX_2) | (v & SIX_2 << 12) << 4;
+            v = (v & SIX_1) | (v & SIX_1 << 6) << 2;
+            base_store_le64(values + i, v);
         }
     unsigned held = 0, count = 0;
     for (; i < n; i++) {
