@@ -489,6 +489,63 @@ static void given_shards_expect_shards_and_an_index_back(void **state)
     fpr_verification_free(v);
 }
 
+/* XXH3-64 over files, one after the other. */
+static uint64_t hash_of(const char *const *paths, size_t count)
+{
+    file_hash *hash = file_hash_new();
+    for (size_t i = 0; i < count; i++) {
+        size_t n;
+        uint8_t *data = slurp(paths[i], &n);
+        file_hash_add(hash, data, n);
+        free(data);
+    }
+    return file_hash_end(hash);
+}
+
+/* The input's checksum is put together from what a sweep reads and from what lies between: layers first, last and in the
+ * middle, a file of packed tensors, shards with and without a layer. */
+static void given_any_input_expect_the_checksums_of_the_files(void **state)
+{
+    (void)state;
+    static const char header[] =
+        "{\"a.weight\":{\"dtype\":\"F32\",\"shape\":[20,9,3,3],\"data_offsets\":[0,6480]},"
+        "\"table\":{\"dtype\":\"F32\",\"shape\":[100,1000],\"data_offsets\":[6480,406480]},"
+        "\"b.weight\":{\"dtype\":\"F32\",\"shape\":[20,20,3,3],\"data_offsets\":[406480,420880]},"
+        "\"bias\":{\"dtype\":\"F32\",\"shape\":[20],\"data_offsets\":[420880,420960]},"
+        "\"c.weight\":{\"dtype\":\"F32\",\"shape\":[20,20,5,5],\"data_offsets\":[420960,460960]}}";
+    enum { BYTES = 460960 };
+    float *w = malloc(BYTES);
+    for (size_t i = 0; i < BYTES / 4; i++) w[i] = (float)normal();
+    write_checkpoint(in_folder("dense"), header, w, BYTES);
+    write_checkpoint(in_folder("m-1.safetensors"), header, w, BYTES);
+    write_checkpoint(in_folder("m-2.safetensors"), "{\"head\":{\"dtype\":\"F32\",\"shape\":[64,64],\"data_offsets\":[0,16384]}}",
+                     w, 16384);
+    free(w);
+    static const char index[] =
+        "{\"weight_map\": {\"a.weight\": \"m-1.safetensors\", \"table\": \"m-1.safetensors\", \"b.weight\": "
+        "\"m-1.safetensors\", \"bias\": \"m-1.safetensors\", \"c.weight\": \"m-1.safetensors\", \"head\": "
+        "\"m-2.safetensors\"}}";
+    spill(in_folder("m.safetensors.index.json"), index, sizeof index - 1);
+    const char *const inputs[][2] = {{"dense"}, {"packed0"}, {"m-1.safetensors", "m-2.safetensors"}};
+    const char *const names[] = {"dense", "packed0", "m.safetensors.index.json"};
+    for (unsigned i = 0; i < 3; i++) {
+        char out[16], folded[2][128];
+        snprintf(out, sizeof out, "packed%u", i);
+        fpr_options o = options();
+        fpr_report *r = prune(in_folder(names[i]), in_folder(out), &o);
+        const size_t files = i == 2 ? 2 : 1;
+        const char *before[2], *after[2];
+        for (size_t f = 0; f < files; f++) {
+            before[f] = in_folder(inputs[i][f]);
+            snprintf(folded[f], sizeof folded[f], "%s%s%s", in_folder(out), files > 1 ? "/" : "", files > 1 ? inputs[i][f] : "");
+            after[f] = folded[f];
+        }
+        assert_true(r->input_hash == hash_of(before, files));
+        assert_true(r->output_hash == hash_of(after, files));
+        fpr_report_free(r);
+    }
+}
+
 static void given_a_broken_index_expect_one_clear_error(void **state)
 {
     (void)state;
@@ -737,6 +794,7 @@ int main(void)
         TEST(given_only_empty_tensors_expect_them_kept),
         TEST(given_nan_in_a_layer_expect_it_left_out_and_kept),
         TEST(given_shards_expect_shards_and_an_index_back),
+        TEST(given_any_input_expect_the_checksums_of_the_files),
         TEST(given_a_broken_index_expect_one_clear_error),
         TEST(given_memory_that_runs_out_anywhere_expect_an_error_and_no_leak),
         TEST(given_amounts_expect_that_share_pruned),
