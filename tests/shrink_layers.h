@@ -116,9 +116,9 @@ static inline planned plan_weights(fpr_layer_shape shape, fpr_dtype dtype, const
     load_weights(&shape, dtype, p.weights, stored);
     p.max_abs = largest_of(stored, weights_of(&shape));
     base_free(stored);
-    assert_int_equal(
-        shrink_plan_layer(&p.shape, dtype, p.weights, known_max(p.max_abs), options, true, SHRINK_BY_OPTIONS, 2, &p.plan, NULL),
-        FPR_OK);
+    assert_int_equal(shrink_plan_layer(&p.shape, dtype, p.weights, known_max(p.max_abs), options, true,
+                                       SHRINK_BY_OPTIONS, 2, &p.plan, NULL),
+                     FPR_OK);
     return p;
 }
 

@@ -239,8 +239,9 @@ static void noise_within_the_tolerance_is_removed(void **state)
             if (!loud) {
                 assert_true(p.plan.binary.symmetric && p.plan.binary.kernels == m.shape.kernels);
                 shrink_outcome outcome;
-                assert_int_equal(
-                    shrink_apply(&m.shape, dtypes[t], p.weights, known_max(p.max_abs), 0.01, &p.plan, 2, &outcome, NULL), FPR_OK);
+                assert_int_equal(shrink_apply(&m.shape, dtypes[t], p.weights, known_max(p.max_abs), 0.01, &p.plan, 2,
+                                              &outcome, NULL),
+                                 FPR_OK);
                 load_weights(&m.shape, dtypes[t], p.weights, after);
                 check_restored(&p, before, after, 0.01);
                 for (size_t i = 0; i < n; i++)
@@ -279,7 +280,8 @@ static void noisy_levels_that_are_not_symmetric_stay_so(void **state)
     assert_false(p.plan.binary.symmetric);
     assert_int_equal(p.plan.binary.kernels, m.shape.kernels);
     shrink_outcome outcome;
-    assert_int_equal(shrink_apply(&m.shape, FPR_F32, p.weights, known_max(p.max_abs), 0.01, &p.plan, 2, &outcome, NULL), FPR_OK);
+    assert_int_equal(shrink_apply(&m.shape, FPR_F32, p.weights, known_max(p.max_abs), 0.01, &p.plan, 2, &outcome, NULL),
+                     FPR_OK);
     load_weights(&m.shape, FPR_F32, p.weights, after);
     check_restored(&p, before, after, 0.01);
     outcome_free(&outcome);
@@ -457,9 +459,9 @@ static void any_number_of_threads_gives_the_same_plan(void **state)
     shrink_plan first = {0};
     for (unsigned threads = 0; threads < 5; threads++) {
         shrink_plan plan;
-        assert_int_equal(
-            shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true, SHRINK_BY_OPTIONS, threads, &plan, NULL),
-            FPR_OK);
+        assert_int_equal(shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true,
+                                           SHRINK_BY_OPTIONS, threads, &plan, NULL),
+                         FPR_OK);
         if (!threads) {
             first = plan;
             assert_int_equal(plan.binary.scope, FPR_SCOPE_FILTER);
@@ -493,8 +495,8 @@ static void every_failing_allocation_is_reported(void **state)
         shrink_plan plan;
         fpr_error error = {0};
         base_fail_allocation((long)failures);
-        status =
-            shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true, SHRINK_BY_OPTIONS, 2, &plan, &error);
+        status = shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true, SHRINK_BY_OPTIONS, 2,
+                                   &plan, &error);
         base_fail_allocation(-1);
         assert_true(status == FPR_OK || status == FPR_NO_MEMORY);
         assert_int_equal(error.status, status);
@@ -527,9 +529,9 @@ static void check_fixture(const char *path, const char *const *binary, size_t bi
         for (size_t j = 0; j < weights_of(&s); j++) max_abs = fmax(max_abs, fabs((double)weights[j]));
         fpr_options options = make_options();
         shrink_plan plan;
-        assert_int_equal(
-            shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS, 2, &plan, NULL),
-            FPR_OK);
+        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
+                                           2, &plan, NULL),
+                         FPR_OK);
         bool expected = false;
         for (size_t j = 0; j < binary_count; j++) expected |= !strcmp(t->name, binary[j]);
         assert_int_equal(plan.binary.scope, expected ? FPR_SCOPE_FILTER : FPR_SCOPE_NONE);

@@ -128,7 +128,8 @@ static void start_counting(group *g)
 {
     drop_distributions(g);
     const uint64_t kernels = kernels_of(g), live = way == IN_WIDE_CELLS ? 1u << 18 : kernels; /* a quarter of the cells */
-    assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, kernels, live, &g->settings, &g->counter, NULL), FPR_OK);
+    assert_int_equal(conv_counter_new(&g->basis, g->k, g->range, kernels, live, &g->settings, &g->counter, NULL),
+                     FPR_OK);
     for (unsigned kind = 0; kind < KINDS; kind++) g->counter->many[kind] = way != BY_THEMSELVES;
     if (way == IN_WIDE_CELLS) g->counter->cells_max = 1;
     assert_int_equal(conv_counter_add(g->counter, g->blocks, g->layers, NULL), FPR_OK);
@@ -736,7 +737,8 @@ static void counting_in_batches_is_counting_at_once(void **state)
         study(groups[s]);
     }
     drop_distributions(&b);
-    assert_int_equal(conv_counter_new(&b.basis, 9, b.range, kernels_of(&b), kernels_of(&b), &b.settings, &b.counter, NULL), FPR_OK);
+    assert_int_equal(
+        conv_counter_new(&b.basis, 9, b.range, kernels_of(&b), kernels_of(&b), &b.settings, &b.counter, NULL), FPR_OK);
     for (unsigned l = 0; l < LAYERS; l++) {
         assert_int_equal(conv_counter_add(b.counter, b.blocks + l, 1, NULL), FPR_OK);
         fpr_distribution between; /* looking does not disturb */
@@ -771,7 +773,9 @@ static void every_allocation_may_fail(void **state)
         fpr_divergence v = {0};
         base_fail_allocation(n);
         fpr_status status = conv_range_blocks(g.blocks, 2, &g.settings, &g.basis, range, NULL);
-        if (!status) status = conv_counter_new(&g.basis, 9, g.range, kernels_of(&g), kernels_of(&g), &g.settings, &g.counter, NULL);
+        if (!status)
+            status =
+                conv_counter_new(&g.basis, 9, g.range, kernels_of(&g), kernels_of(&g), &g.settings, &g.counter, NULL);
         if (!status) status = conv_counter_add(g.counter, g.blocks, 2, NULL);
         if (!status) status = conv_counter_finish(g.counter, CONV_BEFORE, true, &d, NULL);
         if (!status) status = conv_divergence(&d, &d, 9, 70, g.range, g.ratio, &v, NULL);

@@ -537,7 +537,8 @@ static void given_any_input_expect_the_checksums_of_the_files(void **state)
         const char *before[2], *after[2];
         for (size_t f = 0; f < files; f++) {
             before[f] = in_folder(inputs[i][f]);
-            snprintf(folded[f], sizeof folded[f], "%s%s%s", in_folder(out), files > 1 ? "/" : "", files > 1 ? inputs[i][f] : "");
+            snprintf(folded[f], sizeof folded[f], "%s%s%s", in_folder(out), files > 1 ? "/" : "",
+                     files > 1 ? inputs[i][f] : "");
             after[f] = folded[f];
         }
         assert_true(r->input_hash == hash_of(before, files));

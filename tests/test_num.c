@@ -333,7 +333,8 @@ static void eigenvalues_agree_with_lapack(void **state)
     enum { VECTORS = 200 };
     const unsigned sizes[] = {1, 2, 3, 4, 5, 9, 16, 25, 27, 49, 121, 128};
     const size_t most = NUM_K_MAX * NUM_K_MAX;
-    double *x = malloc(VECTORS * NUM_K_MAX * sizeof *x), *scratch = malloc(NUM_EIGEN_SCRATCH(NUM_K_MAX) * sizeof *scratch);
+    double *x = malloc(VECTORS * NUM_K_MAX * sizeof *x),
+           *scratch = malloc(NUM_EIGEN_SCRATCH(NUM_K_MAX) * sizeof *scratch);
     double *v = malloc(most * sizeof *v), *a = malloc(most * sizeof *a);
     for (size_t s = 0; s < COUNT_OF(sizes); s++)
         for (unsigned round = 0; round < 12; round++) {

@@ -329,13 +329,15 @@ static void a_given_count_of_units_goes(void **state)
     options.binary = false;
     for (uint64_t units = 0; units <= 8; units++) {
         shrink_plan plan;
-        assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, true, units, 1, &plan, NULL),
-                         FPR_OK);
+        assert_int_equal(
+            shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, true, units, 1, &plan, NULL),
+            FPR_OK);
         assert_int_equal(plan.zeroed, units);
         shrink_plan_free(&plan);
     }
     shrink_plan plan;
-    assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, false, 5, 1, &plan, NULL), FPR_OK);
+    assert_int_equal(
+        shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, false, 5, 1, &plan, NULL), FPR_OK);
     assert_int_equal(plan.zeroed, 0); /* not chosen by --only or --skip */
     shrink_plan_free(&plan);
 }
@@ -367,7 +369,8 @@ static void apply_zeroes_measures_and_names_the_dead(void **state)
         load_weights(&s, dtypes[t / 2], p.weights, w);
         shrink_outcome outcome, looked;
         assert_int_equal(shrink_dead(&s, p.dtype, p.weights, known_max(p.max_abs), 0.01, 1, &looked, NULL), FPR_OK);
-        assert_int_equal(shrink_apply(&s, p.dtype, p.weights, known_max(p.max_abs), 0.01, &p.plan, 2, &outcome, NULL), FPR_OK);
+        assert_int_equal(shrink_apply(&s, p.dtype, p.weights, known_max(p.max_abs), 0.01, &p.plan, 2, &outcome, NULL),
+                         FPR_OK);
         load_weights(&s, dtypes[t / 2], p.weights, after);
         uint64_t live_filters[6] = {0}, live_channels[11] = {0}, zeroed = 0;
         for (uint64_t j = 0; j < s.kernels; j++) {
@@ -424,7 +427,8 @@ static void what_is_known_changes_nothing(void **state)
             if (kind == 1 && i / s.k % 2) w[i] = 0;
             if (kind == 2 || kind == 3) w[i] = 1 + random_unit(&seed);
             if (kind == 3 && i / s.k == 20) w[i] = i % 2 ? 1e-4 : -0.0;
-            if (kind >= 5 && i / s.k % (kind - 4)) w[i] = (random_bits(&seed) & 1 ? 0.25 : -0.25) + 1e-5 * random_gauss(&seed);
+            if (kind >= 5 && i / s.k % (kind - 4))
+                w[i] = (random_bits(&seed) & 1 ? 0.25 : -0.25) + 1e-5 * random_gauss(&seed);
         }
         fpr_options options = make_options();
         options.structure = how < 3 ? (fpr_structure)how : FPR_STRUCTURE_KERNEL;
@@ -441,13 +445,15 @@ static void what_is_known_changes_nothing(void **state)
         shrink_outcome want, got;
         void *copy = base_alloc_aligned(bytes, 1);
         memcpy(copy, p.weights, bytes);
-        assert_int_equal(shrink_plan_layer(&s, dtype, copy, known, &options, true, SHRINK_BY_OPTIONS, 2, &plan, NULL), FPR_OK);
+        assert_int_equal(shrink_plan_layer(&s, dtype, copy, known, &options, true, SHRINK_BY_OPTIONS, 2, &plan, NULL),
+                         FPR_OK);
         assert_int_equal(plan.zeroed, p.plan.zeroed);
         assert_int_equal(plan.changes, p.plan.changes);
         assert_memory_equal(&plan.binary, &p.plan.binary, sizeof plan.binary);
         if (plan.fate && p.plan.fate) assert_memory_equal(plan.fate, p.plan.fate, s.kernels);
         else assert_true(!plan.changes);
-        fpr_status status = shrink_apply(&s, dtype, p.weights, known_max(p.max_abs), options.eps, &p.plan, 2, &want, NULL);
+        fpr_status status =
+            shrink_apply(&s, dtype, p.weights, known_max(p.max_abs), options.eps, &p.plan, 2, &want, NULL);
         if (!status) status = shrink_apply(&s, dtype, copy, known, options.eps, &plan, 2, &got, NULL);
         assert_int_equal(status, FPR_OK);
         assert_memory_equal(copy, p.weights, bytes);
@@ -455,7 +461,8 @@ static void what_is_known_changes_nothing(void **state)
         assert_true(fabs(got.error_relative_l2 - want.error_relative_l2) <= 1e-13 * want.error_relative_l2);
         assert_int_equal(got.dead_filter_count, want.dead_filter_count);
         assert_int_equal(got.dead_channel_count, want.dead_channel_count);
-        for (uint64_t i = 0; i < got.dead_filter_count; i++) assert_int_equal(got.dead_filters[i], want.dead_filters[i]);
+        for (uint64_t i = 0; i < got.dead_filter_count; i++)
+            assert_int_equal(got.dead_filters[i], want.dead_filters[i]);
         for (uint64_t i = 0; i < got.dead_channel_count; i++)
             assert_int_equal(got.dead_channels[i], want.dead_channels[i]);
         outcome_free(&want);
@@ -479,7 +486,8 @@ static void nothing_to_change_costs_nothing(void **state)
     fpr_options options = make_options();
     shrink_plan plan;
     shrink_outcome outcome;
-    assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(2), &options, true, SHRINK_BY_OPTIONS, 1, &plan, NULL), FPR_OK);
+    assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(2), &options, true, SHRINK_BY_OPTIONS, 1, &plan, NULL),
+                     FPR_OK);
     assert_false(plan.changes);
     assert_int_equal(shrink_apply(&s, FPR_F64, w, known_max(2), 0.01, &plan, 1, &outcome, NULL), FPR_OK);
     assert_memory_equal(w, before, sizeof w);
@@ -513,7 +521,8 @@ static void layout_and_threads_change_nothing(void **state)
         assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
                                            threads % 5, &plan, NULL),
                          FPR_OK);
-        assert_int_equal(shrink_apply(&s, FPR_F32, weights, known_max(max_abs), 0.01, &plan, threads % 5, &outcome, NULL), FPR_OK);
+        assert_int_equal(
+            shrink_apply(&s, FPR_F32, weights, known_max(max_abs), 0.01, &plan, threads % 5, &outcome, NULL), FPR_OK);
         load_weights(&s, FPR_F32, weights, after);
         if (threads == 1) {
             memcpy(fate, plan.fate, F * C);
@@ -559,7 +568,8 @@ static void every_failing_allocation_is_reported(void **state)
         fpr_error error = {0};
         memcpy(copy, w, sizeof w);
         base_fail_allocation(n);
-        status = shrink_plan_layer(&s, FPR_F64, copy, known_max(3), &options, true, SHRINK_BY_OPTIONS, 2, &plan, &error);
+        status =
+            shrink_plan_layer(&s, FPR_F64, copy, known_max(3), &options, true, SHRINK_BY_OPTIONS, 2, &plan, &error);
         if (!status) status = shrink_apply(&s, FPR_F64, copy, known_max(3), 0.01, &plan, 2, &outcome, &error);
         if (!status) status = shrink_ranking_new(&ranking, &error);
         if (!status) status = shrink_ranking_add(ranking, 0, w, 50, &error);
@@ -599,9 +609,9 @@ static void an_overparametrised_network(void **state)
         for (size_t j = 0; j < weights_of(&s); j++) max_abs = fmax(max_abs, fabs((double)weights[j]));
         fpr_options options = make_options();
         shrink_plan plan;
-        assert_int_equal(
-            shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS, 2, &plan, NULL),
-            FPR_OK);
+        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
+                                           2, &plan, NULL),
+                         FPR_OK);
         size_t index = (size_t)(t->name[4] - '1'); /* convN.weight */
         assert_true(index < 5);
         assert_int_equal(plan.zeroed, counted[index][0]);

@@ -108,7 +108,8 @@ static void count_task(void *context, size_t index, unsigned worker)
         for (size_t i = 0; i < tiles; i++) {
             const double *x = own->coefficients + (i * k + j) * stride;
             for (unsigned kind = 0; kind < KINDS && fine; x += sorted[i].count[kind++])
-                fine = conv_table_add(c, &c->windows[j], kind, &own->tables[j * KINDS + kind], x, sorted[i].count[kind]);
+                fine =
+                    conv_table_add(c, &c->windows[j], kind, &own->tables[j * KINDS + kind], x, sorted[i].count[kind]);
         }
     if (!fine) __atomic_store_n(&c->no_memory, true, __ATOMIC_RELAXED);
 }

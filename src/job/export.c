@@ -100,7 +100,8 @@ static fpr_status export_layer(export_run *run, const study_layer *layer, void *
                                           SHRINK_BY_OPTIONS, job_threads(&options), &plan, error);
     bool binary = !status && plan.binary.scope != FPR_SCOPE_NONE, no_memory = false;
     if (binary)
-        status = shrink_apply(s, t->dtype, weights, study_known(layer, &options), options.eps, &plan, 1, &outcome, error);
+        status =
+            shrink_apply(s, t->dtype, weights, study_known(layer, &options), options.eps, &plan, 1, &outcome, error);
     if (!status && binary) {
         uint64_t shape[5] = {s->filters};
         unsigned rank = 1;

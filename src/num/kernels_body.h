@@ -563,8 +563,10 @@ const num_kernels TABLE = {
     .tile_f16 = NAME(tile_f16), .tile_bf16 = NAME(tile_bf16),
     .tile_f32 = NAME(tile_f32), .tile_f64 = NAME(tile_f64),
     .half = NAME(half),
-    .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares), .tile_divide = NAME(tile_divide), .tile_pick = NAME(tile_pick),
+    .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares),
+    .tile_divide = NAME(tile_divide), .tile_pick = NAME(tile_pick),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
-    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot), .gram = NAME(gram), .pack = NAME(pack),
+    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot),
+    .gram = NAME(gram), .pack = NAME(pack),
 };

@@ -198,8 +198,8 @@ static void settle_border(const double *w, size_t n, double rest, double *border
 }
 
 /* Kernels of one to three weights: the first weights of a filter, split at their mean and moved to the means of both
- * sides until they rest, most of the way with the first of them alone. A kernel fails when a weight of it is further from both levels than four times what the
- * tolerance allows it. */
+ * sides until they rest, most of the way with the first of them alone. A kernel fails when a weight of it is further
+ * from both levels than four times what the tolerance allows it. */
 static void test_filter(void *context, size_t index, unsigned worker)
 {
     (void)worker;
