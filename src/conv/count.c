@@ -161,7 +161,7 @@ static void choose_windows(conv_counter *c, const fpr_basis *basis, uint64_t ker
 static unsigned count_workers(const conv_counter *c)
 {
     const unsigned threads = c->settings.threads ? c->settings.threads : 1;
-    uint64_t bytes = 0;
+    uint64_t bytes = 1;
     for (unsigned j = 0; j < c->k; j++) bytes += c->windows[j].count * sizeof(uint64_t);
     uint64_t most = TABLES_BYTES / bytes;
     most = most < 2 ? 2 : most > WORKERS_MAX ? WORKERS_MAX : most;
@@ -171,8 +171,9 @@ static unsigned count_workers(const conv_counter *c)
 static bool worker_memory(conv_counter *c)
 {
     const unsigned k = c->k;
-    const size_t one = k * conv_tile_stride(k), fit = TASK_BYTES / (one * sizeof(double));
-    c->task_tiles = fit < 1 ? 1 : fit < TASK_TILES ? (unsigned)fit : TASK_TILES;
+    const size_t one = k * conv_tile_stride(k);
+    c->task_tiles = TASK_TILES;
+    while (c->task_tiles > 1 && c->task_tiles * one * sizeof(double) > TASK_BYTES) c->task_tiles /= 2;
     const size_t tiles = c->task_tiles * one;
     c->workers = count_workers(c);
     c->counting = base_calloc(c->workers, sizeof *c->counting);

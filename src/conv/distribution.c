@@ -72,8 +72,10 @@ static void count_numbers(const conv_counter *c, const num_cells_view *view, con
 static void count_view(const num_cells_view *view, uint32_t at, const tables *all, uint64_t *counts)
 {
     for (uint32_t i = 0; i < view->count; i++) {
-        const int64_t cell = view->first + i, bin = cell >> view->zoom;
-        if (cell >= 0 && bin < view->bins) counts[bin] += cell_at(all, at + i).count;
+        const int64_t cell = view->first + i;
+        if (cell < 0) continue; /* below the range */
+        const uint64_t bin = (uint64_t)cell >> view->zoom;
+        if (bin < view->bins) counts[bin] += cell_at(all, at + i).count;
     }
 }
 

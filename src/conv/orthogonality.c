@@ -171,11 +171,11 @@ static num_rows rows_of(const turning *t, size_t b, const operand *o, uint64_t f
 }
 
 /* sum |G| of one pair of groups, without the diagonal, which is exactly what rows of unit length have there. */
-static double product_sum(const num_kernels *kernels, const float *g, const operand *a, const operand *b)
+static double product_sum(const num_kernels *kernels, const float *g, const operand *a, const operand *b, bool same)
 {
     double sum = 0;
     for (size_t i = 0; i < a->n; i++) {
-        const size_t skip = a == b ? i + 1 : 0;
+        const size_t skip = same ? i + 1 : 0;
         sum += a->scale[i] * kernels->sum_abs(g + i * b->n + skip, b->scale + skip, b->n - skip);
     }
     return 2 * sum;
@@ -196,18 +196,15 @@ static void pair_task(void *context, size_t index, unsigned worker)
     }
     j += i;
     const bench *w = &t->benches[worker];
-    const operand a = operand_of(t, b, i, w->a);
-    operand other;
-    if (i != j) other = operand_of(t, b, j, w->b);
-    const operand *c = i == j ? &a : &other;
+    const operand one = operand_of(t, b, i, w->a), other = i == j ? one : operand_of(t, b, j, w->b);
     const uint64_t width = s->channels * s->k;
     for (uint64_t from = 0; from < width; from += DEPTH) {
         const size_t depth = width - from < DEPTH ? (size_t)(width - from) : DEPTH;
-        const num_rows x = rows_of(t, b, &a, from, depth, w->run);
-        const num_rows y = i == j ? x : rows_of(t, b, c, from, depth, w->run);
+        const num_rows x = rows_of(t, b, &one, from, depth, w->run);
+        const num_rows y = i == j ? x : rows_of(t, b, &other, from, depth, w->run);
         t->kernels->gram(w->product, &x, &y, depth, from > 0);
     }
-    t->sums[index] = product_sum(t->kernels, w->product, &a, c);
+    t->sums[index] = product_sum(t->kernels, w->product, &one, &other, i == j);
 }
 
 static fpr_status prepare(turning *t, fpr_error *error)

@@ -525,28 +525,23 @@ INLINE void NAME(gram_block)(float *g, size_t columns, const float *a, const flo
         }
 }
 
+/* m rows of a, from row i on, with all of b; where both are the same, from the diagonal on. */
+INLINE void NAME(gram_rows)(float *g, const num_rows *a, const num_rows *b, size_t i, size_t depth, bool add, unsigned m)
+{
+    const float *x = a->w + i * a->stride;
+    size_t j = a->w == b->w ? i / GRAM_N * GRAM_N : 0;
+    g += i * b->n;
+    for (; j + GRAM_N <= b->n; j += GRAM_N)
+        NAME(gram_block)(g + j, b->n, x, b->w + j * b->stride, a->stride, b->stride, depth, add, m, GRAM_N);
+    for (; j < b->n; j++)
+        NAME(gram_block)(g + j, b->n, x, b->w + j * b->stride, a->stride, b->stride, depth, add, m, 1);
+}
+
 static void NAME(gram)(float *g, const num_rows *a, const num_rows *b, size_t depth, bool add)
 {
-    const size_t columns = b->n;
-    const bool same = a->w == b->w;
-    size_t m, n;
-    for (size_t i = 0; i < a->n; i += m) {
-        m = a->n - i >= GRAM_M ? GRAM_M : 1;
-        const float *x = a->w + i * a->stride;
-        for (size_t j = same ? i / GRAM_N * GRAM_N : 0; j < b->n; j += n) {
-            n = b->n - j >= GRAM_N ? GRAM_N : 1;
-            const float *y = b->w + j * b->stride;
-            float *to = g + i * columns + j;
-            if (m == GRAM_M && n == GRAM_N)
-                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, GRAM_M, GRAM_N);
-            else if (m == GRAM_M)
-                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, GRAM_M, 1);
-            else if (n == GRAM_N)
-                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, 1, GRAM_N);
-            else
-                NAME(gram_block)(to, columns, x, y, a->stride, b->stride, depth, add, 1, 1);
-        }
-    }
+    size_t i = 0;
+    for (; i + GRAM_M <= a->n; i += GRAM_M) NAME(gram_rows)(g, a, b, i, depth, add, GRAM_M);
+    for (; i < a->n; i++) NAME(gram_rows)(g, a, b, i, depth, add, 1);
 }
 
 static void NAME(pack)(float *restrict y, const double *restrict x, size_t n, double unit, double scale)
