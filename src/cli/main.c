@@ -152,17 +152,19 @@ static void keep_memory(void)
 {
 #ifdef __GLIBC__
     static void *volatile left_alone; /* else the compiler leaves it out */
-    const size_t large = 2u << 20, most = 32u << 20, room = 30u << 20;
+    const size_t large = 2u << 20, most = 32u << 20, room = 60u << 20;
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_MMAP_THRESHOLD, (int)most);
     mallopt(M_TRIM_THRESHOLD, INT_MAX);
-    char *first = malloc(room), *second = malloc(room);
-    const uintptr_t begin = ((uintptr_t)first + large - 1) / large * large, gap = begin - (uintptr_t)first;
-    const bool grows = first && second && first < second;
-    if (grows) madvise((void *)begin, ((uintptr_t)second + room) / large * large - begin, MADV_HUGEPAGE);
-    free(first);
-    free(second);
-    if (grows && gap > 64) left_alone = malloc(gap - 64);
+    /* One block, which must be of the heap whatever its size: a page that is touched in the middle, as where two blocks
+     * meet, would keep small pages all around it. */
+    mallopt(M_MMAP_MAX, 0);
+    char *block = malloc(room);
+    mallopt(M_MMAP_MAX, 65536);
+    const uintptr_t begin = ((uintptr_t)block + large - 1) / large * large, gap = begin - (uintptr_t)block;
+    if (block) madvise((void *)begin, ((uintptr_t)block + room) / large * large - begin, MADV_HUGEPAGE);
+    free(block);
+    if (block && gap > 64) left_alone = malloc(gap - 64);
     (void)left_alone;
 #endif
 }
