@@ -184,7 +184,7 @@ static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
         size_t n = end - j < step ? (size_t)(end - j) : step;
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
-            if (magnitudes[i] < run->limit) continue;
+            if (shrink_size(magnitudes[i]) < run->limit) continue;
             set_live(&run->live_filters[filter]);
             if (all_channels) return;
             set_live(&run->live_channels[j + i - filter * channels]);
@@ -201,7 +201,7 @@ static void find_live_scattered(apply_run *run, uint64_t first, uint64_t end)
         size_t n = end - j < MAGNITUDES ? (size_t)(end - j) : MAGNITUDES;
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
-            if (magnitudes[i] < run->limit) continue;
+            if (shrink_size(magnitudes[i]) < run->limit) continue;
             set_live(&run->live_filters[(j + i) / channels]);
             set_live(&run->live_channels[(j + i) % channels]);
         }

@@ -43,7 +43,9 @@ uint64_t shrink_magnitude_limit(fpr_dtype dtype, double threshold);
 uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps);
 /* A power of two near 1 / max_abs: squares of weights times it stay in the range of a double. */
 double shrink_scale(double max_abs);
-/* The largest magnitude of each of count kernels. */
+/* The largest magnitude of each of count kernels; SHRINK_MINUS_ZERO where all weights are zero and not all of them +0. */
+#define SHRINK_MINUS_ZERO (UINT64_C(1) << 63)
+static inline uint64_t shrink_size(uint64_t magnitude) { return magnitude & ~SHRINK_MINUS_ZERO; }
 void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes);
 /* Weights from .. from + n - 1 of one kernel. */
 void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n, double *out);

@@ -15,7 +15,12 @@
 #include <string.h>
 
 /* While a plan is made: flags first, then fates, among them one that only binary.c needs to tell apart. */
-enum { FLAG_SPARSE = 1, FLAG_ZERO = 2 /* every weight is +0 or -0 */ };
+enum {
+    FLAG_SPARSE = 1,
+    FLAG_ZERO = 2, /* every weight is +0 or -0 */
+    FLAG_PLUS = 4, /* +0: there is nothing to do */
+    FLAGS = 8
+};
 enum { FATE_KEPT_ZERO = CONV_FATE_CHANGED + 1 };
 
 typedef struct plan_run {
@@ -27,18 +32,6 @@ typedef struct plan_run {
     const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
     atomic_uint_fast64_t zeroed, live;
 } plan_run;
-
-/* Whether a kernel of zeros is +0 in every bit, so that there is nothing to do. */
-static bool is_plus_zero(const shrink_view *v, size_t bytes, uint64_t kernel)
-{
-    static const uint8_t zeros[64];
-    const uint64_t k = v->shape->k, most = v->shape->layout == FPR_LAYOUT_HWIO ? 1 : sizeof zeros / bytes;
-    for (uint64_t i = 0, n; i < k; i += n) {
-        n = k - i < most ? k - i : most;
-        if (memcmp(v->weights + shrink_place(v->shape, kernel, i) * bytes, zeros, (size_t)n * bytes)) return false;
-    }
-    return true;
-}
 
 static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint64_t *end)
 {
@@ -56,9 +49,12 @@ static void flag_part(void *context, size_t index, unsigned worker)
     for (uint64_t j = first; j < end; j += MAGNITUDES) {
         size_t n = end - j < MAGNITUDES ? (size_t)(end - j) : MAGNITUDES;
         shrink_magnitudes(run->view, j, n, magnitudes);
-        for (size_t i = 0; i < n; i++)
-            run->plan->fate[j + i] =
-                (uint8_t)((magnitudes[i] < run->limit ? FLAG_SPARSE : 0) | (magnitudes[i] == 0 ? FLAG_ZERO : 0));
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t size = shrink_size(magnitudes[i]);
+            /* without branches, which zero kernels among others make unpredictable */
+            run->plan->fate[j + i] = (uint8_t)(FLAG_SPARSE * (size < run->limit) + FLAG_ZERO * (size == 0) +
+                                               FLAG_PLUS * (magnitudes[i] == 0));
+        }
     }
 }
 
@@ -69,32 +65,30 @@ static uint64_t unit_of(const fpr_layer_shape *s, fpr_structure structure, uint6
                                                : kernel % s->channels;
 }
 
+/* The fate of a kernel by its flags, and whether its unit goes. */
+static uint8_t fate_of(unsigned flags, bool goes)
+{
+    if (goes && !(flags & FLAG_PLUS)) return CONV_FATE_ZERO;
+    return flags & FLAG_ZERO ? FATE_KEPT_ZERO : CONV_FATE_KEPT;
+}
+
 static void decide_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
     plan_run *run = context;
-    uint8_t *fate = run->plan->fate;
-    uint64_t first, end, zeroed = 0, live = 0;
+    uint8_t *fate = run->plan->fate, fates[2][FLAGS];
+    uint64_t first, end, count[FATE_KEPT_ZERO + 1] = {0};
     part_bounds(run, index, &first, &end);
-    _Static_assert((int)FLAG_SPARSE == (int)CONV_FATE_ZERO && CONV_FATE_KEPT == 0, "a flag becomes a fate as it is");
-    const uint8_t mask = run->prune ? FLAG_SPARSE : 0;
-    const size_t bytes = shrink_element_bytes(run->view->dtype);
+    for (unsigned flags = 0; flags < FLAGS; flags++)
+        for (unsigned goes = 0; goes < 2; goes++) fates[goes][flags] = fate_of(flags, goes && run->prune);
     for (uint64_t j = first; j < end; j++) {
-        if (!run->goes && !(fate[j] & FLAG_ZERO)) { /* nearly always */
-            fate[j] &= mask;
-            zeroed += fate[j];
-            live += fate[j] ^ 1u;
-            continue;
-        }
-        bool goes = fate[j] & FLAG_SPARSE, zero = fate[j] & FLAG_ZERO;
-        if (run->goes) goes = run->goes[unit_of(run->view->shape, run->structure, j)];
-        goes = goes && run->prune && !(zero && is_plus_zero(run->view, bytes, j));
-        fate[j] = goes ? CONV_FATE_ZERO : zero ? FATE_KEPT_ZERO : CONV_FATE_KEPT;
-        zeroed += goes;
-        live += !goes && !zero;
+        const unsigned flags = fate[j];
+        const bool goes = run->goes ? run->goes[unit_of(run->view->shape, run->structure, j)] : flags & FLAG_SPARSE;
+        fate[j] = fates[goes][flags];
+        count[fate[j]]++;
     }
-    atomic_fetch_add(&run->zeroed, zeroed);
-    atomic_fetch_add(&run->live, live);
+    atomic_fetch_add(&run->zeroed, count[CONV_FATE_ZERO]);
+    atomic_fetch_add(&run->live, count[CONV_FATE_KEPT]);
 }
 
 /* Both at once where no unit has to be chosen in between: a part is still in the cache when it is looked at again. */

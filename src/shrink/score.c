@@ -50,17 +50,18 @@ LOAD(load16, uint16_t, __builtin_bswap16)
 LOAD(load32, uint32_t, __builtin_bswap32)
 LOAD(load64, uint64_t, __builtin_bswap64)
 
-/* One set of functions for each width: the largest of k bit patterns without their sign, step bytes apart. Inlined with
- * constant k and step, so that the common kernels are straight code. */
+/* One set of functions for each width: the largest of k bit patterns without their sign, step bytes apart, marked where
+ * it is 0 but a sign is not. Inlined with constant k and step, so that the common kernels are straight code. */
 #define PEAK(name, type, load)                                                                                         \
     static inline uint64_t name(const uint8_t *p, size_t k, size_t step)                                               \
     {                                                                                                                  \
-        type peak = 0;                                                                                                 \
+        type peak = 0, any = 0;                                                                                        \
         for (size_t i = 0; i < k; i++) {                                                                               \
-            type v = (type)(load(p + i * step) & (type) ~((type)1 << (8 * sizeof(type) - 1)));                         \
-            peak = v > peak ? v : peak;                                                                                \
+            type v = load(p + i * step), size = (type)(v & (type) ~((type)1 << (8 * sizeof(type) - 1)));               \
+            any |= v;                                                                                                  \
+            peak = size > peak ? size : peak;                                                                          \
         }                                                                                                              \
-        return (uint64_t)peak;                                                                                         \
+        return (uint64_t)peak | SHRINK_MINUS_ZERO * ((any != 0) & (peak == 0));                                        \
     }                                                                                                                  \
     static void name##s(const uint8_t *p, size_t k, size_t count, uint64_t *out)                                       \
     {                                                                                                                  \
@@ -210,7 +211,10 @@ static double layer_peak(const shrink_view *v)
     for (uint64_t j = 0; j < v->shape->kernels; j += MAGNITUDES) {
         size_t n = v->shape->kernels - j < MAGNITUDES ? (size_t)(v->shape->kernels - j) : MAGNITUDES;
         shrink_magnitudes(v, j, n, magnitudes);
-        for (size_t i = 0; i < n; i++) peak = magnitudes[i] > peak ? magnitudes[i] : peak;
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t size = shrink_size(magnitudes[i]);
+            peak = size > peak ? size : peak;
+        }
     }
     return shrink_magnitude_value(v->dtype, peak);
 }
