@@ -153,7 +153,10 @@ static void choose_windows(conv_counter *c, const fpr_basis *basis, uint64_t ker
     const double reach = sqrt(k) + sqrt(mean);
     const uint64_t fewest = live > conv_numbers_max(k) ? live : kernels;
     for (unsigned j = 0; j < k; j++) {
-        const double sd = kernels > 1 ? basis->singular_values[j] / sqrt((double)kernels - 1) : NAN;
+        /* Not known of a basis that was given without it. Of the basis of more kernels than these it is too large, which
+         * makes the window wider than it need be. */
+        const double value = basis->singular_values[j];
+        const double sd = kernels > 1 && value > 0 ? value / sqrt((double)kernels - 1) : NAN;
         conv_window_choose(&c->windows[j], c->range, c->settings.bins, k, fewest, sd, reach);
     }
 }

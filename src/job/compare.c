@@ -14,6 +14,7 @@ typedef struct compare_run {
     const char **kept;         /* paths of the models that have it */
     study **studies;           /* of the kept models; their models are closed between the sweeps */
     conv_far *far;             /* of all kept models together */
+    bool basis_given;
     study *study;              /* of the model at work */
     const size_t *layers;            /* layer number of each id, of the model at work */
     fpr_compared *row;
@@ -188,8 +189,12 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
     study_basis_free(&g->basis);
     if (!status) g->basis = c->basis; /* borrowed */
     if (!status && !count) status = study_ranges(st, error);
+    /* The variances of a basis that was given are those of other kernels. */
+    double unknown[CONV_K_MAX] = {0};
+    fpr_basis basis = c->basis;
+    if (run->basis_given) basis.singular_values = unknown;
     if (!status && count)
-        status = conv_counter_new(&c->basis, c->k, c->range, g->kernels, g->live, &st->settings, &g->counter, error);
+        status = conv_counter_new(&basis, c->k, c->range, g->kernels, g->live, &st->settings, &g->counter, error);
     if (!status && !count) {
         c->range[0] = fmin(c->range[0], g->range[0]);
         c->range[1] = fmax(c->range[1], g->range[1]);
@@ -246,6 +251,7 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
     c->bins = run->options->bins;
     run->far = conv_far_new(c->k, STUDY_FAR_BYTES);
     if (!run->far || fpr_moments_init(&joint, c->k)) status = base_no_memory(error, c->k * c->k * sizeof(double));
+    run->basis_given = basis != NULL;
     if (!status && basis) status = basis_load(basis, c->k, &c->basis, error);
     for (size_t i = 0; !status && i < count; i++) status = measure_model(run, paths[i], &joint, error);
     if (!status && !c->model_count)
