@@ -108,8 +108,8 @@ typedef struct conv_counter conv_counter;
 
 /* For so many kernels, live ones among them, which says how fine to count. Memory, for each kind of kernel that occurs
  * (live or sparse; kept, gone or new), and each of two workers (up to eight while they take less than 12 MB together):
- * 80 KB a component and the usual 70 bins where there are more than half a million kernels, up to 0.6 MB where there are
- * fewer, and 10.5 MB in all. basis and settings are copied. */
+ * 80 KB a component and the usual 70 bins where there are more than a quarter of a million kernels, up to 0.6 MB where
+ * there are fewer, and 10.5 MB in all. basis and settings are copied. */
 fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], uint64_t kernels, uint64_t live,
                             const conv_settings *settings, conv_counter **counter, fpr_error *error);
 void conv_counter_free(conv_counter *counter);
