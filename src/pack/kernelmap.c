@@ -3,6 +3,8 @@
  * Works on bit patterns alone, so it is lossless by itself. */
 #include "pack/blob.h"
 
+#include <stdatomic.h>
+
 #define UNIT_LEAST 4u        /* weights of a unit that may be two-level: fewer are two-level by accident */
 #define BLOCK_WEIGHTS 65536u /* weights restored by one task */
 
@@ -402,6 +404,7 @@ typedef struct restorer {
     uint64_t block;        /* kernels of one task */
     uint64_t *ordinal;     /* [blocks] two-level kernels before the block */
     uint64_t *filter_pair; /* [filters] of scope filter: which pair */
+    atomic_bool idle_sign; /* a bit that shows in no weight is not one */
 } restorer;
 
 static uint64_t kernels_of(const pack_layer *l) { return l->filters * l->channels; }
@@ -424,8 +427,12 @@ static void restore_block(void *context, size_t index, unsigned worker)
         uint64_t bit = ordinal++ * l->k;
         uint64_t at = l->hwio ? kernel % l->channels * l->filters + kernel / l->channels : kernel * l->k;
         uint64_t step = l->hwio ? l->channels * l->filters : 1;
-        for (uint64_t s = 0; s < l->k; s++, bit++, at += step)
-            memcpy(r->dst + at * width, levels + (r->signs[bit / 8] >> bit % 8 & 1) * width, width);
+        const bool same = memcmp(levels, levels + width, width) == 0;
+        for (uint64_t s = 0; s < l->k; s++, bit++, at += step) {
+            const unsigned upper = r->signs[bit / 8] >> bit % 8 & 1;
+            if (same && !upper) atomic_store(&r->idle_sign, true);
+            memcpy(r->dst + at * width, levels + upper * width, width);
+        }
     }
 }
 
@@ -553,7 +560,8 @@ fpr_status pack_kernels_decode(const uint8_t *blob, const pack_head *head, unsig
         memset(dst, 0, (size_t)head->info.bytes);
         if (r.kernels.two_level)
             base_parallel(threads, (size_t)((kernels_of(l) + r.block - 1) / r.block), restore_block, &r);
-        status = restore_dense(&r, blob, head, section, element, threads, error);
+        status = atomic_load(&r.idle_sign) ? pack_bad(error, "a sign between equal levels")
+                                           : restore_dense(&r, blob, head, section, element, threads, error);
     }
     pack_kernels_free(&r.kernels);
     base_free(r.signs);
