@@ -29,7 +29,7 @@ static void print_size(const fpr_report *r, const terminal *term)
     fprintf(term->out, "%s %s %s bytes, %s%s%s", number_count(before, r->input_bytes), arrow(term),
             number_count(after, r->output_bytes), style_on(term, ratio < 1 ? STYLE_GOOD : STYLE_PLAIN),
             number_share(share, ratio), style_off(term));
-    if (ratio < 1 && r->output_bytes) fprintf(term->out, " (%.*fx smaller)", ratio < 0.1 ? 0 : 1, 1 / ratio);
+    if (ratio < 1 && r->output_bytes) fprintf(term->out, " (%.*fx smaller)", ratio > 0.1 ? 2 : 1, 1 / ratio);
     fputc('\n', term->out);
 }
 
