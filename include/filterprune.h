@@ -182,7 +182,7 @@ typedef struct fpr_options {
     double binary_share;       /* share of live kernels that must meet it, 0.9 */
     /* what is written */
     bool dense;                /* write an ordinary dense checkpoint */
-    int level;                 /* zstd level, 3; 1 .. 19 */
+    int level;                 /* effort, 1 .. 19; 3: see --level in filterprune(1) */
     fpr_cast cast;             /* convert floating-point tensors */
     fpr_globs drop;            /* tensors left out of the output */
     bool force;                /* overwrite an existing output */

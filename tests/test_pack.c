@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "pack/adaptive.h"
 #include "pack/blob.h"
 
 #include <dlfcn.h>
@@ -126,7 +127,7 @@ static unsigned width_of(fpr_dtype dtype)
     return dtype == FPR_F64 ? 8 : dtype == FPR_F32 || dtype == FPR_C64 ? 4 : 2;
 }
 
-enum { NOISE, WEIGHTS, SCALED, FEW, TWO_LEVELS, PRUNED, SPECIAL, CONSTANT, REPEATS, FILLS };
+enum { NOISE, WEIGHTS, SCALED, FEW, TWO_LEVELS, LEVEL_PAIRS, PRUNED, UNEVEN, SPECIAL, CONSTANT, REPEATS, FILLS };
 
 static void fill_special(tensor *t)
 {
@@ -142,8 +143,9 @@ static void fill_special(tensor *t)
     }
 }
 
-/* Kernels of k weights: which 0 zero, else two-level with probability `two`, else dense. */
-static void fill_kernels(tensor *t, uint64_t k, double dead, double two)
+/* Kernels of k weights: zero with probability `dead`, two-level with `two` (`lower` is the lower level over the upper),
+ * else dense, of magnitudes that spread. */
+static void fill_kernels(tensor *t, uint64_t k, double dead, double two, double lower, double spread)
 {
     unsigned width = width_of(t->dtype);
     uint64_t n = t->size / width;
@@ -152,8 +154,8 @@ static void fill_kernels(tensor *t, uint64_t k, double dead, double two)
         for (uint64_t j = i; j < n && j < i + k; j++)
             store_float(t->dtype, t->bytes + j * width,
                         kind < dead         ? 0
-                        : kind < dead + two ? (next() & 1 ? level : -level)
-                                            : 0.05 * normal());
+                        : kind < dead + two ? (next() & 1 ? level : lower * level)
+                                            : 0.05 * exp2(spread * (double)(i / k % 5)) * normal());
     }
 }
 
@@ -168,8 +170,10 @@ static void fill(tensor *t, int how, uint64_t k)
     if (how == CONSTANT) memset(t->bytes, 0x3c, t->size);
     if (how == REPEATS)
         for (uint64_t i = 200; i < t->size; i++) t->bytes[i] = t->bytes[i - 200 + (i / 500) % 3];
-    if (how == TWO_LEVELS && is_float) fill_kernels(t, k, 0.1, 0.9);
-    if (how == PRUNED && is_float) fill_kernels(t, k, 0.7, 0.1);
+    if (how == TWO_LEVELS && is_float) fill_kernels(t, k, 0.1, 0.9, -1, 0);
+    if (how == LEVEL_PAIRS && is_float) fill_kernels(t, k, 0.1, 0.9, -0.5, 0);
+    if (how == PRUNED && is_float) fill_kernels(t, k, 0.7, 0.1, -1, 0);
+    if (how == UNEVEN && is_float) fill_kernels(t, k, 0.3, 0, -1, 1);
     if (how != WEIGHTS && how != SCALED && how != FEW) return;
     for (uint64_t i = 0; i < n; i++) {
         double scale = how == SCALED ? exp2((double)(i / 900 % 7) - (double)(i / 9 % 5)) : 1;
@@ -197,6 +201,8 @@ static int collect(void *context, const void *bytes, size_t count)
     return 0;
 }
 
+static uint64_t adaptive_most; /* adaptive_values of the inputs made from here on */
+
 static pack_input input_of(const tensor *t, int level, uint64_t must_beat)
 {
     return (pack_input){.dtype = t->dtype,
@@ -207,6 +213,7 @@ static pack_input input_of(const tensor *t, int level, uint64_t must_beat)
                         .size = t->size,
                         .level = level,
                         .lossless = true,
+                        .adaptive_values = adaptive_most,
                         .must_beat = must_beat};
 }
 
@@ -257,6 +264,15 @@ static void check_peek(const tensor *t, const uint8_t *blob, uint64_t n, const c
     assert_true(info.lossless);
 }
 
+static bool is_adaptive(const uint8_t *blob, uint64_t n)
+{
+    pack_head head;
+    bool found = false;
+    assert_int_equal(pack_head_read(blob, n, n, &head, NULL), FPR_OK);
+    for (unsigned i = 0; i < head.section_count; i++) found |= head.sections[i].kind == PACK_ADAPTIVE;
+    return found;
+}
+
 /* Encodes and restores with every vector code and two thread counts: the same bytes every time. Returns the size. */
 static uint64_t round_trip(const tensor *t, int level, const char *expected)
 {
@@ -290,7 +306,9 @@ static void test_every_dtype(void **state)
                 uint64_t elements = dtype >= FPR_F4 && dtype <= FPR_F6_E3M2 ? sizes[s] * 4 : sizes[s];
                 tensor t = make_flat(dtype, elements);
                 fill(&t, how, 9);
-                round_trip(&t, how % 2 ? 3 : 19, NULL);
+                for (adaptive_most = 0; adaptive_most <= 8192; adaptive_most += 8192)
+                    round_trip(&t, how % 2 ? 3 : 19, NULL);
+                adaptive_most = 0;
                 free(t.bytes);
             }
 }
@@ -320,7 +338,10 @@ static void test_layers(void **state)
             for (int how = 0; how < FILLS; how++) {
                 tensor t = make(dtypes[d], layers[i].rank, layers[i].shape, layers[i].layout);
                 fill(&t, how, i % 2 ? 7 : 9);
-                round_trip(&t, 3, NULL);
+                uint64_t quick = round_trip(&t, 3, NULL);
+                adaptive_most = ALWAYS;
+                assert_true(round_trip(&t, 3, NULL) <= quick);
+                adaptive_most = 0;
                 free(t.bytes);
             }
 }
@@ -335,7 +356,8 @@ static void test_chunks(void **state)
         uint64_t shape[4] = {301, 211, 3, 3};
         tensor t = make(i % 2 ? FPR_F32 : FPR_F16, 4, shape, FPR_LAYOUT_OIHW);
         fill(&t, hows[i], 9);
-        round_trip(&t, 1, NULL);
+        for (adaptive_most = 0; adaptive_most <= 1 << 20; adaptive_most += 1 << 20) round_trip(&t, 1, NULL);
+        adaptive_most = 0;
         free(t.bytes);
     }
 }
@@ -435,6 +457,85 @@ static void test_scales_pay(void **state)
     assert_true(sizes[1] < sizes[0] + 500);
 }
 
+/* Bytes that sign, exponent and two mantissa bits of n independent unit normal weights take, from their distribution.
+ */
+static double normal_heads(double n)
+{
+    double bits = 1;
+    for (int e = -30; e < 4; e++)
+        for (int m = 0; m < 4; m++) {
+            double low = ldexp(1 + 0.25 * m, e), high = ldexp(1.25 + 0.25 * m, e);
+            double share = erfc(low / sqrt(2)) - erfc(high / sqrt(2));
+            bits -= share > 1e-300 ? share * log2(share) : 0;
+        }
+    return bits * n / 8;
+}
+
+/* Bytes of n heads under the adaptive code, decoded again in two parts. */
+static size_t code_heads(const adaptive_shape *shape, const uint16_t *heads, size_t n)
+{
+    uint8_t *coded = calloc(2, n);
+    uint16_t *back = malloc(2 * n);
+    adaptive *a = adaptive_new(shape);
+    adaptive_begin_encoding(a, coded, 2 * n - 1);
+    adaptive_encode(a, 0, heads, n);
+    const size_t bytes = adaptive_end_encoding(a);
+    assert_true(bytes > 0);
+    for (size_t given = bytes - 1; given <= bytes + 1; given++) { /* one too few; exactly; a zero too many */
+        adaptive_begin_decoding(a, coded, given);
+        adaptive_decode(a, 0, back, n / 3);
+        adaptive_decode(a, n / 3, back + n / 3, n - n / 3);
+        const bool ends = adaptive_end_decoding(a), same = memcmp(back, heads, 2 * n) == 0;
+        assert_int_equal(ends && same, given == bytes);
+    }
+    adaptive_begin_encoding(a, coded, bytes - 1);
+    adaptive_encode(a, 0, heads, n);
+    assert_int_equal(adaptive_end_encoding(a), 0);
+    base_free(a);
+    free(coded);
+    free(back);
+    return bytes;
+}
+
+/* given independent normal weights, expect the adaptive code within 1 % of the entropy of their heads, though nobody
+ * tells it how they are distributed. And within 2 %: given filters and channels of different magnitude, as if they were
+ * told; given kernels whose weights share a sign, without the signs of all weights but one; the same in rows of a
+ * linear layer, where the neighbours of one sign are a stride apart. */
+static void test_adaptive_code_foretells(void **state)
+{
+    (void)state;
+    enum { EQUAL, MAGNITUDES, SIGNS, STRIDES, CASES, N = 64 * 64 * 9 };
+    double bytes[CASES];
+    uint16_t *heads = malloc(2 * N);
+    for (int how = 0; how < CASES; how++) {
+        adaptive_shape shape = {.exponent_bits = 8, .channels = 64, .k = 9};
+        if (how == STRIDES) shape = (adaptive_shape){.exponent_bits = 8, .channels = 576, .k = 1};
+        int sign[12] = {0};
+        seed = 13;
+        for (unsigned i = 0; i < N; i++) {
+            double scale = how == MAGNITUDES ? exp2((double)(i / 576 % 5) - (double)(i / 9 % 64 % 4)) : 1;
+            double w = normal() * scale;
+            unsigned which = how == STRIDES ? i % 12 : 0;
+            if (how == STRIDES ? i % 576 < 12 : i % 9 == 0) sign[which] = next() & 1 ? 1 : -1;
+            uint8_t stored[4];
+            store_float(FPR_F32, stored, how >= SIGNS ? sign[which] * fabs(w) : w);
+            heads[i] = (uint16_t)(base_load_le32(stored) >> 21);
+            if ((heads[i] >> 2 & 255u) > shape.top) shape.top = heads[i] >> 2 & 255;
+        }
+        shape.above = adaptive_find_above(heads, N, 8, shape.k);
+        if (how == STRIDES) assert_int_equal(shape.above, 12);
+        bytes[how] = (double)code_heads(&shape, heads, N);
+    }
+    free(heads);
+    const double expected = normal_heads(N), unsigned_heads = expected - N / 8.0;
+    print_message("%.0f bytes of %.0f, %.0f, %.0f, %.0f\n", bytes[EQUAL], expected, bytes[MAGNITUDES], bytes[SIGNS],
+                  bytes[STRIDES]);
+    assert_true(bytes[EQUAL] < 1.01 * expected && bytes[EQUAL] > 0.99 * expected);
+    assert_true(bytes[MAGNITUDES] < 1.02 * expected);
+    assert_true(bytes[SIGNS] < 1.02 * (unsigned_heads + N / 9.0 / 8));
+    assert_true(bytes[STRIDES] < 1.02 * (unsigned_heads + N / 48.0 / 8));
+}
+
 /* given 99 of 100 kernels zero, expect at most 1.5 % of the dense bytes; given two levels, a bit a weight */
 static void test_kernels_are_small(void **state)
 {
@@ -443,7 +544,7 @@ static void test_kernels_are_small(void **state)
     seed = 7;
     tensor t = make(FPR_F32, 4, shape, FPR_LAYOUT_OIHW);
     uint64_t dense = t.size;
-    fill_kernels(&t, 9, 0.99, 0);
+    fill_kernels(&t, 9, 0.99, 0, -1, 0);
     assert_true(packed_size(&t, "kernels") * 1000 <= dense * 15);
     static const struct {
         fpr_layout layout;
@@ -534,24 +635,31 @@ static const struct {
     fpr_layout layout;
     int how;
     const char *codec;
+    bool adaptive;
 } small[] = {
-    {FPR_F32, {4, 4, 3, 3}, FPR_LAYOUT_OIHW, WEIGHTS, "planes"},
-    {FPR_F32, {20, 20, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes"},
-    {FPR_F16, {3, 3, 6, 7}, FPR_LAYOUT_HWIO, WEIGHTS, "planes"},
-    {FPR_I32, {7, 5, 3, 3}, FPR_LAYOUT_AUTO, REPEATS, "planes"},
-    {FPR_F32, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, FEW, "palette"},
-    {FPR_F64, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, CONSTANT, "palette"},
-    {FPR_F32, {7, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},
-    {FPR_F32, {9, 7, 3, 3}, FPR_LAYOUT_OIHW, TWO_LEVELS, "kernels"},
-    {FPR_BF16, {16, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels"},
-    {FPR_F32, {3, 3, 9, 9}, FPR_LAYOUT_HWIO, PRUNED, NULL},
+    {FPR_F32, {4, 4, 3, 3}, FPR_LAYOUT_OIHW, WEIGHTS, "planes", false},
+    {FPR_F32, {20, 20, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes", false},
+    {FPR_F16, {3, 3, 6, 7}, FPR_LAYOUT_HWIO, WEIGHTS, "planes", false},
+    {FPR_I32, {7, 5, 3, 3}, FPR_LAYOUT_AUTO, REPEATS, "planes", false},
+    {FPR_F32, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, FEW, "palette", false},
+    {FPR_F64, {5, 5, 3, 3}, FPR_LAYOUT_OIHW, CONSTANT, "palette", false},
+    {FPR_F32, {7, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels", false},
+    {FPR_F32, {9, 7, 3, 3}, FPR_LAYOUT_OIHW, TWO_LEVELS, "kernels", false},
+    {FPR_BF16, {16, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels", false},
+    {FPR_F32, {3, 3, 9, 9}, FPR_LAYOUT_HWIO, PRUNED, NULL, false},
+    {FPR_F32, {16, 8, 2, 2}, FPR_LAYOUT_OIHW, LEVEL_PAIRS, "kernels", false}, /* some have one level for both */
+    {FPR_F32, {10, 8, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
+    {FPR_F16, {3, 3, 10, 15}, FPR_LAYOUT_HWIO, SCALED, "planes", true},
+    {FPR_F64, {20, 15, 1, 1}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
+    {FPR_BF16, {14, 9, 3, 3}, FPR_LAYOUT_OIHW, UNEVEN, "kernels", true},
 };
 
 static tensor make_small(unsigned i)
 {
     seed = 100 + i;
     tensor t = make(small[i].dtype, 4, small[i].shape, small[i].layout);
-    fill(&t, small[i].how, 9);
+    fill(&t, small[i].how, small[i].shape[2] * small[i].shape[3] == 4 ? 4 : 9);
+    adaptive_most = small[i].adaptive ? ALWAYS : 0;
     return t;
 }
 
@@ -568,6 +676,7 @@ static void test_every_flip_is_found(void **state)
         uint8_t *blob = encode(&t, 3, 1, &n, &codec);
         if (!blob || (small[i].codec && strcmp(codec, small[i].codec)))
             fail_msg("small %u: %s of %s", i, codec, small[i].codec);
+        if (is_adaptive(blob, n) != small[i].adaptive) fail_msg("small %u: adaptive or not", i);
         for (uint64_t at = 0; at < n; at++)
             for (unsigned bit = at % 4; bit < 8; bit += 4) {
                 blob[at] ^= (uint8_t)(1u << bit);
@@ -673,6 +782,87 @@ static void test_lies(void **state)
         free(blob);
         free(t.bytes);
     }
+}
+
+/* Puts `bytes` in the place of the first `removed` ones of an adaptive section, with checks that hold. */
+static fpr_status adaptive_begins(const tensor *t, const uint8_t *blob, uint64_t n, const void *bytes, uint64_t count,
+                                  uint64_t removed, fpr_error *error)
+{
+    pack_head head;
+    uint64_t m;
+    assert_int_equal(pack_head_read(blob, n, n, &head, error), FPR_OK);
+    unsigned at = 0;
+    while (head.sections[at].kind != PACK_ADAPTIVE) at++;
+    pack_section *s = &head.sections[at];
+    uint8_t *changed = calloc(n + count, 1), *dst = malloc(t->size + 64);
+    memcpy(changed, blob, s->at);
+    memcpy(changed + s->at, bytes, count);
+    memcpy(changed + s->at + count, blob + s->at + removed, n - s->at - removed);
+    s->raw = s->stored += count - removed;
+    for (unsigned i = at + 1; i < head.section_count; i++) head.sections[i].at += count - removed;
+    uint8_t *forged = forge(changed, &head, &m);
+    memset(error, 0, sizeof *error);
+    fpr_status status = pack_decode(forged, m, 1, dst, t->size, error);
+    free(forged);
+    free(changed);
+    free(dst);
+    return status;
+}
+
+/* given an adaptive section that begins with what cannot be, expect a refusal that says so */
+static void test_adaptive_lies(void **state)
+{
+    (void)state;
+    /* flags, top (2), above, channels, k */
+    static const struct {
+        uint8_t bytes[24];
+        uint64_t count;
+        const char *says;
+    } lies[] = {{{4, 130, 0, 3, 12, 9}, 6, "is none"},
+                {{0, 0, 1, 3, 12, 9}, 6, "is none"},
+                {{0, 130, 0, 65, 12, 9}, 6, "is none"},
+                {{0, 130, 0, 3, 0, 9}, 6, "another shape"},
+                {{0, 130, 0, 3, 12, 0}, 6, "another shape"},
+                {{0, 130, 0, 3, 193, 1, 9}, 7, "another shape"}, /* 193 channels of 9: more than there are weights */
+                {{0, 130, 0, 3, 128, 128, 128, 128, 128, 128, 128, 128, 64, 128, 128, 128, 128, 128, 128, 64},
+                 20,
+                 "another shape"},                           /* their product is 2^64 * 2^41 */
+                {{0, 130, 0, 3, 140, 0, 9}, 7, "cut short"}, /* 12 in two bytes */
+                {{1, 130, 0, 3, 13, 9}, 6, "another layout"}};
+    static const uint64_t shape[4] = {16, 12, 3, 3};
+    uint64_t n;
+    fpr_error error = {0};
+    seed = 14;
+    tensor t = make(FPR_F32, 4, shape, FPR_LAYOUT_OIHW);
+    fill(&t, SCALED, 9);
+    adaptive_most = ALWAYS;
+    uint8_t *blob = encode(&t, 3, 1, &n, NULL);
+    adaptive_most = 0;
+    pack_head head;
+    assert_int_equal(pack_head_read(blob, n, n, &head, &error), FPR_OK);
+    uint8_t prefix[6];
+    memcpy(prefix, blob + head.sections[0].at, 6);
+    assert_memory_equal(prefix + 4, ((uint8_t[]){12, 9}), 2);
+    assert_int_equal(adaptive_begins(&t, blob, n, prefix, 6, 6, &error), FPR_OK);
+    for (unsigned i = 0; i < COUNT_OF(lies); i++) {
+        assert_int_equal(adaptive_begins(&t, blob, n, lies[i].bytes, lies[i].count, 6, &error), FPR_BAD_PACKED);
+        if (!strstr(error.message, lies[i].says)) fail_msg("lie %u: %s", i, error.message);
+    }
+    /* nothing at all, only a prefix, bytes too many, bytes too few */
+    const uint64_t stored = head.sections[0].stored;
+    uint8_t *longer = malloc(stored + 5);
+    memcpy(longer, blob + head.sections[0].at, stored);
+    memset(longer + stored, 0, 5);
+    assert_int_equal(adaptive_begins(&t, blob, n, longer, 0, stored, &error), FPR_BAD_PACKED);
+    assert_int_equal(adaptive_begins(&t, blob, n, longer, 5, stored, &error), FPR_BAD_PACKED);
+    assert_int_equal(adaptive_begins(&t, blob, n, longer, 6, stored, &error), FPR_BAD_PACKED);
+    assert_int_equal(adaptive_begins(&t, blob, n, longer, stored + 5, stored, &error), FPR_BAD_PACKED);
+    assert_non_null(strstr(error.message, "does not end"));
+    assert_int_equal(adaptive_begins(&t, blob, n, longer, stored - 9, stored, &error), FPR_BAD_PACKED);
+    assert_non_null(strstr(error.message, "does not end"));
+    free(longer);
+    free(blob);
+    free(t.bytes);
 }
 
 /* given a section changed with a check that holds, expect no crash and never wrong bytes taken for right ones */
@@ -929,12 +1119,14 @@ int main(void)
         cmocka_unit_test(test_coder_reaches_entropy),
         cmocka_unit_test(test_normal_weights),
         cmocka_unit_test(test_scales_pay),
+        cmocka_unit_test(test_adaptive_code_foretells),
         cmocka_unit_test(test_kernels_are_small),
         cmocka_unit_test(test_palettes_are_small),
         cmocka_unit_test(test_never_larger),
         cmocka_unit_test(test_level_buys),
         cmocka_unit_test(test_every_flip_is_found),
         cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_adaptive_lies),
         cmocka_unit_test(test_forged_sections),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_out_of_memory),

@@ -4,6 +4,7 @@
  * header is known before the large ones are written (see writer.c). */
 #include "job/prune.h"
 
+#include <stdlib.h>
 
 /* Tensors up to this size are encoded ahead, as long as all of them together stay below AHEAD_BYTES. */
 #define SMALL_BYTES (32u << 10)
@@ -110,6 +111,40 @@ static fpr_dtype cast_to(const fpr_options *o, fpr_dtype dtype)
     return o->cast && is_float ? to[o->cast] : dtype;
 }
 
+/* The adaptive code is slow, and saves the more the smaller a tensor is. In a small file time does not count as much as
+ * bytes do: there it is for the smallest tensors, as many as have a bounded number of values together; unless speed is
+ * asked for. */
+#define ADAPTIVE_LEVEL 3
+#define ADAPTIVE_FILE_BYTES (8u << 20)
+#define ADAPTIVE_VALUES 262144u
+
+static int by_elements(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static fpr_status choose_adaptive(prune_run *run, fpr_error *error)
+{
+    const size_t n = run->model->tensor_count;
+    uint64_t bytes = 0, values = 0;
+    if (run->options->level < ADAPTIVE_LEVEL) return FPR_OK;
+    uint64_t *elements = base_alloc(n, sizeof *elements);
+    if (!elements) return base_no_memory(error, n * sizeof *elements);
+    for (size_t i = 0; i < n; i++) {
+        elements[i] = run->model->tensors[i].view.elements;
+        bytes += run->tensors[i].bytes;
+    }
+    qsort(elements, n, sizeof *elements, by_elements);
+    for (size_t i = 0, next; i < n && bytes <= ADAPTIVE_FILE_BYTES; i = next) {
+        for (next = i; next < n && elements[next] == elements[i]; next++) values += elements[i];
+        if (values > ADAPTIVE_VALUES) break;
+        run->adaptive_values = elements[i];
+    }
+    base_free(elements);
+    return FPR_OK;
+}
+
 static fpr_status run_init(prune_run *run, fpr_error *error)
 {
     size_t n = run->model->tensor_count;
@@ -125,7 +160,7 @@ static fpr_status run_init(prune_run *run, fpr_error *error)
         out->dtype = cast_to(run->options, t->dtype);
         out->bytes = out->dtype == t->dtype ? t->bytes : t->elements * (fpr_dtype_bits(out->dtype) / 8);
     }
-    return FPR_OK;
+    return choose_adaptive(run, error);
 }
 
 static void run_free(prune_run *run)

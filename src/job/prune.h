@@ -24,6 +24,7 @@ typedef struct prune_run {
     uint64_t *units;          /* [layers] from a ranking, or NULL */
     writer_tensor *tensors;   /* [tensor_count] */
     slot *slots;              /* [tensor_count] encoded ahead */
+    uint64_t adaptive_values; /* see pack_input */
     size_t shard, put;        /* the shard being written, its next tensor to put */
     job_writer *writer;
     const size_t *ids;

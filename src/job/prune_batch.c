@@ -85,6 +85,7 @@ static fpr_status encode_one(work *w, size_t i, fpr_error *error)
                             .size = out->bytes,
                             .level = run->options->level,
                             .lossless = w->exact[i],
+                            .adaptive_values = run->adaptive_values,
                             .must_beat = out->bytes - overhead};
         status = pack_encode(&input, w->threads_inside, &w->blobs[i], error);
     }

@@ -43,6 +43,7 @@ bool pack_layer_of(unsigned rank, const uint64_t *shape, bool hwio, pack_layer *
     if (l.k == 1) {
         l.k = l.channels;
         l.channels = 1;
+        l.flat = true;
     }
     *layer = l;
     return l.filters && l.channels && l.k;
@@ -161,7 +162,7 @@ static fpr_status read_section(const uint8_t **at, const uint8_t *end, pack_sect
     s->stored = s->raw;
     if (s->encoding != PACK_RAW && !pack_get_varint(at, end, &s->stored))
         return pack_bad(error, "the head is cut short in the section table");
-    if (s->kind < PACK_KEYS || s->kind > PACK_SIGNS || s->encoding > PACK_RANS)
+    if (s->kind < PACK_KEYS || s->kind > PACK_ADAPTIVE || s->encoding > PACK_RANS)
         return pack_bad(error, "a section of unknown kind or encoding");
     if (pack_has_check(s->kind, s->encoding)) {
         if (end - *at < 4) return pack_bad(error, "the head is cut short in the section table");

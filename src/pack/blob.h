@@ -20,7 +20,8 @@ enum {
     PACK_INDEX = 5,   /* which of them, 1, 2, 4 or 8 bits an element */
     PACK_CLASSES = 6, /* 2 bits a kernel: dead, two-level, dense */
     PACK_LEVELS = 7,  /* level pairs */
-    PACK_SIGNS = 8    /* 1 bit a weight of two-level kernels: its upper level? */
+    PACK_SIGNS = 8,   /* 1 bit a weight of two-level kernels: its upper level? */
+    PACK_ADAPTIVE = 9 /* sign, exponent and two mantissa bits of every value, each foretold from those before */
 };
 
 enum { PACK_RAW = 0, PACK_ZSTD = 1, PACK_RANS = 2 };
@@ -35,8 +36,8 @@ pack_element pack_element_of(fpr_dtype dtype);
 
 /* A layer as the kernels codec sees it. The weight s of kernel (filter, channel) is element
  * ((filter * channels + channel) * k + s) of the tensor, or with hwio ((s * channels + channel) * filters + filter).
- * Kernels of one weight are not kernels: then a filter is one kernel of as many weights as it has channels. */
-typedef struct pack_layer { uint64_t filters, channels, k; bool hwio; } pack_layer;
+ * Kernels of one weight are not kernels: then (flat) a filter is one kernel of as many weights as it has channels. */
+typedef struct pack_layer { uint64_t filters, channels, k; bool hwio, flat; } pack_layer;
 /* false when the shape has no such layer. */
 bool pack_layer_of(unsigned rank, const uint64_t *shape, bool hwio, pack_layer *layer);
 
@@ -235,6 +236,11 @@ typedef struct pack_values {
     uint64_t *index;          /* [(count - 1) / VALUES_INDEX + 1] kernel of the value i * VALUES_INDEX; with map */
 } pack_values;
 bool pack_values_index(pack_values *values); /* makes index from map; false: out of memory */
+/* Walks over a layer's stream kernel by kernel. The values from c->place of c->kernel on, at most `most` of them, are
+ * the next ones; the caller moves c->place past what it took. */
+typedef struct pack_cursor { uint64_t kernel, place; } pack_cursor;
+pack_cursor pack_values_seek(const pack_values *values, uint64_t first);
+uint64_t pack_values_run(const pack_values *values, pack_cursor *c, uint64_t most);
 static inline unsigned pack_map_get(const uint8_t *map, uint64_t kernel)
 {
     return map[kernel / 4] >> kernel % 4 * 2 & 3;
@@ -246,6 +252,8 @@ void pack_kernel_copy(const pack_layer *layer, unsigned width, const uint8_t *by
                       uint64_t n, uint8_t *dst);
 void pack_kernel_put(const pack_layer *layer, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place,
                      uint64_t n, const uint8_t *src);
+/* The same for a layer's stream, always copied: without map, all kernels in their order, whatever the layout. */
+void pack_values_gather(const pack_values *values, uint64_t first, size_t n, uint8_t *dst);
 void pack_values_put(const pack_values *values, uint64_t first, size_t n, const uint8_t *src);
 void pack_values_classes(const pack_values *values, const pack_scales *scales, uint64_t first, size_t n, int8_t *out);
 
@@ -277,6 +285,15 @@ fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, 
 /* Restores the stream from the sections [*section ..) of the blob and moves *section past them. */
 fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, const pack_head *head, unsigned *section,
                               unsigned threads, fpr_error *error);
+
+/* ---- adaptive_stream.c: a stream of floats under the adaptive code, whose heads cost time and save bytes */
+
+bool pack_adaptive_allowed(const pack_values *values);
+/* Adds the sections. When they would have must_beat bytes or more, *added is false and the blob is of no use. */
+fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, unsigned threads, pack_blob *blob,
+                                bool *added, fpr_error *error);
+fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, const pack_head *head,
+                                unsigned *section, unsigned threads, fpr_error *error);
 
 /* ---- split.c: elements to symbols and planes, and back */
 

@@ -79,6 +79,9 @@ static bool finish(pack_blob *blob)
 
 /* ---- the choice */
 
+/* By estimates alone; the same under the adaptive code; match finding tried on everything. */
+typedef enum way { WAY_QUICK, WAY_ADAPTIVE, WAY_EAGER } way;
+
 typedef struct choice {
     pack_values whole, dense;
     pack_kernels kernels;
@@ -165,7 +168,9 @@ static fpr_status choose_again(const pack_input *input, bool eager, choice *c, f
     return FPR_OK;
 }
 
-static fpr_status encode(const pack_input *input, const choice *c, unsigned threads, pack_blob *blob, fpr_error *error)
+/* The sections. *added is false when those of the adaptive code would be no gain: the blob is then of no use. */
+static fpr_status encode(const pack_input *input, const choice *c, way how, unsigned threads, pack_blob *blob,
+                         bool *added, fpr_error *error)
 {
     const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
     fpr_status status = FPR_OK;
@@ -173,23 +178,40 @@ static fpr_status encode(const pack_input *input, const choice *c, unsigned thre
     blob->head.info.codec = c->has_kernels ? "kernels" : c->palette ? "palette" : "planes";
     if (c->has_kernels)
         status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
+    *added = true;
     if (status || !values->count) return status;
+    if (how == WAY_ADAPTIVE)
+        return pack_adaptive_encode(values, input->must_beat, threads, blob, added, error);
     if (c->palette)
         return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob,
                                    error);
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 
-/* One blob, by one way of choosing. */
-static fpr_status encode_one(const pack_input *input, bool eager, unsigned threads, pack_blob **blob, fpr_error *error)
+/* Whether the adaptive code is worth a trial: for floats whose bits below the heads are noise, as far as time allows. */
+static bool may_adapt(const pack_input *input, const choice *c)
 {
+    const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
+    if (c->palette || !values->count || values->count > input->adaptive_values) return false;
+    if (!pack_adaptive_allowed(values) || !c->plan.keyed) return false;
+    for (unsigned p = 0; p < c->plan.planes; p++)
+        if (c->plan.encoding[p] != PACK_RAW) return false;
+    return true;
+}
+
+/* One blob, by one way of choosing; NULL when it is no smaller than must_beat. */
+static fpr_status encode_one(const pack_input *input, way how, unsigned threads, pack_blob **blob, fpr_error *error)
+{
+    *blob = NULL;
     choice c;
     memset(&c, 0, sizeof c);
     pack_blob *b = NULL;
-    fpr_status status = choose(input, eager, &c, error);
-    if (!status) status = choose_again(input, eager, &c, error);
+    bool added = false;
+    fpr_status status = choose(input, how == WAY_EAGER, &c, error);
+    if (!status) status = choose_again(input, how == WAY_EAGER, &c, error);
     /* An estimate can be off, but not by a tenth: what is clearly not worth it is not tried. */
     if (status || c.bits / 8 * 0.9 > (double)input->must_beat) goto out;
+    if (how == WAY_ADAPTIVE && !may_adapt(input, &c)) goto out;
     b = base_calloc(1, sizeof *b);
     if (!b) {
         status = base_no_memory(error, sizeof *b);
@@ -202,10 +224,10 @@ static fpr_status encode_one(const pack_input *input, bool eager, unsigned threa
     for (unsigned i = 0; i < input->rank; i++) b->head.info.shape[i] = input->shape[i];
     b->head.info.bytes = input->size;
     b->head.info.lossless = input->lossless;
-    status = encode(input, &c, threads, b, error);
-    if (!status && !finish(b)) status = base_no_memory(error, 1024);
+    status = encode(input, &c, how, threads, b, &added, error);
+    if (!status && added && !finish(b)) status = base_no_memory(error, 1024);
     b->bytes = NULL;
-    if (!status && b->total < input->must_beat && b->total < input->size) {
+    if (!status && added && b->total < input->must_beat && b->total < input->size) {
         *blob = b;
         b = NULL;
     }
@@ -215,22 +237,43 @@ out:
     return status;
 }
 
-#define EAGER_LEVEL 10 /* from here on time is for sale: a second way is tried, and the smaller blob kept */
+#define EAGER_LEVEL 10        /* from here on time is for sale */
+#define HELD_MOST (32u << 20) /* the best blob of a larger tensor is not kept while another is made, but made again */
+
+static int level_of(const pack_input *input, way how)
+{
+    return how != WAY_EAGER && input->level >= EAGER_LEVEL ? EAGER_LEVEL - 1 : input->level;
+}
 
 fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
 {
     *blob = NULL;
     if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
-    pack_input quick = *input, better = *input;
-    if (input->level >= EAGER_LEVEL) quick.level = EAGER_LEVEL - 1;
-    fpr_status status = encode_one(&quick, false, threads, blob, error);
-    if (status || input->level < EAGER_LEVEL) return status;
-    if (*blob) better.must_beat = pack_blob_size(*blob);
-    pack_blob *second = NULL;
-    status = encode_one(&better, true, threads, &second, error);
-    if (status || second) {
+    const bool eager = input->level >= EAGER_LEVEL;
+    pack_input in = *input;
+    if (eager) in.adaptive_values = UINT64_MAX;
+    const way last = eager ? WAY_EAGER : in.adaptive_values ? WAY_ADAPTIVE : WAY_QUICK;
+    way best = WAY_QUICK;
+    bool dropped = false;
+    fpr_status status = FPR_OK;
+    for (way how = WAY_QUICK; !status && how <= last; how++) {
+        pack_blob *found;
+        in.level = level_of(input, how);
+        status = encode_one(&in, how, threads, &found, error);
+        if (!found) continue;
+        in.must_beat = pack_blob_size(found);
+        best = how;
         pack_blob_free(*blob);
-        *blob = second;
+        dropped = how < last && input->size > HELD_MOST;
+        if (dropped) pack_blob_free(found);
+        *blob = dropped ? NULL : found;
     }
-    return status;
+    if (status) {
+        pack_blob_free(*blob);
+        *blob = NULL;
+    }
+    if (status || !dropped) return status;
+    in.must_beat = input->must_beat;
+    in.level = level_of(input, best);
+    return encode_one(&in, best, threads, blob, error);
 }

@@ -8,6 +8,7 @@
  * values.c     the codec `planes`: keys, low bits and byte planes of a stream of elements, in chunks
  *   estimate.c how that is done best, from a sample     scales.c  magnitudes by filter and channel
  *   stream.c   which elements, in which order           split.c   elements to symbols and planes
+ * adaptive_stream.c adaptive.c   the same stream, every value foretold from those before it
  * palette.c kernelmap.c   the other codecs
  * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
@@ -29,6 +30,8 @@ typedef struct pack_input {
     uint64_t size;
     int level;                    /* 1 .. 19 */
     bool lossless;                /* whether these are the input's own bits: recorded in the blob */
+    uint64_t adaptive_values;     /* streams of so many values at most are tried under the adaptive code as well, which
+                                     takes 0.2 us a value to write and to read; 0: none */
     uint64_t must_beat;           /* no blob of this many bytes or more is worth it: *blob is then NULL */
 } pack_input;
 

@@ -25,14 +25,23 @@ bool pack_values_index(pack_values *v)
     return true;
 }
 
-/* Where value `first` is: its kernel, and its place in it. */
-static uint64_t locate(const pack_values *v, uint64_t first, uint64_t *place)
+pack_cursor pack_values_seek(const pack_values *v, uint64_t first)
 {
+    if (!v->map) return (pack_cursor){.kernel = first / v->layer.k, .place = first % v->layer.k};
     uint64_t k = v->layer.k, entry = first / VALUES_INDEX, kernel = v->index[entry];
     for (uint64_t ordinal = entry * VALUES_INDEX / k; ordinal < first / k; ordinal++)
         kernel = next_dense(v->map, kernel + 1);
-    *place = first % k;
-    return kernel;
+    return (pack_cursor){.kernel = kernel, .place = first % k};
+}
+
+uint64_t pack_values_run(const pack_values *v, pack_cursor *c, uint64_t most)
+{
+    if (c->place == v->layer.k) {
+        c->kernel = v->map ? next_dense(v->map, c->kernel + 1) : c->kernel + 1;
+        c->place = 0;
+    }
+    const uint64_t left = v->layer.k - c->place;
+    return left < most ? left : most;
 }
 
 void pack_kernel_copy(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
@@ -57,34 +66,30 @@ void pack_kernel_put(const pack_layer *l, unsigned width, uint8_t *bytes, uint64
     for (uint64_t s = 0; s < n; s++) memcpy(bytes + ((place + s) * stride + column) * width, src + s * width, width);
 }
 
-const uint8_t *pack_values_fetch(const pack_values *v, uint64_t first, size_t n, uint8_t *dst)
+void pack_values_gather(const pack_values *v, uint64_t first, size_t n, uint8_t *dst)
 {
     const unsigned width = v->element.width;
-    if (!v->map) return v->bytes + first * width;
-    uint64_t place, kernel = locate(v, first, &place);
-    uint8_t *to = dst;
-    for (size_t left = n; left;) {
-        uint64_t run = v->layer.k - place < left ? v->layer.k - place : left;
-        pack_kernel_copy(&v->layer, width, v->bytes, kernel, place, run, to);
-        to += run * width;
-        left -= (size_t)run;
-        place = 0;
-        if (left) kernel = next_dense(v->map, kernel + 1);
+    pack_cursor c = pack_values_seek(v, first);
+    for (uint64_t run; n; c.place += run, n -= (size_t)run, dst += run * width) {
+        run = pack_values_run(v, &c, n);
+        pack_kernel_copy(&v->layer, width, v->bytes, c.kernel, c.place, run, dst);
     }
+}
+
+const uint8_t *pack_values_fetch(const pack_values *v, uint64_t first, size_t n, uint8_t *dst)
+{
+    if (!v->map) return v->bytes + first * v->element.width;
+    pack_values_gather(v, first, n, dst);
     return dst;
 }
 
 void pack_values_put(const pack_values *v, uint64_t first, size_t n, const uint8_t *src)
 {
     const unsigned width = v->element.width;
-    uint64_t place, kernel = locate(v, first, &place);
-    for (size_t left = n; left;) {
-        uint64_t run = v->layer.k - place < left ? v->layer.k - place : left;
-        pack_kernel_put(&v->layer, width, v->bytes, kernel, place, run, src);
-        src += run * width;
-        left -= (size_t)run;
-        place = 0;
-        if (left) kernel = next_dense(v->map, kernel + 1);
+    pack_cursor c = pack_values_seek(v, first);
+    for (uint64_t run; n; c.place += run, n -= (size_t)run, src += run * width) {
+        run = pack_values_run(v, &c, n);
+        pack_kernel_put(&v->layer, width, v->bytes, c.kernel, c.place, run, src);
     }
 }
 
@@ -94,13 +99,9 @@ void pack_values_classes(const pack_values *v, const pack_scales *scales, uint64
         pack_scales_fill(scales, first, n, out);
         return;
     }
-    uint64_t place, kernel = locate(v, first, &place), k = v->layer.k;
-    for (size_t left = n; left;) {
-        size_t run = k - place < left ? (size_t)(k - place) : left;
-        pack_scales_fill(scales, kernel * k + place, run, out);
-        out += run;
-        left -= run;
-        place = 0;
-        if (left) kernel = next_dense(v->map, kernel + 1);
+    pack_cursor c = pack_values_seek(v, first);
+    for (uint64_t run; n; c.place += run, n -= (size_t)run, out += run) {
+        run = pack_values_run(v, &c, n);
+        pack_scales_fill(scales, c.kernel * v->layer.k + c.place, (size_t)run, out);
     }
 }

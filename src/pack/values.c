@@ -425,6 +425,8 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
 {
     uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
     if (!chunks) return FPR_OK;
+    if (*section < head->section_count && head->sections[*section].kind == PACK_ADAPTIVE)
+        return pack_adaptive_decode(values, blob, head, section, threads, error);
     decode_job job = {.values = values};
     fpr_status status = open_sections(&job, blob, head, section, error);
     if (status) goto out;

@@ -10,7 +10,7 @@ from filterprune import SafetensorError, _format, _header, _rans
 from filterprune._checkpoint import Checkpoint
 
 VARIANTS = [
-    (), ("--lossless",), ("--lossless", "--level", "1"), ("--lossless", "--level", "19"), ("--level", "19"),
+    (), ("--lossless",), ("--lossless", "--level", "1"), ("--lossless", "--level", "19"), ("--level", "19", "--drop", "large*"),
     ("--amount", "0.5", "--no-binary"), ("--structure", "filter", "--amount", "0.3"), ("--binary-tol", "0.4"),
     ("--cast", "bf16"), ("--cast", "f16", "--no-prune", "--no-binary"), ("--cast", "f32"), ("--drop", "*.bias"),
 ]
@@ -95,7 +95,7 @@ class Decode(Case):
                 seen.look(packed)
                 self.restores(packed, source if "--lossless" in options else None)
         wanted = ["plain", *(("codec", c) for c in (1, 2, 3)), *(("scope", s) for s in range(4)),
-                  *(("kind", k) for k in range(1, 9)), *(("encoding", e) for e in range(3)),
+                  *(("kind", k) for k in range(1, 10)), *(("encoding", e) for e in range(3)),
                   *(("grain", g) for g in range(3)), ("two tables", True), ("two tables", False), ("scales", True),
                   ("escapes", True), ("extra keys", True), ("symmetric", True, "layout", 0),
                   ("symmetric", False, "layout", 1)]

@@ -92,3 +92,14 @@ def unpack_bits(data: Union[bytes, memoryview, np.ndarray], count: int, width: i
     for j in range(8):
         values[:, j] = (numbers >> np.uint64(j * width)) & np.uint64((1 << width) - 1)
     return values.reshape(-1)[:count]
+
+
+def unpack_wide_bits(data: Union[bytes, memoryview], count: int, width: int) -> np.ndarray:
+    """A bit string of count values of width bits, up to 56, as uint64."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if bits[count * width:].any():
+        raise Damaged("unused bits are not zero")
+    values = np.zeros(count, np.uint64)
+    for i, column in enumerate(bits[:count * width].reshape(count, width).T):
+        values |= column.astype(np.uint64) << np.uint64(i)
+    return values

@@ -11,8 +11,8 @@ from typing import Generator, List, Optional, Sequence, Tuple
 import numpy as np
 import zstandard
 
-from . import _rans
-from ._bits import Bits, Damaged, TooNew, bit_string_bytes, unpack_bits
+from . import _adaptive, _rans
+from ._bits import Bits, Damaged, TooNew, bit_string_bytes, unpack_bits, unpack_wide_bits
 from ._header import HEADER_MAX, dense_bytes
 
 try:
@@ -27,7 +27,7 @@ HEAD_MAX = 1024
 CHUNK = 1 << 18
 MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it
 PLANES, PALETTE, KERNELS = 1, 2, 3
-KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS = range(1, 9)
+KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE = range(1, 10)
 RAW, ZSTD, RANS = 0, 1, 2
 NO_SCOPE, BY_LAYER, BY_FILTER, BY_KERNEL = range(4)
 
@@ -87,9 +87,9 @@ def is_blob(first: bytes) -> bool:
 def _read_section(bits: Bits) -> Section:
     kind_encoding = bits.byte()
     kind, encoding = kind_encoding & 15, kind_encoding >> 4
-    if not KEYS <= kind <= SIGNS or encoding > RANS:
+    if not KEYS <= kind <= ADAPTIVE or encoding > RANS:
         raise Damaged("unknown kind or encoding of a section")
-    allowed = {KEYS: (RANS,), LOW: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
+    allowed = {KEYS: (RANS,), LOW: (RAW,), ADAPTIVE: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
     if encoding not in allowed:
         raise Damaged("a section of this kind is not encoded so")
     raw = bits.varint()
@@ -313,8 +313,10 @@ def _symbol_keys(symbols: np.ndarray, chunks: List[_rans.Chunk], extra: Sequence
 
 
 def _planes(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> Wants:
-    """Section 3: the values of a stream of count."""
+    """Section 3, or 8: the values of a stream of count."""
     head = cursor.head
+    if cursor.peek() == ADAPTIVE:
+        return _adaptive_values(cursor, count, places)
     width, unsigned = head.width, _unsigned(head.width)
     if cursor.peek() != KEYS:
         rotated = np.zeros(count, unsigned)
@@ -351,6 +353,36 @@ def _planes(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> Wants:
     if not head.exponent:
         return rotated
     return rotated >> unsigned.type(1) | rotated << unsigned.type(width - 1)
+
+
+def _adaptive_values(cursor: _Cursor, count: int, places: Optional[np.ndarray]) -> np.ndarray:
+    """Section 8."""
+    head = cursor.head
+    if not head.exponent:
+        raise Damaged("adaptive code of values that are no floats")
+    _, data = cursor.stored(ADAPTIVE, cursor.size())
+    bits = Bits(data)
+    flags, top, above, channels, k = bits.byte(), bits.number(2), bits.byte(), bits.varint(), bits.varint()
+    per_filter = channels * k
+    if flags > 3 or top >> head.exponent or above > 64 or not 0 < per_filter <= head.values:
+        raise Damaged("an adaptive section that is none")
+    hwio = bool(flags & 1)
+    if hwio and (places is not None or count % per_filter):
+        raise Damaged("an adaptive section of another layout")
+    sizes = _chunk_sizes(count, len(data))
+    low = head.width - 3 - head.exponent
+    _, low_data = cursor.stored(LOW, bit_string_bytes(count, low))
+    heads: List[int] = []
+    for size in sizes:
+        at = len(heads)
+        body = bits.bytes(bits.varint()) if at + size < count else bits.rest()
+        where = range(at, at + size) if places is None else places[at:at + size].tolist()
+        heads += _adaptive.decode_chunk(bytes(body), where, channels, k, above, top, bool(flags & 2), head.exponent)
+    values = np.array(heads, np.uint64) << np.uint64(low) | unpack_wide_bits(low_data, count, low)
+    values = values.astype(_unsigned(head.width))
+    if hwio:
+        values = np.ascontiguousarray(values.reshape(-1, channels, k).transpose(2, 1, 0)).reshape(-1)
+    return values
 
 
 def _palette(cursor: _Cursor, count: int) -> Wants:
@@ -439,6 +471,8 @@ def _kernels(cursor: _Cursor) -> Wants:
         signs = int(binary.sum()) * k
         raw = yield from cursor.bytes(SIGNS, bit_string_bytes(signs, 1))
         upper = unpack_bits(raw, signs, 1).reshape(-1, k).astype(bool)
+        if (~upper[levels[:, 0] == levels[:, 1]]).any():
+            raise Damaged("a sign between equal levels")
         weights[binary] = np.where(upper, levels[:, 1:], levels[:, :1])
     dense = np.flatnonzero(classes == 2)
     places = (dense[:, None] * k + np.arange(k)).reshape(-1)
