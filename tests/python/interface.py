@@ -236,20 +236,33 @@ class Hostile(Case):
             return True
         return False
 
+    def small_files(self, seed=1):
+        """Packed files of small tensors: of all kinds but under the adaptive code, and under it."""
+        rng = np.random.default_rng(seed)
+        zoo = {n: t for n, t in common.zoo(seed).items() if len(t[2]) < 50000}
+        layers = {"conv": common.item(common.convolution(rng, 12, 10, 3, 3)),
+                  "linear": common.item(common.convolution(rng, 20, 40).astype("<f2")),
+                  "dead": common.item(common.bf16(common.convolution(rng, 16, 12, 3, 3) * (np.arange(16) % 3 > 0)
+                                                  [:, None, None, None]))}
+        for name, tensors, level in (("zoo", zoo, "2"), ("layers", layers, "3")):
+            write(self.home / "source.safetensors", tensors)
+            packed = self.home / f"{name}.packed.safetensors"
+            yield pack(self.home / "source.safetensors", packed, "--lossless", "--level", level)
+
     def test_every_damaged_byte_is_found(self):
         if _format.xxhash is None:
             self.skipTest("without xxhash not every checksum is verified")
         rng = random.Random(1)
-        write(self.home / "zoo.safetensors", {n: t for n, t in common.zoo().items() if len(t[2]) < 50000})
-        packed = pack(self.home / "zoo.safetensors", self.home / "packed.safetensors", "--lossless").read_bytes()
-        self.assertFalse(self.broken(packed))
-        for _ in range(60):
-            at = rng.randrange(len(packed))
-            wrong = packed[at] ^ 1 << rng.randrange(8)
-            self.assertTrue(self.broken(packed[:at] + bytes([wrong]) + packed[at + 1:]), at)
-            at = rng.randrange(len(packed))
-            self.assertTrue(self.broken(packed[:at]), at)
-        self.assertTrue(self.broken(packed + b"\0"))
+        for file in self.small_files():
+            packed = file.read_bytes()
+            self.assertFalse(self.broken(packed))
+            for _ in range(60):
+                at = rng.randrange(len(packed))
+                wrong = packed[at] ^ 1 << rng.randrange(8)
+                self.assertTrue(self.broken(packed[:at] + bytes([wrong]) + packed[at + 1:]), at)
+                at = rng.randrange(len(packed))
+                self.assertTrue(self.broken(packed[:at]), at)
+            self.assertTrue(self.broken(packed + b"\0"))
 
     def test_no_damage_goes_deeper_than_it_should(self):
         """Without checksums damage reaches the decoder itself, which must not fall over."""
@@ -258,12 +271,12 @@ class Hostile(Case):
         warnings.simplefilter("error")
         self.addCleanup(warnings.resetwarnings)
         rng = random.Random(2)
-        tensors = {n: t for n, t in common.zoo(3).items() if len(t[2]) < 50000}
-        write(self.home / "zoo.safetensors", tensors)
-        pack(self.home / "zoo.safetensors", self.home / "packed.safetensors", "--lossless")
-        with safe_open(self.home / "packed.safetensors", decoder="python") as f:
-            blobs = [t.shard.read_data(t.begin, t.end).tobytes() for t in f._checkpoint.tensors.values() if t.packed]
-        self.assertGreater(len(blobs), 10)
+        blobs = []
+        for file in self.small_files(3):
+            with safe_open(file, decoder="python") as f:
+                blobs += [t.shard.read_data(t.begin, t.end).tobytes() for t in f._checkpoint.tensors.values() if t.packed]
+        kinds = {section.kind for blob in blobs for section in _format.read_head(blob, len(blob)).sections}
+        self.assertEqual(kinds, set(range(1, 10)))
         refused = 0
         for blob in blobs:
             for _ in range(25):
