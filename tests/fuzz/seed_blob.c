@@ -1,4 +1,5 @@
-/* Writes the seeds of fuzz_blob: seed_blob DIRECTORY. Small blobs of every codec, encoding and layout. */
+/* Writes the seeds of fuzz_blob: seed_blob DIRECTORY. Small blobs of every codec, encoding and layout; those of floats
+ * also under the adaptive code, where it is smaller. */
 #include "pack/pack.h"
 
 #include <math.h>
@@ -38,6 +39,22 @@ static float weight(unsigned kind, size_t i)
     default:
         return next() % 9 ? u * 0.1f : 1e-30f * u;
     }
+}
+
+/* Writes the blob, if there is one, and sets must_beat to its size. */
+static bool write_blob(pack_input *input, const char *directory, unsigned shape, unsigned kind, const char *how)
+{
+    pack_blob *blob;
+    if (pack_encode(input, 1, &blob, NULL) != FPR_OK) return false;
+    if (!blob) return true;
+    input->must_beat = pack_blob_size(blob);
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%u_%u_%s%s", directory, shape, kind, pack_blob_codec(blob), how);
+    FILE *f = fopen(path, "wb");
+    bool done = f && pack_blob_write(blob, to_file, f, NULL) == FPR_OK;
+    if (f && fclose(f) != 0) done = false;
+    pack_blob_free(blob);
+    return done;
 }
 
 int main(int argc, char **argv)
@@ -84,14 +101,9 @@ int main(int argc, char **argv)
                                 .level = 3,
                                 .lossless = kind % 2,
                                 .must_beat = UINT64_MAX};
-            pack_blob *blob;
-            if (pack_encode(&input, 1, &blob, NULL) != FPR_OK) return 1;
-            if (!blob) continue;
-            char path[4096];
-            snprintf(path, sizeof path, "%s/%u_%u_%s", argv[1], s, kind, pack_blob_codec(blob));
-            FILE *f = fopen(path, "wb");
-            if (!f || pack_blob_write(blob, to_file, f, NULL) != FPR_OK || fclose(f) != 0) return 1;
-            pack_blob_free(blob);
+            if (!write_blob(&input, argv[1], s, kind, "")) return 1;
+            input.adaptive_values = UINT64_MAX;
+            if (!write_blob(&input, argv[1], s, kind, "_adaptive")) return 1;
         }
     return 0;
 }

@@ -99,7 +99,7 @@ typedef struct field { size_t at, bytes; } field; /* varints */
 typedef struct shape {
     field numbers[128];
     size_t count, head_bytes;
-    struct { size_t check_at, stored_number; bool has_check; } sections[255];
+    struct { size_t kind_at, check_at; uint64_t stored; bool has_check; } sections[255];
     size_t section_count;
 } shape;
 
@@ -128,12 +128,12 @@ static bool look(const uint8_t *b, size_t n, shape *s)
     for (unsigned i = 0; i < b[10]; i++) {
         if (at >= n) return false;
         unsigned kind = b[at] & 15, encoding = b[at] >> 4;
-        at++;
-        if (!varint(b, n, &at, s, &value) || !varint(b, n, &at, s, &value)) return false;
+        s->sections[i].kind_at = at++;
+        if (!varint(b, n, &at, s, &value) || (encoding && !varint(b, n, &at, s, &value))) return false;
         bool has_check = encoding || (kind != 2 && kind != 3 && kind != 8);
         s->sections[i].has_check = has_check;
         s->sections[i].check_at = at;
-        s->sections[i].stored_number = (size_t)value;
+        s->sections[i].stored = value; /* of a raw section, how long it is is said once */
         if (has_check) at += 4;
     }
     s->section_count = b[10];
@@ -158,9 +158,9 @@ static void sign_blob(uint8_t *b, size_t n)
 {
     shape s;
     if (!look(b, n, &s)) return;
-    size_t at = s.head_bytes, number = b[9] + 1u;
-    for (size_t i = 0; i < s.section_count; i++, number += 2) {
-        uint64_t stored = number < s.count ? number_at(b, s.numbers[number]) : 0;
+    size_t at = s.head_bytes;
+    for (size_t i = 0; i < s.section_count; i++) {
+        const uint64_t stored = s.sections[i].stored;
         if (stored > n - at) break;
         if (s.sections[i].has_check && s.sections[i].check_at + 4 <= n)
             base_store_le32(b + s.sections[i].check_at, (uint32_t)XXH3_64bits(b + at, stored));
@@ -218,10 +218,7 @@ static void mutate_blob(uint8_t *b, size_t n)
         break;
     }
     case 3: /* the kind or encoding of a section */
-        if (s.section_count) {
-            size_t i = b[9] + 1u + 2 * dice(s.section_count); /* b[9] itself may have been changed before */
-            if (i < s.count) b[s.numbers[i].at - 1] = (uint8_t)dice(256);
-        }
+        if (s.section_count) b[s.sections[dice(s.section_count)].kind_at] = (uint8_t)dice(256);
         break;
     default: /* what the sections hold */
         for (uint64_t i = 0, times = 1 + dice(4); i < times && n > s.head_bytes; i++)
