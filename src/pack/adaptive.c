@@ -70,7 +70,7 @@ enum { NODE_FIRST, NODE_DOWN, NODE_UP, NODE_UPPER, NODE_LOWER_0, NODE_LOWER_1, N
 typedef struct column {
     uint32_t sum, count; /* depths in the channel; used in its first column */
     uint16_t depth;      /* of the weight of the filter before; 0: there was none */
-    int8_t sign;
+    int16_t sign;
 } column;
 
 typedef struct learnt {
@@ -88,7 +88,7 @@ typedef struct past {
     uint32_t place_sums[PLACES], place_of[PLACES];
     int32_t kernel_signs;
     uint16_t depths[RING];
-    int8_t signs[RING]; /* -1, 1; 0 before the first */
+    int16_t signs[RING]; /* -1, 1; 0 before the first */
 } past;
 
 /* Binary arithmetic coding. In a variable of its own while weights are coded, so that it is in registers. */
@@ -160,7 +160,7 @@ static counter prior(unsigned node, int half_octaves, unsigned seen)
 static void set_node(learnt *l, unsigned node)
 {
     const unsigned seen = node < NODE_UPPER ? PRIOR_DEPTH : PRIOR_MANTISSA;
-    for (int i = 0; i < 96; i++) l->by_level[node][i] = prior(node, (i - 48) >> 1, seen);
+    for (int i = 0; i < 96; i++) l->by_level[node][i] = prior(node, i / 2 - 24, seen);
     for (int i = 0; i < 48; i++) {
         set_counters(&l->by_around[node][i * 16], 16, prior(node, i - 24, seen));
         set_counters(&l->by_filter[node][i * (int)PLACES], PLACES, prior(node, i - 24, seen));
@@ -396,7 +396,7 @@ static inline void remember(adaptive *a, const outlook *o, column *c, column *ch
 {
     past *p = &a->past;
     p->depths[p->count % RING] = (uint16_t)depth;
-    p->signs[p->count % RING] = (int8_t)sign;
+    p->signs[p->count % RING] = (int16_t)sign;
     p->count++;
     p->sum += depth;
     p->sum_of++;
@@ -411,7 +411,7 @@ static inline void remember(adaptive *a, const outlook *o, column *c, column *ch
     channel->sum += depth;
     channel->count++;
     c->depth = (uint16_t)depth;
-    c->sign = (int8_t)sign;
+    c->sign = (int16_t)sign;
 }
 
 /* heads are read when encoding and written when decoding. */

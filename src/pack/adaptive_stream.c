@@ -32,17 +32,7 @@ typedef struct job {
     const char **wrong;
 } job;
 
-bool pack_adaptive_allowed(const pack_values *v) { return v->element.exponent_bits != 0; }
-
 static unsigned low_bits(pack_element e) { return 8 * e.width - 1 - e.exponent_bits - ADAPTIVE_MANTISSA; }
-
-static uint64_t chunks_of(uint64_t count) { return count / PACK_CHUNK + (count % PACK_CHUNK != 0); }
-
-static size_t chunk_values(const pack_values *v, uint64_t chunk)
-{
-    uint64_t left = v->count - chunk * PACK_CHUNK;
-    return left < PACK_CHUNK ? (size_t)left : PACK_CHUNK;
-}
 
 static void workers_free(worker *workers, unsigned count)
 {
@@ -56,7 +46,7 @@ static void workers_free(worker *workers, unsigned count)
 static worker *workers_new(const job *j, unsigned count)
 {
     worker *workers = base_calloc(count, sizeof *workers);
-    const uint64_t n = (chunk_values(&j->values, 0) + 63) & ~UINT64_C(63);
+    const uint64_t n = (pack_chunk_size(j->values.count, 0) + 63) & ~UINT64_C(63);
     for (unsigned i = 0; workers && i < count; i++) {
         worker *w = &workers[i];
         w->coder = adaptive_new(&j->shape);
@@ -73,11 +63,6 @@ static worker *workers_new(const job *j, unsigned count)
 }
 
 /* ---- values */
-
-static inline uint64_t load(const uint8_t *p, unsigned width)
-{
-    return width == 4 ? base_load_le32(p) : width == 2 ? base_load_le16(p) : base_load_le64(p);
-}
 
 static inline void store(uint8_t *p, unsigned width, uint64_t x)
 {
@@ -99,7 +84,7 @@ static const uint8_t *fetch(const job *j, uint64_t first, size_t n, uint8_t *scr
 static void heads_of(const job *j, const uint8_t *elements, size_t n, uint16_t *heads)
 {
     const unsigned width = j->values.element.width;
-    for (size_t i = 0; i < n; i++) heads[i] = (uint16_t)(load(elements + i * width, width) >> j->low_bits);
+    for (size_t i = 0; i < n; i++) heads[i] = (uint16_t)(pack_pattern(elements + i * width, width) >> j->low_bits);
 }
 
 static void pack_lows(const job *j, const uint8_t *elements, size_t n, uint8_t *dst)
@@ -109,7 +94,7 @@ static void pack_lows(const job *j, const uint8_t *elements, size_t n, uint8_t *
     uint64_t held = 0; /* fewer than 8 bits between values, and a value has at most 50 */
     unsigned count = 0;
     for (size_t i = 0; i < n; i++) {
-        held |= (load(elements + i * width, width) & mask) << count;
+        held |= (pack_pattern(elements + i * width, width) & mask) << count;
         for (count += bits; count >= 8; count -= 8, held >>= 8) *dst++ = (uint8_t)held;
     }
     if (count) *dst = (uint8_t)held;
@@ -165,13 +150,13 @@ static void set_order(job *j)
 static bool survey(job *j)
 {
     const pack_values *v = &j->values;
-    const size_t most = chunk_values(v, 0);
+    const size_t most = pack_chunk_size(v->count, 0);
     const unsigned exponents = v->element.exponent_bits, magnitude = (1u << (exponents + ADAPTIVE_MANTISSA)) - 1;
     uint8_t *scratch = base_alloc(most, 2 + (j->ordered ? v->element.width : 0));
     if (!scratch) return false;
     uint16_t *heads = (uint16_t *)(void *)scratch;
-    for (uint64_t chunk = 0; chunk < chunks_of(v->count); chunk++) {
-        const size_t n = chunk_values(v, chunk);
+    for (uint64_t chunk = 0; chunk < pack_chunk_count(v->count); chunk++) {
+        const size_t n = pack_chunk_size(v->count, chunk);
         heads_of(j, fetch(j, chunk * PACK_CHUNK, n, scratch + 2 * most), n, heads);
         if (!chunk) j->shape.above = adaptive_find_above(heads, n < LOOKED ? n : LOOKED, exponents, j->shape.k);
         for (size_t i = 0; i < n; i++) {
@@ -188,7 +173,7 @@ static void encode_heads(void *context, size_t chunk, unsigned worker_index)
 {
     job *j = context;
     worker *w = &j->workers[worker_index];
-    const size_t n = chunk_values(&j->values, chunk);
+    const size_t n = pack_chunk_size(j->values.count, chunk);
     const uint64_t first = chunk * PACK_CHUNK;
     const bool last = first + n == j->values.count;
     heads_of(j, fetch(j, first, n, w->elements), n, w->heads);
@@ -213,7 +198,7 @@ static void encode_heads(void *context, size_t chunk, unsigned worker_index)
 static void encode_lows(void *context, size_t chunk, unsigned worker_index)
 {
     job *j = context;
-    const size_t n = chunk_values(&j->values, chunk);
+    const size_t n = pack_chunk_size(j->values.count, chunk);
     const uint8_t *elements = fetch(j, chunk * PACK_CHUNK, n, j->workers[worker_index].elements);
     pack_piece *piece = &j->lows[chunk];
     piece->bytes = base_alloc(((uint64_t)n * j->low_bits + 7) / 8, 1);
@@ -242,11 +227,11 @@ fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, u
 {
     *added = false;
     job j = {.values = *values, .low_bits = low_bits(values->element)};
-    const uint64_t chunks = chunks_of(values->count),
+    const uint64_t chunks = pack_chunk_count(values->count),
                    low_bytes = values->count / 8 * j.low_bits + (values->count % 8 * j.low_bits + 7) / 8;
     if (!chunks || low_bytes >= must_beat) return FPR_OK;
     j.shape.exponent_bits = values->element.exponent_bits;
-    j.capacity = 2 * chunk_values(values, 0); /* more is no gain */
+    j.capacity = 2 * pack_chunk_size(values->count, 0); /* more is no gain */
     set_order(&j);
     if (!survey(&j)) return base_no_memory(error, PACK_CHUNK * 2);
     if (threads < 1) threads = 1;
@@ -299,7 +284,7 @@ static fpr_status open_prefix(job *j, const uint8_t **at, const uint8_t *end, fp
 /* Where the chunks begin. */
 static fpr_status open_chunks(job *j, const uint8_t *at, const uint8_t *end, fpr_error *error)
 {
-    const uint64_t chunks = chunks_of(j->values.count);
+    const uint64_t chunks = pack_chunk_count(j->values.count);
     /* A chunk takes a byte at least: an allocation that the stored bytes justify. */
     if (chunks > (uint64_t)(end - at)) return pack_bad(error, "an adaptive section is cut short");
     j->begin = base_alloc(chunks, 2 * sizeof *j->begin);
@@ -319,7 +304,7 @@ static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
 {
     job *j = context;
     worker *w = &j->workers[worker_index];
-    const size_t n = chunk_values(&j->values, chunk);
+    const size_t n = pack_chunk_size(j->values.count, chunk);
     const uint64_t first = chunk * PACK_CHUNK;
     adaptive_begin_decoding(w->coder, j->coded + j->begin[2 * chunk], (size_t)j->begin[2 * chunk + 1]);
     code_runs(j, w, first, n, true);
@@ -334,7 +319,7 @@ static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
 
 static fpr_status decode_all(job *j, unsigned threads, fpr_error *error)
 {
-    const uint64_t chunks = chunks_of(j->values.count);
+    const uint64_t chunks = pack_chunk_count(j->values.count);
     if (threads < 1) threads = 1;
     if (threads > chunks) threads = (unsigned)chunks;
     j->workers = workers_new(j, threads);
@@ -358,7 +343,7 @@ fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, 
     const pack_section *s = &head->sections[*section], *low = s + 1, *end = head->sections + head->section_count;
     job j = {.values = *values, .low_bits = low_bits(values->element)};
     const uint64_t bits = values->count * j.low_bits; /* below the bits of the tensor */
-    if (!pack_adaptive_allowed(values)) return pack_bad(error, "an adaptive section for a dtype without exponent");
+    if (!values->element.exponent_bits) return pack_bad(error, "an adaptive section for a dtype without exponent");
     if (s->encoding != PACK_RAW || low >= end || low->kind != PACK_LOW || low->encoding != PACK_RAW ||
         low->raw != bits / 8 + (bits % 8 != 0))
         return pack_bad(error, "low bits of another size than the tensor");

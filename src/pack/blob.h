@@ -7,6 +7,13 @@
 #include "pack/pack.h"
 
 #define PACK_CHUNK 262144u /* raw bytes of a section that one zstd frame or one rans chunk holds; elements of a task */
+static inline uint64_t pack_chunk_count(uint64_t n) { return n / PACK_CHUNK + (n % PACK_CHUNK != 0); }
+/* How many of n are in chunk i. */
+static inline size_t pack_chunk_size(uint64_t n, uint64_t i)
+{
+    return n - i * PACK_CHUNK < PACK_CHUNK ? (size_t)(n - i * PACK_CHUNK) : PACK_CHUNK;
+}
+
 #define PACK_SECTIONS 16u
 #define PACK_RANK_MAX 64u
 
@@ -33,6 +40,11 @@ enum { PACK_DEAD = 0, PACK_TWO_LEVEL = 1, PACK_DENSE = 2 };
 /* How a tensor is cut into elements: width bytes each; exponent_bits > 0 for floats, which are rotated left by one. */
 typedef struct pack_element { unsigned width, exponent_bits; } pack_element;
 pack_element pack_element_of(fpr_dtype dtype);
+/* The bits of an element of 2, 4 or 8 bytes. */
+static inline uint64_t pack_pattern(const uint8_t *p, unsigned width)
+{
+    return width == 4 ? base_load_le32(p) : width == 2 ? base_load_le16(p) : base_load_le64(p);
+}
 
 /* A layer as the kernels codec sees it. The weight s of kernel (filter, channel) is element
  * ((filter * channels + channel) * k + s) of the tensor, or with hwio ((s * channels + channel) * filters + filter).
@@ -288,7 +300,6 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
 
 /* ---- adaptive_stream.c: a stream of floats under the adaptive code, whose heads cost time and save bytes */
 
-bool pack_adaptive_allowed(const pack_values *values);
 /* Adds the sections. When they would have must_beat bytes or more, *added is false and the blob is of no use. */
 fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, unsigned threads, pack_blob *blob,
                                 bool *added, fpr_error *error);

@@ -180,20 +180,19 @@ static fpr_status encode(const pack_input *input, const choice *c, way how, unsi
         status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
     *added = true;
     if (status || !values->count) return status;
-    if (how == WAY_ADAPTIVE)
-        return pack_adaptive_encode(values, input->must_beat, threads, blob, added, error);
+    if (how == WAY_ADAPTIVE) return pack_adaptive_encode(values, input->must_beat, threads, blob, added, error);
     if (c->palette)
         return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob,
                                    error);
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 
-/* Whether the adaptive code is worth a trial: for floats whose bits below the heads are noise, as far as time allows. */
+/* Whether the adaptive code is worth a trial: for floats whose lower bits are noise, as far as time allows. */
 static bool may_adapt(const pack_input *input, const choice *c)
 {
     const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
     if (c->palette || !values->count || values->count > input->adaptive_values) return false;
-    if (!pack_adaptive_allowed(values) || !c->plan.keyed) return false;
+    if (!c->plan.keyed) return false;
     for (unsigned p = 0; p < c->plan.planes; p++)
         if (c->plan.encoding[p] != PACK_RAW) return false;
     return true;

@@ -135,7 +135,7 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
                           fpr_error *error)
 {
     if (count < 32) return pack_add_bytes(blob, kind, bytes, count) ? FPR_OK : base_no_memory(error, count);
-    size_t part = count < PACK_CHUNK ? (size_t)count : PACK_CHUNK;
+    size_t part = pack_chunk_size(count, 0);
     size_t capacity = RANS_CHUNK_BOUND(part) > pack_zstd_bound(part) ? RANS_CHUNK_BOUND(part) : pack_zstd_bound(part);
     pack_zstd zstd = {0};
     fpr_status status = FPR_OK;
@@ -150,13 +150,11 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
         status = base_no_memory(error, capacity);
         goto out;
     }
-    uint64_t chunks = (count + PACK_CHUNK - 1) / PACK_CHUNK;
+    uint64_t chunks = pack_chunk_count(count);
     pack_build_section *s = pack_add_section(blob, kind, encoding, count, chunks);
     for (uint64_t i = 0; s && i < chunks; i++) {
-        uint64_t at = i * PACK_CHUNK;
-        size_t n = count - at < PACK_CHUNK ? (size_t)(count - at) : PACK_CHUNK;
-        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + at, n, i + 1 == chunks, scratch, capacity,
-                              &s->pieces[i]))
+        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + i * PACK_CHUNK, pack_chunk_size(count, i),
+                              i + 1 == chunks, scratch, capacity, &s->pieces[i]))
             s = NULL;
     }
     if (!s) {
@@ -181,7 +179,7 @@ fpr_status pack_chunks_open(const uint8_t *blob, const pack_section *section, ui
     chunks->section = section;
     chunks->bytes = blob + section->at;
     chunks->prefix = prefix;
-    chunks->count = section->raw / PACK_CHUNK + (section->raw % PACK_CHUNK != 0);
+    chunks->count = pack_chunk_count(section->raw);
     if (section->encoding == PACK_RAW) return FPR_OK;
     /* A chunk takes at least four bytes, so this is an allocation that the stored bytes justify. */
     if (prefix > section->stored || chunks->count > (section->stored - prefix) / 4)
@@ -217,10 +215,9 @@ void pack_chunks_close(pack_chunks *chunks)
 const char *pack_chunk_read(const pack_chunks *chunks, uint64_t i, rans_scratch *rans, pack_zstd *zstd, uint8_t *dst,
                             const uint8_t **at, bool *no_memory)
 {
-    uint64_t first = i * PACK_CHUNK, left = chunks->section->raw - first;
-    size_t n = left < PACK_CHUNK ? (size_t)left : PACK_CHUNK;
+    const size_t n = pack_chunk_size(chunks->section->raw, i);
     if (chunks->section->encoding == PACK_RAW) {
-        *at = chunks->bytes + first;
+        *at = chunks->bytes + i * PACK_CHUNK;
         return NULL;
     }
     const uint8_t *src = chunks->bytes + chunks->begin[i];

@@ -8,17 +8,12 @@
 #define UNIT_LEAST 4u        /* weights of a unit that may be two-level: fewer are two-level by accident */
 #define BLOCK_WEIGHTS 65536u /* weights restored by one task */
 
-static inline uint64_t pattern_at(const uint8_t *p, unsigned width)
-{
-    return width == 4 ? base_load_le32(p) : width == 2 ? base_load_le16(p) : base_load_le64(p);
-}
-
 static inline uint64_t weight_pattern(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel,
                                       uint64_t s)
 {
     uint64_t at =
         l->hwio ? (s * l->channels + kernel % l->channels) * l->filters + kernel / l->channels : kernel * l->k + s;
-    return pattern_at(bytes + at * width, width);
+    return pack_pattern(bytes + at * width, width);
 }
 
 /* ---- sets of at most two patterns */
@@ -60,9 +55,9 @@ static bool all_zero(const uint8_t *p, size_t bytes)
 static inline __attribute__((always_inline)) bool close_pair(const uint8_t *at, uint64_t k, unsigned width, pair *p)
 {
     const pair last = *p;
-    uint64_t first = pattern_at(at, width);
+    uint64_t first = pack_pattern(at, width);
     if (k >= 3) {
-        uint64_t second = pattern_at(at + width, width), third = pattern_at(at + 2 * width, width);
+        uint64_t second = pack_pattern(at + width, width), third = pack_pattern(at + 2 * width, width);
         if (first != second && second != third && first != third) return false;
     }
     p->count = 1;
@@ -71,7 +66,7 @@ static inline __attribute__((always_inline)) bool close_pair(const uint8_t *at, 
     if (last.count == 2) {
         bool lower = false, upper = false, other = false;
         for (uint64_t s = 0; s < k; s++) {
-            uint64_t w = pattern_at(at + s * width, width);
+            uint64_t w = pack_pattern(at + s * width, width);
             lower |= w == last.pattern[0];
             upper |= w == last.pattern[1];
             other |= w != last.pattern[0] && w != last.pattern[1];
@@ -82,7 +77,7 @@ static inline __attribute__((always_inline)) bool close_pair(const uint8_t *at, 
         }
     }
     for (uint64_t s = 1; s < k; s++)
-        if (!pair_add(p, pattern_at(at + s * width, width))) return false;
+        if (!pair_add(p, pack_pattern(at + s * width, width))) return false;
     return true;
 }
 
@@ -354,12 +349,12 @@ static void make_signs(const pack_kernels *k, const uint8_t *bytes, unsigned wid
 {
     const pack_layer *l = &k->layer;
     uint64_t bit = 0, next = 0, upper = 0, last_filter = UINT64_MAX;
-    if (k->scope == FPR_SCOPE_LAYER) upper = pattern_at(k->levels + width, width);
+    if (k->scope == FPR_SCOPE_LAYER) upper = pack_pattern(k->levels + width, width);
     for (uint64_t kernel = 0; kernel < l->filters * l->channels; kernel++) {
         if (pack_map_get(k->map, kernel) != PACK_TWO_LEVEL) continue;
         if (k->scope == FPR_SCOPE_KERNEL || (k->scope == FPR_SCOPE_FILTER && kernel / l->channels != last_filter)) {
             last_filter = kernel / l->channels;
-            upper = pattern_at(k->levels + (2 * next++ + 1) * width, width);
+            upper = pack_pattern(k->levels + (2 * next++ + 1) * width, width);
         }
         for (uint64_t s = 0; s < l->k; s++, bit++)
             signs[bit / 8] |= (uint8_t)((weight_pattern(l, width, bytes, kernel, s) == upper) << bit % 8);

@@ -239,7 +239,7 @@ fpr_status pack_palette_encode(const pack_values *v, const uint8_t *colours, uns
     palette_job job = {.values = v, .bits = index_bits(count), .encoding = encoding, .level = level, .blob = blob};
     table_of(colours, count, v->element.width, &job.table);
     uint64_t bytes = v->count / 8 * job.bits + (v->count % 8 * job.bits + 7) / 8;
-    uint64_t chunks = bytes / PACK_CHUNK + (bytes % PACK_CHUNK != 0);
+    uint64_t chunks = pack_chunk_count(bytes);
     job.hash_too = !blob->hashed && chunks > 1;
     job.section = pack_add_section(blob, PACK_INDEX, encoding, bytes, chunks);
     if (!job.section) return base_no_memory(error, chunks * 16);

@@ -52,12 +52,6 @@ static worker *workers_new(unsigned count, uint64_t values, unsigned width, bool
     return workers;
 }
 
-static size_t chunk_values(const pack_values *v, uint64_t chunk)
-{
-    uint64_t left = v->count - chunk * PACK_CHUNK;
-    return left < PACK_CHUNK ? (size_t)left : PACK_CHUNK;
-}
-
 /* ---- encoding */
 
 typedef struct encode_job {
@@ -158,7 +152,7 @@ static bool encode_chunk(encode_job *job, uint64_t chunk, worker *w)
     const pack_values *v = job->values;
     const pack_plan *plan = job->plan;
     const uint64_t first = chunk * PACK_CHUNK;
-    const size_t n = chunk_values(v, chunk);
+    const size_t n = pack_chunk_size(v->count, chunk);
     const bool last = first + n == v->count;
     union {
         const uint8_t *in;
@@ -264,7 +258,7 @@ static bool add_sections(encode_job *job, uint64_t chunks)
 fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, int level, unsigned threads,
                               pack_blob *blob, fpr_error *error)
 {
-    uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
+    uint64_t chunks = pack_chunk_count(values->count);
     if (!chunks) return FPR_OK;
     encode_job job = {
         .values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed && chunks > 1};
@@ -308,7 +302,7 @@ static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool
 {
     const pack_values *v = job->values;
     const uint64_t first = chunk * PACK_CHUNK;
-    const size_t n = chunk_values(v, chunk);
+    const size_t n = pack_chunk_size(v->count, chunk);
     const char *wrong = NULL;
     const uint8_t *escapes = NULL;
     size_t escape_count = 0;
@@ -423,7 +417,7 @@ static void close_sections(decode_job *job)
 fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, const pack_head *head, unsigned *section,
                               unsigned threads, fpr_error *error)
 {
-    uint64_t chunks = values->count / PACK_CHUNK + (values->count % PACK_CHUNK != 0);
+    uint64_t chunks = pack_chunk_count(values->count);
     if (!chunks) return FPR_OK;
     if (*section < head->section_count && head->sections[*section].kind == PACK_ADAPTIVE)
         return pack_adaptive_decode(values, blob, head, section, threads, error);
