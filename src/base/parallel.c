@@ -5,8 +5,8 @@
  * into a loop inside, does not leave the other threads idle.
  *
  * Not OpenMP, whose waiting threads spin for milliseconds: on a busy machine that took more time than the work itself
- * (2.7 times the processor time at a load of 15). These spin for some microseconds, long enough for the next loop
- * of a job to come, and then sleep. */
+ * (2.7 times the processor time at a load of 15). These spin for a tenth of one, long enough for the next loop of a
+ * job to come, and then sleep. */
 #include "base/base.h"
 
 #include <pthread.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 255
-#define SPINS 1500 /* pauses, some 20 microseconds: what it takes to wake a thread */
+#define SPINS 6000 /* pauses, some 80 microseconds: longer than it takes to wake a thread of a virtual machine */
 
 typedef struct loop {
     base_task task;
