@@ -166,6 +166,43 @@ static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, 
     return status;
 }
 
+typedef struct verify_batch {
+    verify_run *run;
+    size_t first;
+    fpr_verified *rows;
+    fpr_error *errors;
+} verify_batch;
+
+static void verify_one(void *context, size_t i, unsigned worker)
+{
+    (void)worker;
+    const verify_batch *b = context;
+    verify_tensor(b->run, b->first + i, &b->rows[i], &b->errors[i]);
+}
+
+/* Verifies the tensors from `first` on that together have few bytes, side by side; a larger one comes alone. *next is
+ * the one after them. */
+static fpr_status verify_some(verify_run *run, size_t first, size_t *next, fpr_error *error)
+{
+    const fpr_model *p = run->packed;
+    uint64_t bytes = 0;
+    size_t n = 0;
+    for (; first + n < p->tensor_count && (!n || bytes + p->tensors[first + n].view.bytes <= JOB_BATCH_BYTES); n++)
+        bytes += p->tensors[first + n].view.bytes;
+    *next = first + n;
+    verify_batch b = {run, first, run->result->tensors + run->result->tensor_count, base_calloc(n, sizeof *b.errors)};
+    if (!b.errors) return base_no_memory(error, n * sizeof *b.errors);
+    base_parallel(run->threads, n, verify_one, &b);
+    run->result->tensor_count += n;
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; i < n && !status; i++) {
+        status = b.errors[i].status;
+        if (status && error) *error = b.errors[i];
+    }
+    base_free(b.errors);
+    return status;
+}
+
 /* Tensors of the original that are neither here nor stated as dropped. */
 static fpr_status verify_missing(verify_run *run, fpr_error *error)
 {
@@ -225,10 +262,11 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
     for (size_t s = 0; !status && s < p->shard_count; s++) status = own_key(&p->shards[s], &run->keys[s], error);
     if (!status) status = verify_shards(run, error);
     double told = job_now();
-    for (size_t i = 0; !status && i < p->tensor_count; i++) {
+    for (size_t first = 0, next; !status && first < p->tensor_count; first = next) {
+        next = p->tensor_count;
         status = job_cancelled(options, error);
-        if (!status) status = verify_tensor(run, i, &run->result->tensors[run->result->tensor_count++], error);
-        done += p->tensors[i].view.bytes;
+        if (!status) status = verify_some(run, first, &next, error);
+        for (size_t i = first; i < next; i++) done += p->tensors[i].view.bytes;
         if (options->progress && job_now() - told > 0.1) {
             told = job_now();
             options->progress(options->progress_context, "verifying", done, total);
