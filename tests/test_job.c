@@ -635,6 +635,51 @@ static void given_a_target_size_expect_it_reached_and_not_undershot_by_much(void
     assert_non_null(strstr(error.message, "out of reach"));
 }
 
+/* Size under a level, of a layer whose kernels have one sign each, and of so many bytes of noise. */
+static size_t size_at_level(int level, size_t noise)
+{
+    enum { WEIGHTS = 64 * 32 * 9 };
+    const size_t bytes = 4 * WEIGHTS + noise;
+    uint8_t *data = malloc(bytes);
+    random_state = 7;
+    for (unsigned i = 0, sign = 0; i < WEIGHTS; i++) {
+        if (i % 9 == 0) sign = uniform() < 0.5 ? 0 : 0x80;
+        float w = (float)fabs(normal());
+        memcpy(data + 4 * i, &w, 4);
+        data[4 * i + 3] |= (uint8_t)sign;
+    }
+    for (size_t i = 4 * WEIGHTS; i < bytes; i++) data[i] = (uint8_t)(uniform() * 256);
+    char header[256];
+    snprintf(header, sizeof header,
+             "{\"a\":{\"dtype\":\"F32\",\"shape\":[64,32,3,3],\"data_offsets\":[0,%d]},"
+             "\"b\":{\"dtype\":\"U8\",\"shape\":[%zu],\"data_offsets\":[%d,%zu]}}",
+             4 * WEIGHTS, noise, 4 * WEIGHTS, bytes);
+    write_checkpoint(in_folder("levels"), header, data, bytes);
+    free(data);
+    fpr_options o = options();
+    o.force = true;
+    o.prune = o.binary = false;
+    o.level = level;
+    fpr_report_free(prune(in_folder("levels"), in_folder("packed"), &o));
+    unpack(in_folder("packed"), in_folder("restored"));
+    assert_same_file(in_folder("restored"), in_folder("levels"));
+    size_t packed;
+    free(slurp(in_folder("packed"), &packed));
+    unlink(in_folder("restored"));
+    return packed;
+}
+
+/* Eight of nine signs are foretold by the adaptive code, and by nothing else: 2,048 bytes here. */
+static void given_levels_expect_the_slow_code_where_it_is_promised(void **state)
+{
+    (void)state;
+    const size_t saved = 1900, small = 1000, large = 8u << 20;
+    assert_true(size_at_level(3, small) + saved < size_at_level(2, small));
+    assert_int_equal(size_at_level(2, small), size_at_level(1, small));
+    assert_int_equal(size_at_level(3, large), size_at_level(2, large));
+    assert_true(size_at_level(10, large) + saved < size_at_level(9, large));
+}
+
 static void given_drop_and_cast_expect_them_stated_and_verified(void **state)
 {
     (void)state;
@@ -800,6 +845,7 @@ int main(void)
         TEST(given_memory_that_runs_out_anywhere_expect_an_error_and_no_leak),
         TEST(given_amounts_expect_that_share_pruned),
         TEST(given_a_target_size_expect_it_reached_and_not_undershot_by_much),
+        TEST(given_levels_expect_the_slow_code_where_it_is_promised),
         TEST(given_drop_and_cast_expect_them_stated_and_verified),
         TEST(given_a_cast_that_changes_no_value_expect_it_verified),
         TEST(given_a_cast_that_overflows_expect_null_for_its_error),
