@@ -499,12 +499,12 @@ static size_t code_heads(const adaptive_shape *shape, const uint16_t *heads, siz
 
 /* given independent normal weights, expect the adaptive code within 1 % of the entropy of their heads, though nobody
  * tells it how they are distributed. And within 2 %: given filters and channels of different magnitude, as if they were
- * told; given kernels whose weights share a sign, without the signs of all weights but one; the same in rows of a
- * linear layer, where the neighbours of one sign are a stride apart. */
+ * told; given zeros among them, which have no sign; given kernels whose weights share a sign, without the signs of all
+ * weights but one; the same in rows of a linear layer, where the neighbours of one sign are a stride apart. */
 static void test_adaptive_code_foretells(void **state)
 {
     (void)state;
-    enum { EQUAL, MAGNITUDES, SIGNS, STRIDES, CASES, N = 64 * 64 * 9 };
+    enum { EQUAL, MAGNITUDES, ZEROS, SIGNS, STRIDES, CASES, N = 64 * 64 * 9 };
     double bytes[CASES];
     uint16_t *heads = malloc(2 * N);
     for (int how = 0; how < CASES; how++) {
@@ -518,8 +518,10 @@ static void test_adaptive_code_foretells(void **state)
             unsigned which = how == STRIDES ? i % 12 : 0;
             if (how == STRIDES ? i % 576 < 12 : i % 9 == 0) sign[which] = next() & 1 ? 1 : -1;
             uint8_t stored[4];
+            if (how == ZEROS && uniform() < 0.3) w = 0;
             store_float(FPR_F32, stored, how >= SIGNS ? sign[which] * fabs(w) : w);
             heads[i] = (uint16_t)(base_load_le32(stored) >> 21);
+            shape.zeros |= !heads[i];
             if ((heads[i] >> 2 & 255u) > shape.top) shape.top = heads[i] >> 2 & 255;
         }
         shape.above = adaptive_find_above(heads, N, 8, shape.k);
@@ -528,10 +530,11 @@ static void test_adaptive_code_foretells(void **state)
     }
     free(heads);
     const double expected = normal_heads(N), unsigned_heads = expected - N / 8.0;
-    print_message("%.0f bytes of %.0f, %.0f, %.0f, %.0f\n", bytes[EQUAL], expected, bytes[MAGNITUDES], bytes[SIGNS],
-                  bytes[STRIDES]);
+    print_message("%.0f bytes of %.0f, %.0f, %.0f, %.0f, %.0f\n", bytes[EQUAL], expected, bytes[MAGNITUDES],
+                  bytes[ZEROS], bytes[SIGNS], bytes[STRIDES]);
     assert_true(bytes[EQUAL] < 1.01 * expected && bytes[EQUAL] > 0.99 * expected);
     assert_true(bytes[MAGNITUDES] < 1.02 * expected);
+    assert_true(bytes[ZEROS] < 1.02 * (0.7 * expected - (0.3 * log2(0.3) + 0.7 * log2(0.7)) * N / 8));
     assert_true(bytes[SIGNS] < 1.02 * (unsigned_heads + N / 9.0 / 8));
     assert_true(bytes[STRIDES] < 1.02 * (unsigned_heads + N / 48.0 / 8));
 }
