@@ -306,8 +306,9 @@ static void test_every_dtype(void **state)
                 uint64_t elements = dtype >= FPR_F4 && dtype <= FPR_F6_E3M2 ? sizes[s] * 4 : sizes[s];
                 tensor t = make_flat(dtype, elements);
                 fill(&t, how, 9);
-                for (adaptive_most = 0; adaptive_most <= 8192; adaptive_most += 8192)
-                    round_trip(&t, how % 2 ? 3 : 19, NULL);
+                round_trip(&t, how % 2 ? 3 : 19, NULL);
+                adaptive_most = ALWAYS; /* as at level 19 */
+                if (how % 2) round_trip(&t, 3, NULL);
                 adaptive_most = 0;
                 free(t.bytes);
             }
@@ -651,10 +652,10 @@ static const struct {
     {FPR_BF16, {16, 7, 3, 3}, FPR_LAYOUT_OIHW, PRUNED, "kernels", false},
     {FPR_F32, {3, 3, 9, 9}, FPR_LAYOUT_HWIO, PRUNED, NULL, false},
     {FPR_F32, {16, 8, 2, 2}, FPR_LAYOUT_OIHW, LEVEL_PAIRS, "kernels", false}, /* some have one level for both */
-    {FPR_F32, {10, 8, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
+    {FPR_F32, {7, 8, 3, 3}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
     {FPR_F16, {3, 3, 10, 15}, FPR_LAYOUT_HWIO, SCALED, "planes", true},
-    {FPR_F64, {20, 15, 1, 1}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
-    {FPR_BF16, {14, 9, 3, 3}, FPR_LAYOUT_OIHW, UNEVEN, "kernels", true},
+    {FPR_F64, {12, 13, 1, 1}, FPR_LAYOUT_OIHW, SCALED, "planes", true},
+    {FPR_BF16, {11, 8, 3, 3}, FPR_LAYOUT_OIHW, UNEVEN, "kernels", true},
 };
 
 static tensor make_small(unsigned i)
