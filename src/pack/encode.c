@@ -79,9 +79,6 @@ static bool finish(pack_blob *blob)
 
 /* ---- the choice */
 
-/* By estimates alone; the same under the adaptive code; match finding tried on everything. */
-typedef enum way { WAY_QUICK, WAY_ADAPTIVE, WAY_EAGER } way;
-
 typedef struct choice {
     pack_values whole, dense;
     pack_kernels kernels;
@@ -168,11 +165,30 @@ static fpr_status choose_again(const pack_input *input, bool eager, choice *c, f
     return FPR_OK;
 }
 
+static const pack_values *stream_of(const choice *c) { return c->has_kernels ? &c->dense : &c->whole; }
+
+/* What a tensor is best coded by, by estimates. eager: match finding is tried on everything. */
+static fpr_status choose_best(const pack_input *input, bool eager, choice *c, fpr_error *error)
+{
+    fpr_status status = choose(input, eager, c, error);
+    return status ? status : choose_again(input, eager, c, error);
+}
+
+/* Whether the adaptive code is worth a trial: for floats whose lower bits are noise, as far as time allows. */
+static bool may_adapt(const pack_input *input, const choice *c)
+{
+    const uint64_t count = stream_of(c)->count;
+    if (c->palette || !count || count > input->adaptive_values || !c->plan.keyed) return false;
+    for (unsigned p = 0; p < c->plan.planes; p++)
+        if (c->plan.encoding[p] != PACK_RAW) return false;
+    return true;
+}
+
 /* The sections. *added is false when those of the adaptive code would be no gain: the blob is then of no use. */
-static fpr_status encode(const pack_input *input, const choice *c, way how, unsigned threads, pack_blob *blob,
+static fpr_status encode(const pack_input *input, const choice *c, bool adaptive, unsigned threads, pack_blob *blob,
                          bool *added, fpr_error *error)
 {
-    const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
+    const pack_values *values = stream_of(c);
     fpr_status status = FPR_OK;
     blob->head.codec = c->has_kernels ? PACK_KERNELS : c->palette ? PACK_PALETTE : PACK_PLANES;
     blob->head.info.codec = c->has_kernels ? "kernels" : c->palette ? "palette" : "planes";
@@ -180,42 +196,23 @@ static fpr_status encode(const pack_input *input, const choice *c, way how, unsi
         status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
     *added = true;
     if (status || !values->count) return status;
-    if (how == WAY_ADAPTIVE) return pack_adaptive_encode(values, input->must_beat, threads, blob, added, error);
+    if (adaptive) return pack_adaptive_encode(values, input->must_beat, threads, blob, added, error);
     if (c->palette)
         return pack_palette_encode(values, c->colours, c->colour_count, c->index_encoding, input->level, threads, blob,
                                    error);
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 
-/* Whether the adaptive code is worth a trial: for floats whose lower bits are noise, as far as time allows. */
-static bool may_adapt(const pack_input *input, const choice *c)
-{
-    const pack_values *values = c->has_kernels ? &c->dense : &c->whole;
-    if (c->palette || !values->count || values->count > input->adaptive_values) return false;
-    if (!c->plan.keyed) return false;
-    for (unsigned p = 0; p < c->plan.planes; p++)
-        if (c->plan.encoding[p] != PACK_RAW) return false;
-    return true;
-}
-
-/* One blob, by one way of choosing; NULL when it is no smaller than must_beat. */
-static fpr_status encode_one(const pack_input *input, way how, unsigned threads, pack_blob **blob, fpr_error *error)
+/* One blob of what was chosen; NULL when it is no smaller than must_beat. */
+static fpr_status encode_one(const pack_input *input, const choice *c, bool adaptive, unsigned threads,
+                             pack_blob **blob, fpr_error *error)
 {
     *blob = NULL;
-    choice c;
-    memset(&c, 0, sizeof c);
-    pack_blob *b = NULL;
-    bool added = false;
-    fpr_status status = choose(input, how == WAY_EAGER, &c, error);
-    if (!status) status = choose_again(input, how == WAY_EAGER, &c, error);
     /* An estimate can be off, but not by a tenth: what is clearly not worth it is not tried. */
-    if (status || c.bits / 8 * 0.9 > (double)input->must_beat) goto out;
-    if (how == WAY_ADAPTIVE && !may_adapt(input, &c)) goto out;
-    b = base_calloc(1, sizeof *b);
-    if (!b) {
-        status = base_no_memory(error, sizeof *b);
-        goto out;
-    }
+    if (c->bits / 8 * 0.9 > (double)input->must_beat) return FPR_OK;
+    bool added = false;
+    pack_blob *b = base_calloc(1, sizeof *b);
+    if (!b) return base_no_memory(error, sizeof *b);
     b->bytes = input->bytes;
     b->size = input->size;
     b->head.info.dtype = input->dtype;
@@ -223,25 +220,51 @@ static fpr_status encode_one(const pack_input *input, way how, unsigned threads,
     for (unsigned i = 0; i < input->rank; i++) b->head.info.shape[i] = input->shape[i];
     b->head.info.bytes = input->size;
     b->head.info.lossless = input->lossless;
-    status = encode(input, &c, how, threads, b, &added, error);
+    fpr_status status = encode(input, c, adaptive, threads, b, &added, error);
     if (!status && added && !finish(b)) status = base_no_memory(error, 1024);
     b->bytes = NULL;
-    if (!status && added && b->total < input->must_beat && b->total < input->size) {
+    if (!status && added && b->total < input->must_beat && b->total < input->size)
         *blob = b;
-        b = NULL;
-    }
-out:
-    pack_blob_free(b);
-    choice_free(&c);
+    else
+        pack_blob_free(b);
     return status;
 }
 
-#define EAGER_LEVEL 10        /* from here on time is for sale */
+/* Makes a blob and, when it is smaller than *best, puts it there, and its size into must_beat. *better tells. */
+static fpr_status improve(pack_input *input, const choice *c, bool adaptive, unsigned threads, pack_blob **best,
+                          bool *better, fpr_error *error)
+{
+    pack_blob *found;
+    fpr_status status = encode_one(input, c, adaptive, threads, &found, error);
+    *better = found != NULL;
+    if (!found) return status;
+    input->must_beat = pack_blob_size(found);
+    pack_blob_free(*best);
+    *best = found;
+    return FPR_OK;
+}
+
+#define EAGER_LEVEL 10        /* from here on time is for sale: everything is tried */
 #define HELD_MOST (32u << 20) /* the best blob of a larger tensor is not kept while another is made, but made again */
 
-static int level_of(const pack_input *input, way how)
+static void let_go(const pack_input *input, pack_blob **blob)
 {
-    return how != WAY_EAGER && input->level >= EAGER_LEVEL ? EAGER_LEVEL - 1 : input->level;
+    if (input->size <= HELD_MOST) return;
+    pack_blob_free(*blob);
+    *blob = NULL;
+}
+
+/* Match finding on everything, against what the estimates gave. */
+static fpr_status encode_eagerly(const pack_input *input, uint64_t must_beat, unsigned threads, pack_blob **best,
+                                 bool *better, fpr_error *error)
+{
+    pack_input in = *input;
+    in.must_beat = must_beat;
+    choice c = {.palette = false};
+    fpr_status status = choose_best(&in, true, &c, error);
+    if (!status) status = improve(&in, &c, false, threads, best, better, error);
+    choice_free(&c);
+    return status;
 }
 
 fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
@@ -250,29 +273,30 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
     if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
     const bool eager = input->level >= EAGER_LEVEL;
     pack_input in = *input;
-    if (eager) in.adaptive_values = UINT64_MAX;
-    const way last = eager ? WAY_EAGER : in.adaptive_values ? WAY_ADAPTIVE : WAY_QUICK;
-    way best = WAY_QUICK;
-    bool dropped = false;
-    fpr_status status = FPR_OK;
-    for (way how = WAY_QUICK; !status && how <= last; how++) {
-        pack_blob *found;
-        in.level = level_of(input, how);
-        status = encode_one(&in, how, threads, &found, error);
-        if (!found) continue;
-        in.must_beat = pack_blob_size(found);
-        best = how;
-        pack_blob_free(*blob);
-        dropped = how < last && input->size > HELD_MOST;
-        if (dropped) pack_blob_free(found);
-        *blob = dropped ? NULL : found;
+    if (eager) {
+        in.level = EAGER_LEVEL - 1;
+        in.adaptive_values = UINT64_MAX;
     }
+    choice c = {.palette = false};
+    bool plain = false, adaptive = false, eagerly = false;
+    fpr_status status = choose_best(&in, false, &c, error);
+    if (!status) status = improve(&in, &c, false, threads, blob, &plain, error);
+    if (!status && may_adapt(&in, &c)) {
+        let_go(input, blob);
+        status = improve(&in, &c, true, threads, blob, &adaptive, error);
+    }
+    if (!status && eager) {
+        let_go(input, blob);
+        status = encode_eagerly(input, in.must_beat, threads, blob, &eagerly, error);
+    }
+    if (!status && !*blob && (plain || adaptive)) {
+        in.must_beat = input->must_beat;
+        status = encode_one(&in, &c, adaptive, threads, blob, error);
+    }
+    choice_free(&c);
     if (status) {
         pack_blob_free(*blob);
         *blob = NULL;
     }
-    if (status || !dropped) return status;
-    in.must_beat = input->must_beat;
-    in.level = level_of(input, best);
-    return encode_one(&in, best, threads, blob, error);
+    return status;
 }
