@@ -23,6 +23,8 @@ fpr_status base_fail(fpr_error *error, fpr_status status, const char *format, ..
 /* errno's text is appended. */
 fpr_status base_fail_errno(fpr_error *error, fpr_status status, int errnum, const char *format, ...) BASE_PRINTF(4, 5);
 fpr_status base_no_memory(fpr_error *error, uint64_t bytes);
+/* The first of the errors of tasks, copied to *error; FPR_OK when none of them has one. */
+fpr_status base_first_error(const fpr_error *errors, size_t count, fpr_error *error);
 /* Adds where it happened to an error already made, unless it says so already; error may be NULL. */
 void base_error_in_file(fpr_error *error, const char *path);
 void base_error_in_tensor(fpr_error *error, const char *name);

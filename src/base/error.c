@@ -65,6 +65,16 @@ fpr_status base_no_memory(fpr_error *error, uint64_t bytes)
     return base_fail(error, FPR_NO_MEMORY, "out of memory (%llu bytes wanted)", (unsigned long long)bytes);
 }
 
+fpr_status base_first_error(const fpr_error *errors, size_t count, fpr_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!errors[i].status) continue;
+        if (error) *error = errors[i];
+        return errors[i].status;
+    }
+    return FPR_OK;
+}
+
 void base_error_in_file(fpr_error *error, const char *path)
 {
     if (error && !error->file[0]) keep_tail(error->file, sizeof error->file, path);

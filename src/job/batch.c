@@ -27,11 +27,7 @@ static fpr_status load(const fpr_model *model, const size_t *ids, size_t count, 
     load_context c = {model, ids, bytes, beside, context, threads, base_calloc(count + 1, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
     base_parallel(threads, count + 1, load_one, &c);
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; i <= count && !status; i++) {
-        status = c.errors[i].status;
-        if (status && error) *error = c.errors[i];
-    }
+    const fpr_status status = base_first_error(c.errors, count + 1, error);
     base_free(c.errors);
     return status;
 }

@@ -88,11 +88,7 @@ static fpr_status read_stored(const model_shard *shard, const file_tensor *f, un
     read_context c = {shard, offset, bytes, dst, base_calloc(chunks, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, chunks * sizeof *c.errors);
     base_parallel(threads, chunks, read_chunk, &c);
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; i < chunks && !status; i++) {
-        status = c.errors[i].status;
-        if (status && error) *error = c.errors[i];
-    }
+    const fpr_status status = base_first_error(c.errors, chunks, error);
     base_free(c.errors);
     return status;
 }

@@ -128,15 +128,13 @@ static fpr_status choose_adaptive(prune_run *run, fpr_error *error)
 {
     const size_t n = run->model->tensor_count;
     uint64_t bytes = 0, values = 0;
-    if (run->options->level < ADAPTIVE_LEVEL) return FPR_OK;
+    for (size_t i = 0; i < n; i++) bytes += run->tensors[i].bytes;
+    if (run->options->level < ADAPTIVE_LEVEL || bytes > ADAPTIVE_FILE_BYTES) return FPR_OK;
     uint64_t *elements = base_alloc(n, sizeof *elements);
     if (!elements) return base_no_memory(error, n * sizeof *elements);
-    for (size_t i = 0; i < n; i++) {
-        elements[i] = run->model->tensors[i].view.elements;
-        bytes += run->tensors[i].bytes;
-    }
+    for (size_t i = 0; i < n; i++) elements[i] = run->model->tensors[i].view.elements;
     qsort(elements, n, sizeof *elements, by_elements);
-    for (size_t i = 0, next; i < n && bytes <= ADAPTIVE_FILE_BYTES; i = next) {
+    for (size_t i = 0, next; i < n; i = next) {
         for (next = i; next < n && elements[next] == elements[i]; next++) values += elements[i];
         if (values > ADAPTIVE_VALUES) break;
         run->adaptive_values = elements[i];

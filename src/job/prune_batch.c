@@ -144,16 +144,8 @@ static void change_or_write(void *context, size_t i, unsigned worker)
 
 static fpr_status first_error(const work *w, fpr_error *error)
 {
-    if (w->write_error.status) {
-        if (error) *error = w->write_error;
-        return w->write_error.status;
-    }
-    for (size_t i = 0; i < w->count; i++) {
-        if (!w->errors[i].status) continue;
-        if (error) *error = w->errors[i];
-        return w->errors[i].status;
-    }
-    return FPR_OK;
+    const fpr_status status = base_first_error(&w->write_error, 1, error);
+    return status ? status : base_first_error(w->errors, w->count, error);
 }
 
 /* ---------------------------------------------------------------- counting */

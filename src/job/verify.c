@@ -194,11 +194,7 @@ static fpr_status verify_some(verify_run *run, size_t first, size_t *next, fpr_e
     if (!b.errors) return base_no_memory(error, n * sizeof *b.errors);
     base_parallel(run->threads, n, verify_one, &b);
     run->result->tensor_count += n;
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; i < n && !status; i++) {
-        status = b.errors[i].status;
-        if (status && error) *error = b.errors[i];
-    }
+    const fpr_status status = base_first_error(b.errors, n, error);
     base_free(b.errors);
     return status;
 }

@@ -55,8 +55,8 @@ _Static_assert(INPUTS * sizeof(int32_t) == sizeof(four), "as many inputs as ther
 static inline four splat(int32_t x) { return (four){x, x, x, x}; }
 
 typedef struct mixer {
-    four weights;
-} mixer; /* in 1/65536 */
+    four weights; /* in 1/65536 */
+} mixer;
 #define MIXER_FIRST 16384
 #define MIXER_MOST (1 << 19)
 #define MIXER_SHIFT 15
@@ -102,8 +102,8 @@ typedef struct coder {
 
 struct adaptive {
     adaptive_shape shape;
-    int16_t stretches[4096];  /* the inverse: the largest x with logistic(x) <= 16 p + 8 */
     uint16_t logistics[4096]; /* logistic(x) at 2048 + x */
+    int16_t stretches[4096];  /* the inverse at p: the largest x with logistic(x) <= 16 p + 8 */
     uint16_t rates[SEEN_MOST + 1];
     coder coder;
     learnt learnt;

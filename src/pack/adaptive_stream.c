@@ -34,6 +34,9 @@ typedef struct job {
 
 static unsigned low_bits(pack_element e) { return 8 * e.width - 1 - e.exponent_bits - ADAPTIVE_MANTISSA; }
 
+/* Of so many values. The product cannot overflow: the tensor itself has more bits. */
+static uint64_t low_bytes(uint64_t count, unsigned bits) { return (count * bits + 7) / 8; }
+
 static void workers_free(worker *workers, unsigned count)
 {
     for (unsigned i = 0; workers && i < count; i++) {
@@ -201,12 +204,12 @@ static void encode_lows(void *context, size_t chunk, unsigned worker_index)
     const size_t n = pack_chunk_size(j->values.count, chunk);
     const uint8_t *elements = fetch(j, chunk * PACK_CHUNK, n, j->workers[worker_index].elements);
     pack_piece *piece = &j->lows[chunk];
-    piece->bytes = base_alloc(((uint64_t)n * j->low_bits + 7) / 8, 1);
+    piece->count = low_bytes(n, j->low_bits);
+    piece->bytes = base_alloc(piece->count, 1);
     if (!piece->bytes) {
         atomic_store(&j->no_memory, true);
         return;
     }
-    piece->count = ((uint64_t)n * j->low_bits + 7) / 8;
     pack_lows(j, elements, n, piece->bytes);
 }
 
@@ -227,25 +230,23 @@ fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, u
 {
     *added = false;
     job j = {.values = *values, .low_bits = low_bits(values->element)};
-    const uint64_t chunks = pack_chunk_count(values->count),
-                   low_bytes = values->count / 8 * j.low_bits + (values->count % 8 * j.low_bits + 7) / 8;
-    if (!chunks || low_bytes >= must_beat) return FPR_OK;
+    const uint64_t chunks = pack_chunk_count(values->count), lows = low_bytes(values->count, j.low_bits);
+    if (!chunks || lows >= must_beat) return FPR_OK;
     j.shape.exponent_bits = values->element.exponent_bits;
     j.capacity = 2 * pack_chunk_size(values->count, 0); /* more is no gain */
     set_order(&j);
     if (!survey(&j)) return base_no_memory(error, PACK_CHUNK * 2);
-    if (threads < 1) threads = 1;
-    if (threads > chunks) threads = (unsigned)chunks;
+    threads = pack_threads(threads, chunks);
     j.workers = workers_new(&j, threads);
     pack_build_section *coded = pack_add_section(blob, PACK_ADAPTIVE, PACK_RAW, 0, chunks + 1);
-    pack_build_section *low = coded ? pack_add_section(blob, PACK_LOW, PACK_RAW, low_bytes, chunks) : NULL;
+    pack_build_section *low = coded ? pack_add_section(blob, PACK_LOW, PACK_RAW, lows, chunks) : NULL;
     bool no_memory = !j.workers || !low || !add_prefix(&j, &coded->pieces[0]);
     if (!no_memory) {
         j.heads = coded->pieces + 1;
         j.lows = low->pieces;
         base_parallel(threads, (size_t)chunks, encode_heads, &j);
         for (uint64_t i = 0; i <= chunks; i++) coded->raw += coded->pieces[i].count;
-        *added = !atomic_load(&j.grown) && coded->raw + low_bytes < must_beat;
+        *added = !atomic_load(&j.grown) && coded->raw + lows < must_beat;
         /* The low bits are most of the tensor: they are not copied for nothing. */
         if (*added && !atomic_load(&j.no_memory)) base_parallel(threads, (size_t)chunks, encode_lows, &j);
         no_memory = atomic_load(&j.no_memory);
@@ -320,8 +321,7 @@ static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
 static fpr_status decode_all(job *j, unsigned threads, fpr_error *error)
 {
     const uint64_t chunks = pack_chunk_count(j->values.count);
-    if (threads < 1) threads = 1;
-    if (threads > chunks) threads = (unsigned)chunks;
+    threads = pack_threads(threads, chunks);
     j->workers = workers_new(j, threads);
     j->wrong = base_calloc(chunks, sizeof *j->wrong);
     fpr_status status = FPR_OK;
@@ -342,15 +342,15 @@ fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, 
 {
     const pack_section *s = &head->sections[*section], *low = s + 1, *end = head->sections + head->section_count;
     job j = {.values = *values, .low_bits = low_bits(values->element)};
-    const uint64_t bits = values->count * j.low_bits; /* below the bits of the tensor */
+    const unsigned used = (unsigned)(values->count * j.low_bits % 8); /* bits of the last byte */
     if (!values->element.exponent_bits) return pack_bad(error, "an adaptive section for a dtype without exponent");
     if (s->encoding != PACK_RAW || low >= end || low->kind != PACK_LOW || low->encoding != PACK_RAW ||
-        low->raw != bits / 8 + (bits % 8 != 0))
+        low->raw != low_bytes(values->count, j.low_bits))
         return pack_bad(error, "low bits of another size than the tensor");
     j.shape.exponent_bits = values->element.exponent_bits;
     j.coded = blob + s->at;
     j.low = blob + low->at;
-    if (bits % 8 && j.low[low->raw - 1] >> bits % 8) return pack_bad(error, "low bits end in other bits than zero");
+    if (used && j.low[low->raw - 1] >> used) return pack_bad(error, "low bits end in other bits than zero");
     const uint8_t *at = j.coded, *stop = at + s->stored;
     fpr_status status = open_prefix(&j, &at, stop, error);
     if (!status) status = open_chunks(&j, at, stop, error);

@@ -14,6 +14,12 @@ static inline size_t pack_chunk_size(uint64_t n, uint64_t i)
     return n - i * PACK_CHUNK < PACK_CHUNK ? (size_t)(n - i * PACK_CHUNK) : PACK_CHUNK;
 }
 
+/* How many threads are of use for so many tasks (at least one): scratch memory is made for each of them. */
+static inline unsigned pack_threads(unsigned threads, uint64_t tasks)
+{
+    return threads < 1 ? 1 : threads > tasks ? (unsigned)tasks : threads;
+}
+
 #define PACK_SECTIONS 16u
 #define PACK_RANK_MAX 64u
 

@@ -243,8 +243,7 @@ fpr_status pack_palette_encode(const pack_values *v, const uint8_t *colours, uns
     job.hash_too = !blob->hashed && chunks > 1;
     job.section = pack_add_section(blob, PACK_INDEX, encoding, bytes, chunks);
     if (!job.section) return base_no_memory(error, chunks * 16);
-    if (threads < 1) threads = 1;
-    if (threads > chunks + job.hash_too) threads = (unsigned)chunks + job.hash_too;
+    threads = pack_threads(threads, chunks + job.hash_too);
     job.workers = workers_new(threads, true);
     if (!job.workers) return base_no_memory(error, PACK_CHUNK * 3);
     base_parallel(threads, (size_t)chunks + job.hash_too, encode_task, &job);
@@ -310,8 +309,7 @@ static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pa
     fpr_status status = pack_chunks_open(blob, s, 0, &job->chunks, error);
     if (status) return status;
     uint64_t chunks = job->chunks.count;
-    if (threads < 1) threads = 1;
-    if (threads > chunks) threads = (unsigned)chunks;
+    threads = pack_threads(threads, chunks);
     job->workers = workers_new(threads, false);
     job->wrong = base_calloc(chunks, sizeof *job->wrong);
     if (!job->workers || !job->wrong) {

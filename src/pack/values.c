@@ -263,8 +263,7 @@ fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, 
     encode_job job = {
         .values = values, .plan = plan, .level = level, .blob = blob, .hash_too = !blob->hashed && chunks > 1};
     if (!add_sections(&job, chunks)) return base_no_memory(error, 4096);
-    if (threads < 1) threads = 1;
-    if (threads > chunks + job.hash_too) threads = (unsigned)chunks + job.hash_too;
+    threads = pack_threads(threads, chunks + job.hash_too);
     job.workers = workers_new(threads, values->count, values->element.width, values->map != NULL, plan->planes, true);
     if (!job.workers) return base_no_memory(error, PACK_CHUNK * 8);
     base_parallel(threads, (size_t)chunks + job.hash_too, encode_task, &job);
@@ -424,8 +423,7 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
     decode_job job = {.values = values};
     fpr_status status = open_sections(&job, blob, head, section, error);
     if (status) goto out;
-    if (threads < 1) threads = 1;
-    if (threads > chunks) threads = (unsigned)chunks;
+    threads = pack_threads(threads, chunks);
     job.workers =
         workers_new(threads, values->count, values->element.width, values->map != NULL, job.plane_count, false);
     job.wrong = base_calloc(chunks, sizeof *job.wrong);
