@@ -8,6 +8,9 @@ may_include() {
     case $1 in
     base) echo base ;;
     file | num | pack) echo "$1 base" ;;
+    onnx) echo "onnx base file" ;;
+    graph) echo "graph onnx base file" ;;
+    source) echo "source onnx base file" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
     report) echo "report base file" ;;
