@@ -14,7 +14,10 @@ may_include() {
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
     report) echo "report base file" ;;
-    job) echo "job base file num pack conv shrink report" ;;
+    model) echo "model base file pack conv source" ;;
+    study) echo "study base num conv shrink model" ;;
+    out) echo "out base file pack model" ;;
+    job) echo "job base file pack conv shrink source model study out report" ;;
     cli) echo cli ;;
     *) echo "" ;;
     esac

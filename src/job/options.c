@@ -1,9 +1,8 @@
-/* Options: defaults, the checks that every job makes first, and what follows from them. */
+/* Options: defaults, and the checks that every job makes first. */
 #include "job/job.h"
 #include "report/report.h"
 
 #include <math.h>
-#include <time.h>
 
 FPR_API void fpr_options_init(fpr_options *o)
 {
@@ -59,31 +58,4 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
         if (!is_utf8(o->drop.patterns[i]))
             return base_fail(error, FPR_USAGE, "a pattern of drop is not UTF-8, as the names of tensors are");
     return FPR_OK;
-}
-
-unsigned job_threads(const fpr_options *o)
-{
-    return o->threads ? o->threads : base_cores();
-}
-
-fpr_status job_cancelled(const fpr_options *o, fpr_error *error)
-{
-    return o->cancel && *o->cancel ? base_fail(error, FPR_CANCELLED, "interrupted") : FPR_OK;
-}
-
-conv_settings job_settings(const fpr_options *o)
-{
-    return (conv_settings){.eps = o->eps,
-                           .bins = o->bins,
-                           .bandwidth = o->bandwidth,
-                           .bandwidth_value = o->bandwidth_value,
-                           .half = o->half,
-                           .threads = job_threads(o)};
-}
-
-double job_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

@@ -1,6 +1,6 @@
 /* Fuzzing: a basis file. The input is its text, read as a basis of 9 weights and as one of 2. What is accepted must be
  * finite and orthonormal. */
-#include "job/job.h"
+#include "study/study.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* Bases from outside: the published one, and JSON files. */
-#include "job/job.h"
+#include "study/study.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* XXH3-64 over the files of a model, one after the other, from what a sweep has in memory: only what the sweep passes
  * over is read for it. */
-#include "job/job.h"
+#include "model/model.h"
 
 #define CHUNK (128u << 10) /* stays in the second cache level */
 

@@ -1,5 +1,5 @@
 /* What stands around the output of a job: where its files go, what is refused, the index of a sharded one, hashes. */
-#include "job/job.h"
+#include "out/out.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* A checkpoint that is open: its tensors, its metadata, its headers, and whether the bytes are what they should be. */
-#include "job/job.h"
+#include "model/model.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* Tensors from file to memory, a few MiB at a time: what bounds the memory of every job. */
-#include "job/job.h"
+#include "model/model.h"
 
 typedef struct load_context {
     const fpr_model *model;

@@ -4,7 +4,7 @@
  * largest size that the header can have, and what the header does not need of it is white space, which the format
  * allows. To keep that white space short, data stays in memory until there is too much of it: a small file gets an
  * exact header, and in a large one only the digits of some offsets are guessed. */
-#include "job/job.h"
+#include "out/out.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* Opening a checkpoint: one file, or an index and its shards; what is packed in it is found here. */
-#include "job/job.h"
+#include "model/model.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* A study and its outcome as a report: copies what was found, computes nothing but sums over layers. */
-#include "job/job.h"
+#include "study/study.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -4,11 +4,21 @@
  * the groups whose farthest kernels do not tell it (conv/far.c); sweep three, made by the job itself, counts them,
  * because a histogram needs its edges first. Only a few MiB of weights are in memory at any time, so each sweep reads the
  * file again: from the page cache that costs little. */
-#include "job/job.h"
+#include "study/study.h"
 #include "num/num.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+conv_settings study_settings(const fpr_options *o)
+{
+    return (conv_settings){.eps = o->eps,
+                           .bins = o->bins,
+                           .bandwidth = o->bandwidth,
+                           .bandwidth_value = o->bandwidth_value,
+                           .half = o->half,
+                           .threads = job_threads(o)};
+}
 
 bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b)
 {
@@ -291,7 +301,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->tensor_count = model->tensor_count;
     s->stamp = model_stamp(model);
     s->options = options;
-    s->settings = job_settings(options);
+    s->settings = study_settings(options);
     s->settings.moments_only = only != NULL;
     sweep w = {.study = s, .sum = sum};
     fpr_status status = find_layers(s, only, error);

@@ -1,0 +1,65 @@
+/* The files that a job writes: one output file each, and where they go.
+ *
+ * writer.c   one output file, packed or dense
+ * outputs.c  where the files of an output go, and what is refused */
+#ifndef FPR_OUT_H
+#define FPR_OUT_H
+
+#include "model/model.h"
+
+/* ---- writer.c: one output file. Tensors are put in data order; the header, which comes first in the file but is known
+ * last, is written into room kept for it. */
+
+/* What is to be known of a tensor of the output. */
+typedef struct writer_tensor {
+    const fpr_tensor *source;
+    bool dropped;
+    fpr_dtype dtype;       /* after --cast */
+    uint64_t bytes;        /* dense, after --cast */
+    bool lossless;         /* before it is decided: certain to become so */
+    bool decided;          /* the fields below hold */
+    uint64_t stored;       /* bytes in the file */
+    const char *codec;     /* static text, "raw" when plain */
+    double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
+} writer_tensor;
+
+typedef struct job_writer job_writer;
+
+/* Whether the output is dense is fixed here; path NULL counts bytes and writes nothing (a dry run). tensors are the
+ * shard's, in data order, borrowed until the writer is gone; the writer reads their decisions when it needs them. */
+fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bool dense, const fpr_options *options,
+                      const writer_tensor *tensors, job_writer **writer, fpr_error *error);
+/* The next tensor that is not dropped: as blob, or its dense bytes when blob is NULL. It is decided by now. */
+fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
+/* The same for many tensors at once: they are listed in order, given their place in the file, and written. They must
+ * stay until then; writing may run beside whatever does not use the writer. */
+fpr_status writer_list(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
+fpr_status writer_reserve_listed(job_writer *writer, fpr_error *error);
+fpr_status writer_write_listed(job_writer *writer, fpr_error *error); /* nothing listed: nothing to do */
+/* Whether so many bytes more stay in memory until the size of the header is known: only writer_put serves them. */
+bool writer_holds(const job_writer *writer, uint64_t bytes);
+/* Writes the header; *total receives the size of the whole file. */
+fpr_status writer_finish(job_writer *writer, uint64_t *total, fpr_error *error);
+/* Adds the finished file; nothing in a dry run. */
+fpr_status writer_hash(job_writer *writer, file_hash *hash, unsigned threads, fpr_error *error);
+fpr_status writer_commit(job_writer *writer, fpr_error *error); /* frees the writer */
+void writer_abandon(job_writer *writer);                        /* removes the file; frees the writer; NULL allowed */
+/* Bytes that a tensor costs in the header when it is packed, beyond those it costs when it is not. */
+uint64_t writer_overhead(const fpr_tensor *tensor);
+
+/* ---- outputs.c */
+
+/* OUTPUT itself, or OUTPUT/SHARD for a sharded checkpoint; NULL when output is, or without memory. base_free. */
+char *output_shard_path(const fpr_model *model, size_t shard, const char *output);
+/* Refuses, before any work is done, an output that is missing, exists, or is the input. */
+fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error);
+/* Makes the directory of a sharded output; *made says that it was not there. Nothing to do for a single file. */
+fpr_status output_folder(const fpr_model *model, const char *output, bool *made, fpr_error *error);
+/* Writes the index of a sharded output: the input's, less dropped tensors, total_size as stored; tensors NULL: all
+ * dense. */
+fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
+                        const fpr_options *options, fpr_error *error);
+/* Removes what a failed job has put into the directory that output_folder made, and the directory. */
+void output_remove(const fpr_model *model, const char *output);
+
+#endif

@@ -1,0 +1,93 @@
+/* What is learnt of a model: its layers, their kernel groups, the sweeps over the weights, and all of it as a report.
+ *
+ * study.c    layers, kernel groups and the sweeps over them
+ * rows.c     a study as the rows of a report
+ * basis.c    bases from outside */
+#ifndef FPR_STUDY_H
+#define FPR_STUDY_H
+
+#include "model/model.h"
+#include "shrink/shrink.h"
+
+/* ---- study.c */
+
+conv_settings study_settings(const fpr_options *options);
+
+typedef struct study_layer {
+    size_t tensor;
+    size_t group;
+    fpr_layer_shape shape;
+    conv_measure measure;
+    double *ratio; /* [k] or NULL */
+} study_layer;
+
+/* Memory for the farthest kernels of all groups together. */
+#define STUDY_FAR_BYTES (1u << 20)
+
+typedef struct study_group {
+    fpr_layer_shape shape; /* of its first layer */
+    uint64_t layers, kernels, sparse, live;
+    fpr_moments all, live_moments; /* k = 0 without a basis */
+    fpr_basis basis;
+    double range[2];
+    conv_far *far;         /* NULL without a basis, and once the range is known */
+    conv_counter *counter;
+    bool ranged;           /* the range is known without a sweep */
+    bool has_basis;        /* at least one finite kernel and 2 <= k <= 128 */
+    bool crowded_out;      /* would have a basis, but the file has too many kernel shapes */
+} study_group;
+
+typedef struct study {
+    const fpr_model *model;
+    size_t tensor_count;
+    uint64_t stamp;      /* of the model */
+    const fpr_options *options;
+    conv_settings settings;
+    study_layer *layers;
+    size_t layer_count;
+    study_group *groups; /* in order of first appearance */
+    size_t group_count;
+    size_t *layer_of;    /* [tensor_count] layer of a tensor, SIZE_MAX: none */
+} study;
+
+/* Finds the layers and measures them: the first sweep. only: the kernel shape of interest, or NULL for all; with it
+ * nothing but moments and sparsity is measured. sum: takes what is read, or NULL. */
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
+                     study **out, fpr_error *error);
+/* Bases, the second sweep (ranges), and counters for the third. */
+fpr_status study_prepare(study *s, fpr_error *error);
+/* Visits the layers without NaN or Inf; while it runs, (*layers)[i] is the layer number of the i-th tensor visited. */
+fpr_status study_visit_finite(const study *s, const char *phase, job_visit visit, void *context, const size_t **layers,
+                              fpr_error *error);
+/* The second sweep alone, for bases that were set by hand. */
+fpr_status study_ranges(study *s, fpr_error *error);
+typedef fpr_status (*study_visit_group)(void *context, study_group *group, const conv_block *blocks, size_t count,
+                                        fpr_error *error);
+/* Visits blocks[i] of layer layers[i] group by group; groups without a basis are passed over. */
+fpr_status study_by_group(study *s, const conv_block *blocks, const size_t *layers, size_t count,
+                          study_visit_group visit, void *context, fpr_error *error);
+void study_free(study *s);
+/* Allocates a basis for k. */
+fpr_status study_basis_new(fpr_basis *basis, unsigned k, fpr_error *error);
+void study_basis_free(fpr_basis *basis);
+conv_block study_block(const study *s, const study_layer *layer, const void *weights);
+/* What the first sweep knows of a layer, for shrink/. */
+shrink_known study_known(const study_layer *layer, const fpr_options *options);
+bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b);
+
+/* ---- basis.c */
+
+/* "robustness", or the path of a JSON file, for kernels of k weights. *basis is made here: study_basis_free. */
+fpr_status basis_load(const char *source, unsigned k, fpr_basis *basis, fpr_error *error);
+
+/* ---- rows.c: a study and its outcome as a report */
+
+/* A report with every row of layers and tensors filled as far as the study knows: stored and binary are "raw, nothing". */
+fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error);
+/* Distributions and divergences of all groups, most kernels first; the layer rows are complete by now. */
+fpr_status rows_groups(study *s, bool has_after, fpr_report *report, fpr_error *error);
+fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *format, ...) BASE_PRINTF(4, 5);
+void rows_memory(fpr_report *report); /* peak memory of the process so far */
+void rows_phase(fpr_report *report, const char *name, double *since);
+
+#endif
