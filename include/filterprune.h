@@ -45,6 +45,10 @@ extern "C" {
 /* "0.1.0": the version of the library that was loaded. FPR_VERSION_* is the one compiled against. */
 FPR_API const char *fpr_version(void);
 
+/* The instruction sets whose vector code runs: "base", "avx2", "avx512" or "neon"; by default the best that the processor
+ * has. Results are the same bytes at every level. */
+FPR_API const char *fpr_simd(void);
+
 /* ------------------------------------------------------------------ 2. status and errors */
 
 /* The values are pinned; gaps leave room. The program's exit status is the tens digit's meaning, see fpr_exit_status. */
@@ -74,6 +78,10 @@ typedef struct fpr_error {
     char where[96];    /* tensor name, as in the file; the tail is kept when longer; "" when none */
     char message[256]; /* what was expected and what was found; no newline */
 } fpr_error;
+
+/* Runs no vector code above that level in this process from now on; what the processor lacks falls back to the level below
+ * it. FPR_USAGE for any other name. */
+FPR_API fpr_status fpr_limit_simd(const char *level, fpr_error *error);
 
 /* Process exit status for a status: 0 done, 1 machine, 2 usage, 3 invalid input, 4 refused, 5 difference. */
 FPR_API int fpr_exit_status(fpr_status status);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/simd.h"
 #include "num/num.h"
 
 #include "numbers.h"
@@ -390,6 +391,49 @@ static void a_cell_does_not_depend_on_the_neighbours(void **state)
     }
 }
 
+/* Zeros of both signs compare equal: which of them a kernel picks must not depend on the width of its registers. */
+static void zeros_of_either_sign_are_the_same_everywhere(void **state)
+{
+    (void)state;
+    static const double values[] = {0.0, -0.0, 1.0, -1.0};
+    static double x[64], peak[64], divided[64], rounded[2][64];
+    static uint32_t cell[2][64], fraction[2][64];
+    const num_cells_view view = {.lo = -1, .hi = 1, .bins = 70, .zoom = 3, .count = 70 << 3};
+    random_state = 77;
+    for (unsigned round = 0; round < 20000; round++) {
+        const size_t n = 1 + random_bits() % COUNT_OF(x);
+        const unsigned kinds = round % 2 ? 4 : 2; /* zeros alone, too */
+        double low = 1, high = -1;
+        for (size_t i = 0; i < n; i++) {
+            x[i] = values[random_bits() % kinds];
+            low = x[i] < low ? x[i] : low;
+            high = x[i] > high ? x[i] : high;
+        }
+        const double want[2] = {low == 0 ? 0.0 : low, high == 0 ? 0.0 : high}; /* a bound of zero has no sign */
+        for (unsigned v = 0; num_kernels_variant(v); v++) {
+            const num_kernels *kernels = num_kernels_variant(v);
+            double range[2] = {INFINITY, -INFINITY};
+            kernels->range(range, x, n);
+            assert_memory_equal(range, want, sizeof want);
+            kernels->range(range, x, n); /* widened by what it spans */
+            assert_memory_equal(range, want, sizeof want);
+            kernels->tile_peak(peak, x, COUNT_OF(x), n, 1);
+            kernels->tile_divide(divided, x, peak, COUNT_OF(x), n, 1);
+            memcpy(rounded[v > 0], x, sizeof x);
+            kernels->half(rounded[v > 0], n);
+            for (size_t i = 0; i < n; i++) {
+                const double size = fabs(x[i]);
+                assert_memory_equal(&peak[i], &size, sizeof size);
+            }
+            assert_memory_equal(divided, x, n * sizeof *x);
+            assert_memory_equal(rounded[v > 0], rounded[0], n * sizeof *x);
+            kernels->cells(cell[v > 0], fraction[v > 0], x, n, &view);
+            assert_memory_equal(cell[v > 0], cell[0], n * sizeof **cell);
+            assert_memory_equal(fraction[v > 0], fraction[0], n * sizeof **fraction);
+        }
+    }
+}
+
 static void variants_have_names(void **state)
 {
     (void)state;
@@ -398,12 +442,25 @@ static void variants_have_names(void **state)
     assert_string_equal(base()->name, "baseline");
     assert_ptr_equal(num_kernels_best(), num_kernels_variant(count - 1));
     assert_null(num_kernels_variant(count + 100));
+    /* A lower level may be asked for, never a higher one. */
+    for (unsigned level = 0; level < BASE_SIMD_COUNT; level++) {
+        base_simd_limit((base_simd)level);
+        assert_ptr_equal(num_kernels_best(), num_kernels_variant(level < count ? level : count - 1));
+    }
+    assert_int_equal(fpr_limit_simd("base", NULL), FPR_OK);
+    assert_ptr_equal(num_kernels_best(), base());
+    assert_int_equal(fpr_limit_simd("sse9", NULL), FPR_USAGE);
+    assert_int_equal(fpr_limit_simd("", NULL), FPR_USAGE);
+    assert_ptr_equal(num_kernels_best(), base());
+    assert_int_equal(fpr_limit_simd("avx512", NULL), FPR_OK);
+    assert_string_equal(num_kernels_best()->name, count > 1 ? fpr_simd() : "baseline");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(variants_have_names),
+        cmocka_unit_test(zeros_of_either_sign_are_the_same_everywhere),
         cmocka_unit_test(halves_are_what_ieee_says),
         cmocka_unit_test(rounding_to_half_goes_to_the_nearest_even),
         cmocka_unit_test(peaks_and_counts_of_bit_patterns),

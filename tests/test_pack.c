@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "pack/adaptive.h"
+#include "base/simd.h"
 #include "pack/blob.h"
 
 #include <dlfcn.h>
@@ -282,8 +283,8 @@ static uint64_t round_trip(const tensor *t, int level, const char *expected)
     uint8_t *blob = encode(t, level, 1, &n, &codec);
     if (expected) assert_string_equal(codec, expected);
     if (blob) check_peek(t, blob, n, codec);
-    for (unsigned simd = PACK_SIMD_PLAIN; simd <= PACK_SIMD_AVX512; simd++) {
-        pack_limit_simd(simd);
+    for (unsigned simd = BASE_SIMD_PLAIN; simd <= BASE_SIMD_AVX512; simd++) {
+        base_simd_limit((base_simd)simd);
         uint8_t *again = encode(t, level, 1 + 2 * (simd & 1), &m, NULL);
         assert_int_equal(m, n);
         if (n) assert_memory_equal(again, blob, n);
@@ -400,8 +401,8 @@ static void test_coder_reaches_entropy(void **state)
         double ideal = (double)n * entropy(shares, 256) / 8;
         if (n > 50000 && (double)bytes > 1.01 * ideal + 100)
             fail_msg("%zu symbols: %zu bytes, entropy %.0f", n, bytes, ideal);
-        for (unsigned simd = PACK_SIMD_PLAIN; simd <= PACK_SIMD_AVX512; simd++) {
-            pack_limit_simd(simd);
+        for (unsigned simd = BASE_SIMD_PLAIN; simd <= BASE_SIMD_AVX512; simd++) {
+            base_simd_limit((base_simd)simd);
             memset(back, 1, n);
             assert_null(rans_decode(scratch, coded, bytes, n % 2, back, NULL, n, NULL, NULL, NULL));
             assert_memory_equal(back, symbols, n);

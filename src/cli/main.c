@@ -169,6 +169,18 @@ static void keep_memory(void)
 #endif
 }
 
+/* FILTERPRUNE_SIMD lowers the instruction sets used: for comparing and for finding faults. */
+static int limit_instructions(const settings *set)
+{
+    const char *level = getenv("FILTERPRUNE_SIMD");
+    fpr_error error = { .status = FPR_OK };
+    if (!level) return EXIT_DONE;
+    if (fpr_limit_simd(level, &error)) return fail_usage("FILTERPRUNE_SIMD: %s", error.message);
+    if (set->verbose && strcmp(level, fpr_simd()))
+        fprintf(stderr, "filterprune: this processor has no %s, %s runs in its place\n", level, fpr_simd());
+    return EXIT_DONE;
+}
+
 static int run_command(const command *cmd, int argc, char **argv)
 {
     settings set;
@@ -178,6 +190,7 @@ static int run_command(const command *cmd, int argc, char **argv)
     } else if (status == EXIT_DONE) {
         if (cmd == commands) status = check_misspelt(&set);
         if (status == EXIT_DONE) status = check_operands(cmd, &set);
+        if (status == EXIT_DONE) status = limit_instructions(&set);
         if (status == EXIT_DONE && cmd->run != cmd_info) keep_memory(); /* which takes little, and no time */
         if (status == EXIT_DONE) status = cmd->run(&set);
     }

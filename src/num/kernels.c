@@ -1,32 +1,14 @@
-/* Chooses the inner loops that this processor can run. */
+/* The inner loops that run: those of the instruction sets in use. */
 #include "num/kernels.h"
 
+#include "base/simd.h"
+
 #ifdef NUM_X86_KERNELS
-/* libgcc's answers include whether the operating system saves the registers. */
-static bool has_avx2(void) { return __builtin_cpu_supports("avx2"); }
-
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-
-const num_kernels *num_kernels_best(void)
-{
-    __builtin_cpu_init();
-    return has_avx512() ? &num_kernels_avx512 : has_avx2() ? &num_kernels_avx2 : &num_kernels_base;
-}
-
-const num_kernels *num_kernels_variant(unsigned index)
-{
-    const num_kernels *usable[3] = {&num_kernels_base};
-    unsigned n = 1;
-    __builtin_cpu_init();
-    if (has_avx2()) usable[n++] = &num_kernels_avx2;
-    if (has_avx512()) usable[n++] = &num_kernels_avx512;
-    return index < n ? usable[index] : NULL;
-}
+static const num_kernels *const variants[BASE_SIMD_COUNT] = {&num_kernels_base, &num_kernels_avx2, &num_kernels_avx512};
 #else
-const num_kernels *num_kernels_best(void) { return &num_kernels_base; }
-const num_kernels *num_kernels_variant(unsigned index) { return index == 0 ? &num_kernels_base : NULL; }
+static const num_kernels *const variants[BASE_SIMD_COUNT] = {&num_kernels_base};
 #endif
+
+const num_kernels *num_kernels_best(void) { return variants[base_simd_level()]; }
+
+const num_kernels *num_kernels_variant(unsigned index) { return index <= base_simd_best() ? variants[index] : NULL; }

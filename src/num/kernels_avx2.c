@@ -3,4 +3,5 @@
 #define NAME(f) f##_avx2
 #define TABLE num_kernels_avx2
 #define VARIANT "avx2"
+#define VECTOR 32
 #include "num/kernels_body.h"

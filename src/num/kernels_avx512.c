@@ -3,4 +3,5 @@
 #define NAME(f) f##_avx512
 #define TABLE num_kernels_avx512
 #define VARIANT "avx512"
+#define VECTOR 64
 #include "num/kernels_body.h"

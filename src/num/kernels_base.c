@@ -3,4 +3,5 @@
 #define NAME(f) f##_base
 #define TABLE num_kernels_base
 #define VARIANT "baseline"
+#define VECTOR 16
 #include "num/kernels_body.h"

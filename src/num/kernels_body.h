@@ -1,17 +1,28 @@
 /* The inner loops, compiled once per instruction set by the kernels_*.c that include this text. NAME(f) gives each copy
- * its own names, TABLE and VARIANT those of the table at the end.
+ * its own names, TABLE and VARIANT those of the table at the end; VECTOR is the width of its registers in bytes.
  *
- * Equal bits on every path, by construction: sums run in NUM_LANES lanes that are written out as one vector type, which
- * the compiler lowers to whatever registers there are; everything else is elementwise or does not depend on order. No
- * fused multiply-add (-ffp-contract=off). */
+ * Equal bits on every path, by construction: sums run in NUM_LANES lanes that do not know each other until they are
+ * folded in one fixed order, so that a copy may run them a register at a time, in STEPS passes or side by side;
+ * everything else is elementwise or does not depend on order. No fused multiply-add (-ffp-contract=off). Two rules keep
+ * it so and fast:
+ *
+ *   - Never a vector wider than VECTOR: gcc splits those through the stack, at three to ten times the time.
+ *   - Whatever picks a number by comparison ends with + 0.0: zeros of both signs compare equal, and which of them is
+ *     picked would depend on the width. */
 #include "num/num.h"
 
-#ifdef __AVX512F__
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-typedef double lanes __attribute__((vector_size(64), aligned(8), may_alias));
-typedef int64_t lane_masks __attribute__((vector_size(64), aligned(8), may_alias));
+#define WIDE (VECTOR / sizeof(double))   /* lanes of doubles in a register */
+#define STEPS (NUM_LANES / WIDE)         /* registers that hold them all */
+
+typedef double vec __attribute__((vector_size(VECTOR), aligned(8), may_alias));
+typedef int64_t vec_mask __attribute__((vector_size(VECTOR)));
+typedef double vec_pair __attribute__((vector_size(16)));
+typedef float narrow __attribute__((vector_size(VECTOR / 2), aligned(4), may_alias)); /* as many floats as vec has lanes */
+typedef int32_t narrow_mask __attribute__((vector_size(VECTOR / 2)));
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -129,10 +140,40 @@ static size_t NAME(turn_nine)(double *restrict x, size_t stride, const float *re
     return i;
 }
 #else
-static size_t NAME(turn_nine)(double *x, size_t stride, const float *rows, size_t n, double scale)
+typedef float four_floats __attribute__((vector_size(16), aligned(4), may_alias));
+
+INLINE void NAME(put_four)(double *x, four_floats v, double scale)
 {
-    (void)x, (void)stride, (void)rows, (void)n, (void)scale;
-    return 0;
+    for (unsigned s = 0; s < 4 / WIDE; s++) {
+        narrow part;
+        memcpy(&part, (const char *)&v + s * sizeof part, sizeof part);
+        *(vec *)(x + s * WIDE) = __builtin_convertvector(part, vec) * scale;
+    }
+}
+
+/* Columns `at` to `at` + 3 of four rows of nine. */
+INLINE void NAME(turn_four)(double *restrict x, size_t stride, const float *restrict rows, double scale)
+{
+    const four_floats a = *(const four_floats *)rows, b = *(const four_floats *)(rows + 9);
+    const four_floats c = *(const four_floats *)(rows + 18), d = *(const four_floats *)(rows + 27);
+    const four_floats ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    const four_floats AB = __builtin_shufflevector(a, b, 2, 6, 3, 7), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    NAME(put_four)(x, __builtin_shufflevector(ab, cd, 0, 1, 4, 5), scale);
+    NAME(put_four)(x + stride, __builtin_shufflevector(ab, cd, 2, 3, 6, 7), scale);
+    NAME(put_four)(x + 2 * stride, __builtin_shufflevector(AB, CD, 0, 1, 4, 5), scale);
+    NAME(put_four)(x + 3 * stride, __builtin_shufflevector(AB, CD, 2, 3, 6, 7), scale);
+}
+
+/* Four vectors of nine at a time, as two squares of four by four and what is left. */
+static size_t NAME(turn_nine)(double *restrict x, size_t stride, const float *restrict rows, size_t n, double scale)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4, rows += 36) {
+        NAME(turn_four)(x + i, stride, rows, scale);
+        NAME(turn_four)(x + 4 * stride + i, stride, rows + 4, scale);
+        NAME(put_four)(x + 8 * stride + i, (four_floats){rows[8], rows[17], rows[26], rows[35]}, scale);
+    }
+    return i;
 }
 #endif
 
@@ -234,33 +275,42 @@ static void NAME(tile_divide)(double *y, const double *x, const double *restrict
     }
 }
 
-INLINE double NAME(fold)(const lanes *sum)
+/* ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) */
+INLINE double NAME(fold)(const vec sum[STEPS])
 {
-    const lanes a = *sum;
-    return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
+    vec_pair p[4];
+    memcpy(p, sum, sizeof p);
+    p[0] = (p[0] + p[2]) + (p[1] + p[3]);
+    return p[0][0] + p[0][1];
 }
 
 static double NAME(sum)(const double *x, size_t n) /* n: multiple of NUM_LANES */
 {
-    lanes sum = {0};
-    for (size_t i = 0; i < n; i += NUM_LANES) sum += *(const lanes *)(x + i);
-    return NAME(fold)(&sum);
+    vec sum[STEPS] = {{0}};
+    for (size_t i = 0; i < n; i += NUM_LANES)
+        for (unsigned s = 0; s < STEPS; s++) sum[s] += *(const vec *)(x + i + s * WIDE);
+    return NAME(fold)(sum);
 }
 
-/* Sums of products of ni rows with nj rows. */
+/* Sums of products of ni rows with nj rows: nine of them and their operands fit into 16 registers. */
 INLINE void NAME(products)(double *scatter, const double *a, const double *b, size_t stride, size_t n, unsigned k,
                            unsigned ni, unsigned nj)
 {
-    lanes sum[3][3] = {{{0}}};
-    for (size_t i = 0; i < n; i += NUM_LANES) {
-        lanes u[3], v[3];
-        for (unsigned p = 0; p < ni; p++) u[p] = *(const lanes *)(a + p * stride + i);
-        for (unsigned q = 0; q < nj; q++) v[q] = *(const lanes *)(b + q * stride + i);
+    vec lanes[3][3][STEPS];
+    for (unsigned s = 0; s < STEPS; s++) {
+        vec sum[3][3] = {{{0}}};
+        for (size_t i = s * WIDE; i < n; i += NUM_LANES) {
+            vec u[3], v[3];
+            for (unsigned p = 0; p < ni; p++) u[p] = *(const vec *)(a + p * stride + i);
+            for (unsigned q = 0; q < nj; q++) v[q] = *(const vec *)(b + q * stride + i);
+            for (unsigned p = 0; p < ni; p++)
+                for (unsigned q = 0; q < nj; q++) sum[p][q] += u[p] * v[q];
+        }
         for (unsigned p = 0; p < ni; p++)
-            for (unsigned q = 0; q < nj; q++) sum[p][q] += u[p] * v[q];
+            for (unsigned q = 0; q < nj; q++) lanes[p][q][s] = sum[p][q];
     }
     for (unsigned p = 0; p < ni; p++)
-        for (unsigned q = 0; q < nj; q++) scatter[p * k + q] = NAME(fold)(&sum[p][q]);
+        for (unsigned q = 0; q < nj; q++) scatter[p * k + q] = NAME(fold)(lanes[p][q]);
 }
 
 /* The mean is taken about the first vector, so that equal vectors have a scatter of exactly zero. */
@@ -291,21 +341,21 @@ static void NAME(tile_moments)(double *mean, double *scatter, double *x, size_t 
     }
 }
 
-/* nj components of 2 * NUM_LANES vectors at a time. */
+/* nj components of two registers of vectors at a time. */
 INLINE void NAME(project)(double *c, const double *x, size_t stride, size_t n, unsigned k, const double *v, unsigned nj)
 {
-    for (size_t i = 0; i < n; i += 2 * NUM_LANES) {
-        lanes sum[3][2] = {{{0}}};
+    for (size_t i = 0; i < n; i += 2 * WIDE) {
+        vec sum[3][2] = {{{0}}};
         for (unsigned d = 0; d < k; d++) {
-            lanes a = *(const lanes *)(x + d * stride + i), b = *(const lanes *)(x + d * stride + i + NUM_LANES);
+            const vec a = *(const vec *)(x + d * stride + i), b = *(const vec *)(x + d * stride + i + WIDE);
             for (unsigned j = 0; j < nj; j++) {
                 sum[j][0] += a * v[j * k + d];
                 sum[j][1] += b * v[j * k + d];
             }
         }
         for (unsigned j = 0; j < nj; j++) {
-            *(lanes *)(c + j * stride + i) = sum[j][0];
-            *(lanes *)(c + j * stride + i + NUM_LANES) = sum[j][1];
+            *(vec *)(c + j * stride + i) = sum[j][0];
+            *(vec *)(c + j * stride + i + WIDE) = sum[j][1];
         }
     }
 }
@@ -333,38 +383,52 @@ static void NAME(tile_project)(double *restrict c, double *restrict x, size_t st
     }
 }
 
-INLINE void NAME(widen)(lanes *least, lanes *most, lanes v)
+/* The smaller and the larger of each two lanes. */
+#if defined(__AVX512F__)
+#define LEAST(a, b) ((vec)_mm512_min_pd((__m512d)(a), (__m512d)(b)))
+#define MOST(a, b) ((vec)_mm512_max_pd((__m512d)(a), (__m512d)(b)))
+#elif defined(__AVX2__)
+#define LEAST(a, b) ((vec)_mm256_min_pd((__m256d)(a), (__m256d)(b)))
+#define MOST(a, b) ((vec)_mm256_max_pd((__m256d)(a), (__m256d)(b)))
+#elif defined(__x86_64__)
+#define LEAST(a, b) ((vec)_mm_min_pd((__m128d)(a), (__m128d)(b)))
+#define MOST(a, b) ((vec)_mm_max_pd((__m128d)(a), (__m128d)(b)))
+#else
+INLINE vec NAME(pick)(vec_mask first, vec a, vec b)
 {
-    const lane_masks below = (lane_masks)(v < *least), above = (lane_masks)(v > *most);
-    *least = (lanes)((below & (lane_masks)v) | (~below & (lane_masks)*least));
-    *most = (lanes)((above & (lane_masks)v) | (~above & (lane_masks)*most));
+    return (vec)((first & (vec_mask)a) | (~first & (vec_mask)b));
 }
+#define LEAST(a, b) NAME(pick)((vec_mask)((a) < (b)), a, b)
+#define MOST(a, b) NAME(pick)((vec_mask)((a) > (b)), a, b)
+#endif
 
 static void NAME(range)(double range[2], const double *x, size_t n)
 {
-    if (n < NUM_LANES) {
-        for (size_t i = 0; i < n; i++) {
-            range[0] = x[i] < range[0] ? x[i] : range[0];
-            range[1] = x[i] > range[1] ? x[i] : range[1];
-        }
-        return;
-    }
-    /* Two chains of comparisons hide each other's latency. The last numbers may be looked at twice. */
-    const lanes last = *(const lanes *)(x + n - NUM_LANES);
-    lanes least[2] = {last, last}, most[2] = {last, last};
+    double low = range[0], high = range[1];
     size_t i = 0;
-    for (; i + 2 * NUM_LANES <= n; i += 2 * NUM_LANES) {
-        NAME(widen)(&least[0], &most[0], *(const lanes *)(x + i));
-        NAME(widen)(&least[1], &most[1], *(const lanes *)(x + i + NUM_LANES));
+    if (n >= 4 * WIDE) {
+        /* Four chains of comparisons hide each other's latency. */
+        vec least[4], most[4];
+        for (unsigned c = 0; c < 4; c++) least[c] = most[c] = *(const vec *)(x + c * WIDE);
+        for (i = 4 * WIDE; i + 4 * WIDE <= n; i += 4 * WIDE)
+            for (unsigned c = 0; c < 4; c++) {
+                const vec v = *(const vec *)(x + i + c * WIDE);
+                least[c] = LEAST(v, least[c]);
+                most[c] = MOST(v, most[c]);
+            }
+        least[0] = LEAST(LEAST(least[0], least[1]), LEAST(least[2], least[3]));
+        most[0] = MOST(MOST(most[0], most[1]), MOST(most[2], most[3]));
+        for (unsigned l = 0; l < WIDE; l++) {
+            low = least[0][l] < low ? least[0][l] : low;
+            high = most[0][l] > high ? most[0][l] : high;
+        }
     }
-    if (i + NUM_LANES <= n) NAME(widen)(&least[0], &most[0], *(const lanes *)(x + i));
-    NAME(widen)(&least[0], &most[0], least[1]);
-    NAME(widen)(&least[0], &most[0], most[1]);
-    for (unsigned l = 0; l < NUM_LANES; l++) {
-        const double low = least[0][l], high = most[0][l];
-        range[0] = low < range[0] ? low : range[0];
-        range[1] = high > range[1] ? high : range[1];
+    for (; i < n; i++) {
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
     }
+    range[0] = low + 0.0;
+    range[1] = high + 0.0;
 }
 
 /* Largest integer not above v, for |v| < 2^51. */
@@ -432,96 +496,115 @@ static void NAME(cells)(uint32_t *cell, uint32_t *fraction, const double *x, siz
     if (doubtful) NAME(cells_by)(cell, fraction, x, n, view, true, &doubtful);
 }
 
+/* Sums over n numbers in lanes: TERM(i) is a register of terms from element i on, TAIL(i) the term of element i. */
+#define SUM_IN_LANES(TERM, TAIL)                                                                             \
+    vec sum[STEPS] = {{0}};                                                                                  \
+    size_t i = 0;                                                                                            \
+    for (; i + NUM_LANES <= n; i += NUM_LANES)                                                               \
+        for (unsigned s = 0; s < STEPS; s++) sum[s] += TERM(i + s * WIDE);                                   \
+    for (unsigned l = 0; i < n; i++, l++) sum[l / WIDE][l % WIDE] += TAIL(i);                                \
+    return NAME(fold)(sum)
+
+INLINE vec NAME(squares)(const double *x)
+{
+    const vec v = *(const vec *)x;
+    return v * v;
+}
+
 static double NAME(sum_squares)(const double *x, size_t n)
 {
-    lanes sum = {0};
-    size_t i = 0;
-    for (; i + NUM_LANES <= n; i += NUM_LANES) {
-        lanes v = *(const lanes *)(x + i);
-        sum += v * v;
-    }
-    for (unsigned l = 0; i < n; i++, l++) sum[l] += x[i] * x[i];
-    return NAME(fold)(&sum);
+#define TERM(i) NAME(squares)(x + (i))
+#define TAIL(i) x[i] * x[i]
+    SUM_IN_LANES(TERM, TAIL);
+#undef TERM
+#undef TAIL
+}
+
+INLINE vec NAME(sizes)(const float *x)
+{
+    narrow v = *(const narrow *)x;
+    v = (narrow)((narrow_mask)v & INT32_MAX);
+    return __builtin_convertvector(v, vec);
 }
 
 static double NAME(sum_abs)(const float *x, const double *by, size_t n)
 {
-    double lane[NUM_LANES] = {0};
-    size_t i = 0;
-    for (; i + NUM_LANES <= n; i += NUM_LANES)
-        for (unsigned l = 0; l < NUM_LANES; l++) lane[l] += (double)__builtin_fabsf(x[i + l]) * by[i + l];
-    for (unsigned l = 0; i < n; i++, l++) lane[l] += (double)__builtin_fabsf(x[i]) * by[i];
-    lanes sum;
-    memcpy(&sum, lane, sizeof sum);
-    return NAME(fold)(&sum);
+#define TERM(i) NAME(sizes)(x + (i)) * *(const vec *)(by + (i))
+#define TAIL(i) (double)__builtin_fabsf(x[i]) * by[i]
+    SUM_IN_LANES(TERM, TAIL);
+#undef TERM
+#undef TAIL
 }
 
 static double NAME(dot)(const double *x, const double *y, size_t n)
 {
-    lanes sum = {0};
-    size_t i = 0;
-    for (; i + NUM_LANES <= n; i += NUM_LANES) sum += *(const lanes *)(x + i) * *(const lanes *)(y + i);
-    for (unsigned l = 0; i < n; i++, l++) sum[l] += x[i] * y[i];
-    return NAME(fold)(&sum);
+#define TERM(i) *(const vec *)(x + (i)) * *(const vec *)(y + (i))
+#define TAIL(i) x[i] * y[i]
+    SUM_IN_LANES(TERM, TAIL);
+#undef TERM
+#undef TAIL
 }
 
 /* ---------------------------------------------------------------- products of rows of floats
  *
  * Sums run in 16 lanes. A block of GRAM_M by GRAM_N of them stays in registers while its rows stream by, so that every
  * load serves several products. */
-typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float half_floats __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(VECTOR), aligned(4), may_alias));
 typedef float quarter_floats __attribute__((vector_size(16)));
-#define FLOATS 16
+#define FLOAT_LANES 16
+#define FLOATS (VECTOR / sizeof(float))
 
 #if defined(__AVX512F__)
 #define GRAM_M 6
 #define GRAM_N 4
-#elif defined(__AVX2__)
-#define GRAM_M 2
-#define GRAM_N 3
+#elif defined(__aarch64__)
+#define GRAM_M 4
+#define GRAM_N 4
 #else
-#define GRAM_M 1
-#define GRAM_N 3
+#define GRAM_M 3
+#define GRAM_N 4
 #endif
 
-INLINE float NAME(fold_floats)(const floats *sum)
+INLINE float NAME(fold_floats)(const floats sum[STEPS])
 {
-    half_floats h[2];
-    quarter_floats q[2];
-    memcpy(h, sum, sizeof h);
-    h[0] += h[1];
-    memcpy(q, h, sizeof q);
-    q[0] += q[1];
+    quarter_floats q[4];
+    memcpy(q, sum, sizeof q);
+    q[0] = (q[0] + q[2]) + (q[1] + q[3]);
     return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
 }
 
 INLINE void NAME(gram_block)(float *g, size_t columns, const float *a, const float *b, size_t stride_a, size_t stride_b,
                              size_t depth, bool add, unsigned m, unsigned n)
 {
-    floats sum[GRAM_M][GRAM_N];
-    size_t d = 0;
-    for (unsigned i = 0; i < m; i++)
-        for (unsigned j = 0; j < n; j++) sum[i][j] = (floats){0};
-    for (; d + FLOATS <= depth; d += FLOATS) {
-        floats v[GRAM_N];
-        for (unsigned j = 0; j < n; j++) v[j] = *(const floats *)(b + j * stride_b + d);
-        for (unsigned i = 0; i < m; i++) {
-            const floats u = *(const floats *)(a + i * stride_a + d);
-            for (unsigned j = 0; j < n; j++) sum[i][j] += u * v[j];
-        }
+    floats lanes[GRAM_M][GRAM_N][STEPS];
+    const size_t whole = depth / FLOAT_LANES * FLOAT_LANES, rest = depth - whole;
+    float last_a[GRAM_M][FLOAT_LANES] = {{0}}, last_b[GRAM_N][FLOAT_LANES] = {{0}};
+    if (rest) {
+        for (unsigned i = 0; i < m; i++) memcpy(last_a[i], a + i * stride_a + whole, rest * sizeof *a);
+        for (unsigned j = 0; j < n; j++) memcpy(last_b[j], b + j * stride_b + whole, rest * sizeof *b);
     }
-    if (d < depth) {
-        floats u[GRAM_M] = {{0}}, v[GRAM_N] = {{0}};
-        for (unsigned i = 0; i < m; i++) memcpy(&u[i], a + i * stride_a + d, (depth - d) * sizeof *a);
-        for (unsigned j = 0; j < n; j++) memcpy(&v[j], b + j * stride_b + d, (depth - d) * sizeof *b);
+    for (unsigned s = 0; s < STEPS; s++) {
+        floats sum[GRAM_M][GRAM_N];
         for (unsigned i = 0; i < m; i++)
-            for (unsigned j = 0; j < n; j++) sum[i][j] += u[i] * v[j];
+            for (unsigned j = 0; j < n; j++) sum[i][j] = (floats){0};
+        for (size_t d = s * FLOATS; d < whole; d += FLOAT_LANES) {
+            floats v[GRAM_N];
+            for (unsigned j = 0; j < n; j++) v[j] = *(const floats *)(b + j * stride_b + d);
+            for (unsigned i = 0; i < m; i++) {
+                const floats u = *(const floats *)(a + i * stride_a + d);
+                for (unsigned j = 0; j < n; j++) sum[i][j] += u * v[j];
+            }
+        }
+        for (unsigned i = 0; rest && i < m; i++)
+            for (unsigned j = 0; j < n; j++)
+                sum[i][j] += *(const floats *)(last_a[i] + s * FLOATS) * *(const floats *)(last_b[j] + s * FLOATS);
+        for (unsigned i = 0; i < m; i++)
+            for (unsigned j = 0; j < n; j++) lanes[i][j][s] = sum[i][j];
     }
     for (unsigned i = 0; i < m; i++)
         for (unsigned j = 0; j < n; j++) {
-            const float s = NAME(fold_floats)(&sum[i][j]);
-            g[i * columns + j] = add ? g[i * columns + j] + s : s;
+            const float f = NAME(fold_floats)(lanes[i][j]);
+            g[i * columns + j] = add ? g[i * columns + j] + f : f;
         }
 }
 

@@ -83,7 +83,7 @@ typedef struct num_kernels {
     void (*pack)(float *y, const double *x, size_t n, double unit, double scale);
 } num_kernels;
 
-/* The best that this processor and its operating system can run. */
+/* Those of the instruction sets in use (base/simd.h). */
 const num_kernels *num_kernels_best(void);
 /* All that this processor can run, the portable one first; for tests. NULL past the end. */
 const num_kernels *num_kernels_variant(unsigned index);

@@ -113,12 +113,6 @@ pack_build_section *pack_add_section(pack_blob *blob, unsigned kind, unsigned en
 bool pack_add_bytes(pack_blob *blob, unsigned kind, const void *bytes, uint64_t count);
 bool pack_copy_piece(pack_piece *piece, const void *bytes, uint64_t count);
 
-/* ---- simd.c: which vector code runs. All of it computes the same bytes as the plain C beside it. */
-
-enum { PACK_SIMD_PLAIN = 0, PACK_SIMD_AVX2 = 1, PACK_SIMD_AVX512 = 2 };
-unsigned pack_simd(void);
-void pack_limit_simd(unsigned most); /* tests only */
-
 /* ---- rans.c: the entropy coder. A chunk codes up to PACK_CHUNK symbols of one byte. */
 
 #define RANS_BITS 12u

@@ -4,6 +4,7 @@
  * arXiv:1402.3392. A state x of 32 bits stays in [2^16, 2^32) and moves 16 bits at a time; a symbol of frequency f and
  * start b (sums to 2^12) takes x to (x / f << 12) + b + x % f. Symbol i belongs to lane i % lanes, so that a vector
  * register decodes one symbol of every lane at once. FORMAT.md has the bytes. */
+#include "base/simd.h"
 #include "pack/blob.h"
 
 #define RANS_TOTAL (1u << RANS_BITS)
@@ -88,7 +89,7 @@ static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols
         *state = encode_one(*state, &entries[table * 256 + symbols[n - 1]], &words);
     }
 #if defined(__x86_64__)
-    if (lanes >= 16 && pack_simd() == PACK_SIMD_AVX512)
+    if (lanes >= 16 && base_simd_level() == BASE_SIMD_AVX512)
         return rans_encode_avx512(scratch->ranges[0], symbols, classes, n, lanes, states, words);
 #endif
     switch (lanes) {
@@ -235,12 +236,12 @@ static bool decode_rest(rans_decode_job *job, size_t done)
 
 static bool decode_all(rans_decode_job *job)
 {
-    const unsigned simd = pack_simd();
+    const base_simd simd = base_simd_level();
     size_t done;
 #if defined(__x86_64__)
-    if (job->lanes >= 16 && simd == PACK_SIMD_AVX512)
+    if (job->lanes >= 16 && simd == BASE_SIMD_AVX512)
         done = rans_decode_avx512(job);
-    else if (job->lanes >= 16 && simd == PACK_SIMD_AVX2)
+    else if (job->lanes >= 16 && simd == BASE_SIMD_AVX2)
         done = rans_decode_avx2(job);
     else
 #endif

@@ -2,6 +2,7 @@
  *
  * Within a layer the magnitude of a weight follows its filter and its input channel; a class in half octaves for each
  * costs a few bits per filter and channel and takes some 0.05 to 0.25 bits off every weight. */
+#include "base/simd.h"
 #include "pack/blob.h"
 
 #define FIT_ELEMENTS (1u << 18) /* of a larger tensor only so many are looked at */
@@ -242,7 +243,7 @@ AVX2 static void add_avx2(const uint8_t *p, size_t n, pack_element element, floa
 static float run_sum(const uint8_t *p, size_t n, pack_element element)
 {
 #if defined(__x86_64__)
-    if (pack_simd() >= PACK_SIMD_AVX2) return sum_avx2(p, n, element);
+    if (base_simd_level() >= BASE_SIMD_AVX2) return sum_avx2(p, n, element);
 #endif
     return sum_plain(p, n, element);
 }
@@ -250,7 +251,7 @@ static float run_sum(const uint8_t *p, size_t n, pack_element element)
 static void run_add(const uint8_t *p, size_t n, pack_element element, float *sums)
 {
 #if defined(__x86_64__)
-    if (pack_simd() >= PACK_SIMD_AVX2) {
+    if (base_simd_level() >= BASE_SIMD_AVX2) {
         add_avx2(p, n, element, sums);
         return;
     }

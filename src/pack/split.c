@@ -2,6 +2,7 @@
  *
  * One template for every width; the same C compiled for several instruction sets is the vector code, so the plain
  * build is the definition and the others cannot differ from it but by a compiler's fault (tests compare them). */
+#include "base/simd.h"
 #include "pack/blob.h"
 
 #define BLOCK 1024u /* elements at a time: their low bits fill whole bytes */
@@ -271,9 +272,9 @@ void split_elements(const split_job *job)
         return;
     }
 #if TARGETS > 1
-    if (pack_simd() == PACK_SIMD_AVX512)
+    if (base_simd_level() == BASE_SIMD_AVX512)
         split_avx512(job);
-    else if (pack_simd() == PACK_SIMD_AVX2)
+    else if (base_simd_level() == BASE_SIMD_AVX2)
         split_avx2(job);
     else
 #endif
@@ -335,9 +336,9 @@ const char *split_merge(const split_job *job, const uint8_t *escapes, size_t esc
         return NULL;
     }
 #if TARGETS > 1
-    if (pack_simd() == PACK_SIMD_AVX512)
+    if (base_simd_level() == BASE_SIMD_AVX512)
         merge_avx512(job);
-    else if (pack_simd() == PACK_SIMD_AVX2)
+    else if (base_simd_level() == BASE_SIMD_AVX2)
         merge_avx2(job);
     else
 #endif
