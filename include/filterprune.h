@@ -262,6 +262,23 @@ typedef struct fpr_binary {
     double max_relative_error; /* over the kernels (filters, the layer) that were quantized */
 } fpr_binary;
 
+#define FPR_SPECTRUM_POINTS 256
+
+/* Singular values of a layer, W as out x (in k), or of a linear layer; with fpr_options.spectra only. Eight significant
+ * digits, of which the last may differ between processors and versions of OpenBLAS. NaN: not defined. */
+typedef struct fpr_spectrum {
+    bool known;
+    double norm;            /* the largest singular value */
+    double stable_rank;     /* sum s^2 / norm^2 */
+    double effective_rank;  /* exp of the entropy of s^2 / sum s^2 */
+    uint64_t rank90, rank99, rank999; /* fewest singular values with that share of sum s^2 */
+    double condition;       /* largest over smallest; NaN where that is below 1e-12 of the largest */
+    double alpha;           /* exponent of the tail, as WeightWatcher 0.7.7 fits it; NaN for depthwise layers */
+    float *values;          /* [value_count] by falling size, as shares of the largest: the first, the last, and evenly
+                             * between where there are more than FPR_SPECTRUM_POINTS */
+    unsigned value_count;
+} fpr_spectrum;
+
 /* What became of one tensor in the output. bytes_after is its size in the file. */
 typedef struct fpr_stored { const char *codec; uint64_t bytes_before, bytes_after; } fpr_stored;
 

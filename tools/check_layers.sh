@@ -11,6 +11,7 @@ may_include() {
     onnx) echo "onnx base file" ;;
     graph) echo "graph onnx base file" ;;
     source) echo "source onnx base file" ;;
+    linalg) echo "linalg base num" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
     report) echo "report base file" ;;
