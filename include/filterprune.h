@@ -104,6 +104,19 @@ FPR_API unsigned fpr_dtype_bits(fpr_dtype dtype);    /* bits of one element: 4, 
 /* How convolution weights are laid out: OIHW is [out, in, k...] (PyTorch), HWIO is [k..., in, out] (TensorFlow). */
 typedef enum fpr_layout { FPR_LAYOUT_AUTO, FPR_LAYOUT_OIHW, FPR_LAYOUT_HWIO } fpr_layout;
 
+/* What the format of a checkpoint says that a tensor is, where it says so: ONNX, Keras and PyTorch modules do, a state
+ * dictionary and safetensors do not, and then shapes and names decide. */
+typedef enum fpr_kind {
+    FPR_KIND_UNKNOWN,
+    FPR_KIND_CONV,       /* weights of a convolution, grouped ones too */
+    FPR_KIND_DEPTHWISE,  /* one input channel a filter; Keras: [h, w, c, multiplier] */
+    FPR_KIND_TRANSPOSED, /* ONNX, PyTorch: [in, out/groups, k...]; Keras: [k..., out, in] */
+    FPR_KIND_SEPARABLE,  /* one of the two kernels of a separable convolution of Keras */
+    FPR_KIND_OTHER       /* known to be no convolution */
+} fpr_kind;
+
+#define FPR_NO_DEPTH UINT64_MAX
+
 typedef struct fpr_model fpr_model;
 
 typedef struct fpr_tensor {
@@ -119,12 +132,24 @@ typedef struct fpr_tensor {
     bool packed;
     bool lossless;         /* packed without changing a weight (always true for a plain tensor) */
     unsigned shard;        /* index of the file that holds it */
+    /* what the format says of its part in the network */
+    fpr_kind kind;
+    uint64_t groups;       /* 0: not known */
+    uint64_t depth;        /* convolutions on the longest path from an input, itself not counted; FPR_NO_DEPTH */
+    fpr_layout layout;     /* of this tensor; AUTO: not known */
+    const char *layer;     /* the name of its layer where that is not in `name`; NULL */
 } fpr_tensor;
 
 /* Opens a checkpoint read-only and validates it whole: dense, packed, or a *.safetensors.index.json with its shards.
  * On success *model is owned by the caller; fpr_model_close(NULL) is allowed. A model may be read by several threads. */
 FPR_API fpr_status fpr_model_open(const char *path, fpr_model **model, fpr_error *error);
 FPR_API void fpr_model_close(fpr_model *model);
+/* The format, as "safetensors" or "torch-zip"; and the dictionary that was taken of it: "" for the top level, NULL where a
+ * format has only one. What cannot be a tensor of a safetensors file, or was left out, and why. */
+FPR_API const char *fpr_model_format(const fpr_model *model);
+FPR_API const char *fpr_model_key(const fpr_model *model);
+FPR_API size_t fpr_model_skipped_count(const fpr_model *model);
+FPR_API void fpr_model_skipped(const fpr_model *model, size_t index, const char **name, const char **why);
 
 /* Tensors in the order of their data, shard after shard. Borrowed: valid until fpr_model_close. */
 FPR_API size_t fpr_model_tensor_count(const fpr_model *model);
@@ -168,6 +193,9 @@ typedef void (*fpr_progress)(void *context, const char *phase, uint64_t done, ui
 
 typedef struct fpr_options {
     size_t sizeof_options;     /* sizeof(fpr_options) of the caller: set by fpr_options_init */
+    /* what is read */
+    const char *key;           /* the dictionary of a checkpoint to take, as "a.b"; NULL: by the rules of its format */
+    bool allow_expand;         /* tensors may have more bytes than the file stores of them */
     /* diagnostics */
     fpr_layout layout;
     double eps;                /* sparse threshold, 0.01; >= 0 and <= 1 */
@@ -205,6 +233,9 @@ typedef struct fpr_options {
 FPR_API void fpr_options_init(fpr_options *options);
 /* Checks every field; FPR_USAGE with a message that names the first option out of range. */
 FPR_API fpr_status fpr_options_check(const fpr_options *options, fpr_error *error);
+
+/* fpr_model_open with the options that say how a checkpoint is read: key, allow_expand, cancel. */
+FPR_API fpr_status fpr_model_open_with(const char *path, const fpr_options *options, fpr_model **model, fpr_error *error);
 
 /* ------------------------------------------------------------------ 7. reports (declared before the jobs that fill them) */
 

@@ -10,14 +10,14 @@ may_include() {
     file | num | pack) echo "$1 base" ;;
     onnx) echo "onnx base file" ;;
     graph) echo "graph onnx base file" ;;
-    source) echo "source onnx base file" ;;
     linalg) echo "linalg base num" ;;
+    source) echo "source onnx base file pack" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
     report) echo "report base file" ;;
-    model) echo "model base file pack conv source" ;;
+    model) echo "model base file conv source" ;;
     study) echo "study base num conv shrink model" ;;
-    out) echo "out base file pack model" ;;
+    out) echo "out base file pack source model" ;;
     job) echo "job base file pack conv shrink source model study out report" ;;
     cli) echo cli ;;
     *) echo "" ;;

@@ -51,10 +51,10 @@ static bool parse_kernel(const char *text, fpr_layer_shape *shape)
 static fpr_status tally(const fpr_model *m, const fpr_options *o, shape_count **table, size_t *count, fpr_error *error)
 {
     size_t known = *count;
-    uint8_t *seen = base_calloc(known + m->tensor_count, 1);
-    if (!seen) return base_no_memory(error, known + m->tensor_count);
+    uint8_t *seen = base_calloc(known + fpr_model_tensor_count(m), 1);
+    if (!seen) return base_no_memory(error, known + fpr_model_tensor_count(m));
     fpr_status status = FPR_OK;
-    for (size_t i = 0; !status && i < m->tensor_count; i++) {
+    for (size_t i = 0; !status && i < fpr_model_tensor_count(m); i++) {
         fpr_layer_shape s;
         if (!fpr_model_layer(m, i, o->layout, &s) || !conv_has_basis(&s)) continue;
         size_t t = 0;
@@ -98,7 +98,7 @@ static fpr_status choose_shape(compare_run *run, const char *const *paths, size_
     }
     for (size_t i = 0; !status && i < count; i++) {
         fpr_model *model;
-        status = fpr_model_open(paths[i], &model, error);
+        status = fpr_model_open_with(paths[i], run->options, &model, error);
         if (!status) status = tally(model, run->options, &table, &n, error);
         fpr_model_close(model);
     }
@@ -144,7 +144,7 @@ static fpr_status measure_model(compare_run *run, const char *path, fpr_moments 
     fpr_comparison *c = run->result;
     fpr_model *model = NULL;
     study *s = NULL;
-    fpr_status status = fpr_model_open(path, &model, error);
+    fpr_status status = fpr_model_open_with(path, run->options, &model, error);
     if (!status) status = study_new(model, run->options, &run->group, NULL, &s, error);
     if (!status) status = model_check_unchanged(model, error);
     char *copy = status ? NULL : base_copy_text(path, strlen(path));
@@ -167,7 +167,7 @@ static fpr_status measure_model(compare_run *run, const char *path, fpr_moments 
     for (size_t i = 0; !status && i < s->layer_count; i++)
         if (!s->layers[i].measure.finite)
             status = rows_warn(&c->warnings, &c->warning_count, error, "%s: %s holds NaN or Inf: left out", path,
-                               model->tensors[s->layers[i].tensor].view.name);
+                               model_tensor(model, s->layers[i].tensor)->name);
     if (!keep) study_free(s);
     fpr_model_close(model);
     return status;
@@ -181,7 +181,7 @@ static fpr_status sweep_model(compare_run *run, size_t i, bool count, fpr_error 
     study *st = run->study = run->studies[i];
     study_group *g = st->groups;
     run->row = &c->models[i];
-    fpr_status status = fpr_model_open(run->kept[i], &model, error);
+    fpr_status status = fpr_model_open_with(run->kept[i], run->options, &model, error);
     /* What sweep one knows of the layers must hold for the bytes that are read now. */
     if (!status && model_stamp(model) != st->stamp)
         status = base_fail(error, FPR_CHANGED, "changed while it was compared");
@@ -279,8 +279,8 @@ FPR_API fpr_status fpr_compare(const char *const *paths, size_t count, const cha
     compare_run run = {.options = options, .result = base_calloc(1, sizeof *run.result)};
     fpr_comparison *c = run.result;
     if (!c) return base_no_memory(error, sizeof *c);
-    const char *source = basis ? basis : "joint";
-    c->basis_source = base_copy_text(source, strlen(source));
+    const char *from = basis ? basis : "joint";
+    c->basis_source = base_copy_text(from, strlen(from));
     c->models = base_calloc(count, sizeof *c->models);
     c->left_out = base_calloc(count, sizeof *c->left_out);
     run.kept = base_calloc(count, sizeof *run.kept);

@@ -89,7 +89,7 @@ static bool pack_layer(export_run *run, const study_layer *layer, fpr_dtype dtyp
 
 static fpr_status export_layer(export_run *run, const study_layer *layer, void *weights, fpr_error *error)
 {
-    const fpr_tensor *t = &run->study->model->tensors[layer->tensor].view;
+    const fpr_tensor *t = model_tensor(run->study->model, layer->tensor);
     const fpr_layer_shape *s = &layer->shape;
     fpr_options options = *run->options;
     options.prune = false;
@@ -162,7 +162,7 @@ FPR_API fpr_status fpr_export_lce(const char *input, const char *output, const f
     fpr_model *model = NULL;
     study *s = NULL;
     fpr_status status = fpr_options_check(options, error);
-    if (!status) status = fpr_model_open(input, &model, error);
+    if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status && (model_is_file(model, output) || !strcmp(input, output))) {
         status = base_fail(error, FPR_SAME_FILE, "the output is the input");
         base_error_in_file(error, output);

@@ -29,6 +29,23 @@ static void add_path(file_text *text, const char *path)
     file_text_free(&clean);
 }
 
+/* Of another format than safetensors: the dictionary taken, and what of it is no tensor here. */
+static void add_origin(file_text *text, const fpr_model *m)
+{
+    file_text_format(text, "\n  \"key\": ");
+    file_text_string(text, fpr_model_key(m), strlen(fpr_model_key(m)));
+    file_text_format(text, ",\n  \"skipped\": {");
+    for (size_t i = 0; i < fpr_model_skipped_count(m); i++) {
+        const char *name, *why;
+        fpr_model_skipped(m, i, &name, &why);
+        file_text_format(text, i ? ",\n    " : "\n    ");
+        file_text_string(text, name, strlen(name));
+        file_text_format(text, ": ");
+        file_text_string(text, why, strlen(why));
+    }
+    file_text_format(text, fpr_model_skipped_count(m) ? "\n  }," : "},");
+}
+
 static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout layout)
 {
     const fpr_tensor *t = fpr_model_tensor(m, i);
@@ -67,17 +84,19 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     status = FPR_OK;
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
     file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
-    add_path(&text, m->path);
+    add_path(&text, model_path(m));
     file_text_format(&text,
                      ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
                      ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
-                     packed ? "packed" : "dense", fpr_model_bytes(m), dense, parameters,
+                     fpr_model_key(m) ? fpr_model_format(m) : packed ? "packed" : "dense", fpr_model_bytes(m), dense, parameters,
                      layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
-    for (size_t s = 0; s < m->shard_count; s++) {
+    for (size_t s = 0; s < fpr_model_shard_count(m); s++) {
         if (s) file_text_format(&text, ", ");
-        add_path(&text, m->shards[s].path);
+        add_path(&text, fpr_model_shard_path(m, s));
     }
-    file_text_format(&text, "],\n  \"metadata\": {");
+    file_text_format(&text, "],");
+    if (fpr_model_key(m)) add_origin(&text, m);
+    file_text_format(&text, "\n  \"metadata\": {");
     for (size_t i = 0; i < metadata; i++) {
         const char *key, *value;
         fpr_model_metadata(m, i, &key, &value);

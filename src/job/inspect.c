@@ -58,8 +58,8 @@ static fpr_status inspect_batch(void *context, size_t first, size_t count, void 
 static void fill_stored(const study *s, fpr_report *r)
 {
     size_t other = 0;
-    for (size_t i = 0; i < s->model->tensor_count; i++) {
-        const fpr_tensor *t = &s->model->tensors[i].view;
+    for (size_t i = 0; i < fpr_model_tensor_count(s->model); i++) {
+        const fpr_tensor *t = model_tensor(s->model, i);
         fpr_stored stored = {t->codec, t->bytes, t->stored_bytes};
         if (s->layer_of[i] == SIZE_MAX) r->others[other++].stored = stored;
         else r->layers[s->layer_of[i]].stored = stored;
@@ -73,7 +73,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     inspect_run run = {.options = options};
     double since = job_now();
     fpr_status status = fpr_options_check(options, error);
-    if (!status) status = fpr_model_open(input, &model, error);
+    if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status) status = study_new(model, options, NULL, NULL, &run.study, error);
     if (!status) status = rows_new(run.study, &run.report, error);
     if (run.report) rows_phase(run.report, "measure", &since);

@@ -14,10 +14,11 @@
 /* Numbers of the shard's tensors that are, or are not, encoded ahead. */
 static size_t choose_tensors(const prune_run *run, bool ahead, size_t *ids)
 {
-    const model_shard *shard = &run->model->shards[run->shard];
+    const size_t begin = model_shard_first(run->model, run->shard);
+    const size_t end = begin + model_shard_tensors(run->model, run->shard);
     uint64_t ahead_bytes = 0;
     size_t n = 0;
-    for (size_t i = shard->first; i < shard->first + shard->header.tensor_count; i++) {
+    for (size_t i = begin; i < end; i++) {
         const writer_tensor *t = &run->tensors[i];
         if (t->dropped) continue;
         uint64_t bytes = t->source->bytes > t->bytes ? t->source->bytes : t->bytes;
@@ -30,12 +31,12 @@ static size_t choose_tensors(const prune_run *run, bool ahead, size_t *ids)
 
 static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes, fpr_error *error)
 {
-    const model_shard *shard = &run->model->shards[run->shard];
-    size_t *ids = base_alloc(shard->header.tensor_count, sizeof *ids);
-    if (!ids) return base_no_memory(error, shard->header.tensor_count * sizeof *ids);
-    run->put = run->waiting_slots = shard->first;
+    const size_t begin = model_shard_first(run->model, run->shard), count = model_shard_tensors(run->model, run->shard);
+    size_t *ids = base_alloc(count, sizeof *ids);
+    if (!ids) return base_no_memory(error, count * sizeof *ids);
+    run->put = run->waiting_slots = begin;
     run->ids = ids;
-    fpr_status status = writer_new(run->model, run->shard, path, run->dense, run->options, run->tensors + shard->first,
+    fpr_status status = writer_new(run->model, run->shard, path, run->dense, run->options, run->tensors + begin,
                                    &run->writer, error);
     for (int pass = 0; !status && pass < 2; pass++) {
         run->ahead = pass == 0;
@@ -45,7 +46,7 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
     }
     if (!status) status = writer_write_listed(run->writer, error);
     prune_forget_waiting(run);
-    if (!status) status = prune_put_ahead(run, shard->first + shard->header.tensor_count, error);
+    if (!status) status = prune_put_ahead(run, begin + count, error);
     if (!status) status = writer_finish(run->writer, bytes, error);
     base_free(ids);
     return status;
@@ -56,7 +57,7 @@ static fpr_status write_shard(prune_run *run, const char *path, uint64_t *bytes,
 static void undecide(prune_run *run)
 {
     bool layers_stay = !run->options->prune && !run->options->binary;
-    for (size_t i = 0; i < run->model->tensor_count; i++) {
+    for (size_t i = 0; i < fpr_model_tensor_count(run->model); i++) {
         writer_tensor *t = &run->tensors[i];
         t->decided = false;
         t->lossless = t->dtype == t->source->dtype && (layers_stay || !prune_layer(run, i));
@@ -70,7 +71,7 @@ fpr_status prune_write_all(prune_run *run, const char *output, job_writer **writ
     fpr_status status = FPR_OK;
     *total = 0;
     undecide(run);
-    for (size_t s = 0; !status && s < run->model->shard_count; s++) {
+    for (size_t s = 0; !status && s < fpr_model_shard_count(run->model); s++) {
         char *path = output_shard_path(run->model, s, output);
         if (output && !path) return base_no_memory(error, strlen(output));
         uint64_t bytes = 0;
@@ -98,10 +99,15 @@ static fpr_status dense_size(const prune_run *run, uint64_t *bytes, fpr_error *e
 {
     if (!run->options->drop.count && !run->options->cast) return model_dense_bytes(run->model, bytes, error);
     *bytes = 0;
-    for (size_t i = 0; i < run->model->tensor_count; i++)
+    for (size_t i = 0; i < fpr_model_tensor_count(run->model); i++)
         if (!run->tensors[i].dropped) *bytes += run->tensors[i].bytes;
-    for (size_t s = 0; s < run->model->shard_count; s++) *bytes += 8 + run->model->shards[s].header.header_bytes;
-    return FPR_OK;
+    fpr_status status = FPR_OK;
+    for (size_t s = 0; !status && s < fpr_model_shard_count(run->model); s++) {
+        uint64_t header = 0;
+        status = model_header_bytes(run->model, s, &header, error);
+        *bytes += 8 + header;
+    }
+    return status;
 }
 
 static fpr_dtype cast_to(const fpr_options *o, fpr_dtype dtype)
@@ -126,13 +132,13 @@ static int by_elements(const void *a, const void *b)
 
 static fpr_status choose_adaptive(prune_run *run, fpr_error *error)
 {
-    const size_t n = run->model->tensor_count;
+    const size_t n = fpr_model_tensor_count(run->model);
     uint64_t bytes = 0, values = 0;
     for (size_t i = 0; i < n; i++) bytes += run->tensors[i].bytes;
     if (run->options->level < ADAPTIVE_LEVEL || bytes > ADAPTIVE_FILE_BYTES) return FPR_OK;
     uint64_t *elements = base_alloc(n, sizeof *elements);
     if (!elements) return base_no_memory(error, n * sizeof *elements);
-    for (size_t i = 0; i < n; i++) elements[i] = run->model->tensors[i].view.elements;
+    for (size_t i = 0; i < n; i++) elements[i] = model_tensor(run->model, i)->elements;
     qsort(elements, n, sizeof *elements, by_elements);
     for (size_t i = 0, next; i < n; i = next) {
         for (next = i; next < n && elements[next] == elements[i]; next++) values += elements[i];
@@ -145,13 +151,13 @@ static fpr_status choose_adaptive(prune_run *run, fpr_error *error)
 
 static fpr_status run_init(prune_run *run, fpr_error *error)
 {
-    size_t n = run->model->tensor_count;
+    size_t n = fpr_model_tensor_count(run->model);
     run->tensors = base_calloc(n, sizeof *run->tensors);
     run->slots = base_calloc(n, sizeof *run->slots);
     if (!run->tensors || !run->slots) return base_no_memory(error, n * sizeof *run->tensors);
     static const fpr_globs none = {0};
     for (size_t i = 0; i < n; i++) {
-        const fpr_tensor *t = &run->model->tensors[i].view;
+        const fpr_tensor *t = model_tensor(run->model, i);
         writer_tensor *out = &run->tensors[i];
         out->source = t;
         out->dropped = run->options->drop.count && shrink_selected(&run->options->drop, &none, t->name);
@@ -163,7 +169,7 @@ static fpr_status run_init(prune_run *run, fpr_error *error)
 
 static void run_free(prune_run *run)
 {
-    for (size_t i = 0; run->slots && i < run->model->tensor_count; i++) prune_free_slot(&run->slots[i]);
+    for (size_t i = 0; run->slots && i < fpr_model_tensor_count(run->model); i++) prune_free_slot(&run->slots[i]);
     base_free(run->tensors);
     base_free(run->slots);
     base_free(run->units);
@@ -176,7 +182,7 @@ static fpr_status hash_output(const fpr_model *model, job_writer **writers, unsi
 {
     file_hash *hash = file_hash_new();
     fpr_status status = hash ? FPR_OK : base_no_memory(error, 1024);
-    for (size_t s = 0; !status && s < model->shard_count; s++) status = writer_hash(writers[s], hash, threads, error);
+    for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) status = writer_hash(writers[s], hash, threads, error);
     if (hash) *value = file_hash_end(hash);
     return status;
 }
@@ -184,7 +190,7 @@ static fpr_status hash_output(const fpr_model *model, job_writer **writers, unsi
 static fpr_status commit_all(prune_run *run, const char *output, job_writer **writers, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    for (size_t s = 0; s < run->model->shard_count; s++) {
+    for (size_t s = 0; s < fpr_model_shard_count(run->model); s++) {
         if (status) {
             writer_abandon(writers[s]);
         } else {
@@ -195,7 +201,7 @@ static fpr_status commit_all(prune_run *run, const char *output, job_writer **wr
         }
         writers[s] = NULL;
     }
-    if (!status && run->model->is_index && output)
+    if (!status && model_is_index(run->model) && output)
         status = output_index(run->model, run->tensors, output, run->options, error);
     return status;
 }
@@ -203,7 +209,7 @@ static fpr_status commit_all(prune_run *run, const char *output, job_writer **wr
 static void fill_other_rows(prune_run *run)
 {
     size_t n = 0;
-    for (size_t i = 0; i < run->model->tensor_count; i++) {
+    for (size_t i = 0; i < fpr_model_tensor_count(run->model); i++) {
         if (prune_layer(run, i)) continue;
         const writer_tensor *out = &run->tensors[i];
         run->report->others[n++].stored =
@@ -218,7 +224,7 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
     fpr_status status = prune_write_all(run, output, writers, &total, error);
     if (!status && !run->dense) status = dense_size(run, &dense, error);
     if (!status && !run->dense && total >= dense) {
-        prune_abandon_all(writers, run->model->shard_count);
+        prune_abandon_all(writers, fpr_model_shard_count(run->model));
         run->dense = true;
         run->counting = false;
         status = prune_write_all(run, output, writers, &total, error);
@@ -269,9 +275,9 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     bool made_folder = false;
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
-    job_writer **writers = base_calloc(model->shard_count, sizeof *writers);
+    job_writer **writers = base_calloc(fpr_model_shard_count(model), sizeof *writers);
     input_sum sum = {0};
-    fpr_status status = writers ? FPR_OK : base_no_memory(error, model->shard_count * sizeof *writers);
+    fpr_status status = writers ? FPR_OK : base_no_memory(error, fpr_model_shard_count(model) * sizeof *writers);
     if (!status) status = checksum_new(model, &sum.sum, error);
     if (!status) status = study_new(model, options, NULL, sum.sum, &run.study, error);
     if (!status && !(sum.aside = base_start_aside(job_threads(options), sum_rest, &sum)))
@@ -300,7 +306,7 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     /* Nothing may fail once the output has its name. */
     if (!status) status = job_cancelled(options, error);
     if (!status) status = commit_all(&run, target, writers, error);
-    if (writers) prune_abandon_all(writers, model->shard_count);
+    if (writers) prune_abandon_all(writers, fpr_model_shard_count(model));
     if (status && made_folder) output_remove(model, output);
     if (r) rows_phase(r, "write", &since);
     if (r) rows_memory(r);
@@ -319,7 +325,7 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
     fpr_options own = *options;
-    if (!status) status = fpr_model_open(input, &model, error);
+    if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status) status = output_check(model, output, options, error);
     if (!status) status = run_job(model, output, &own, report, error);
     if (status) base_error_in_file(error, input);

@@ -18,7 +18,7 @@ static fpr_status rank_batch(void *context, size_t first, size_t count, void *co
         uint64_t n = shrink_unit_count(&layer->shape, o->structure);
         double *scores = base_alloc(n, sizeof *scores);
         if (!scores) return base_no_memory(error, n * sizeof *scores);
-        shrink_scores(&layer->shape, c->run->model->tensors[id].view.dtype, bytes[i], o->structure, o->criterion, scores);
+        shrink_scores(&layer->shape, model_tensor(c->run->model, id)->dtype, bytes[i], o->structure, o->criterion, scores);
         status = shrink_ranking_add(c->ranking, (size_t)(layer - c->run->study->layers), scores, n, error);
         base_free(scores);
     }
@@ -56,7 +56,7 @@ static fpr_status size_at(prune_run *run, fpr_options *options, shrink_ranking *
 {
     fpr_status status = set_amount(run, options, ranking, amount, error);
     if (!status) status = prune_write_all(run, NULL, writers, bytes, error);
-    prune_abandon_all(writers, run->model->shard_count);
+    prune_abandon_all(writers, fpr_model_shard_count(run->model));
     return status;
 }
 

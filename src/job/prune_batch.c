@@ -33,7 +33,7 @@ bool prune_allowed(const prune_run *run, const study_layer *layer)
 {
     const fpr_options *o = run->options;
     return o->prune && (layer->shape.k > 1 || o->pointwise) &&
-           shrink_selected(&o->only, &o->skip, run->model->tensors[layer->tensor].view.name);
+           shrink_selected(&o->only, &o->skip, model_tensor(run->model, layer->tensor)->name);
 }
 
 /* ---------------------------------------------------------------- the steps of one tensor */
@@ -45,7 +45,7 @@ static void plan_one(void *context, size_t i, unsigned worker)
     const prune_run *run = w->run;
     const study_layer *layer = prune_layer(run, w->ids[i]);
     if (!prune_is_planned(layer)) return;
-    const fpr_tensor *t = &run->model->tensors[w->ids[i]].view;
+    const fpr_tensor *t = model_tensor(run->model, w->ids[i]);
     uint64_t units = run->units ? run->units[layer - run->study->layers] : SHRINK_BY_OPTIONS;
     shrink_plan_layer(&layer->shape, t->dtype, w->bytes[i], study_known(layer, run->options), run->options,
                       prune_allowed(run, layer), units, w->threads_inside, &w->plans[i], &w->errors[i]);
@@ -71,7 +71,7 @@ static fpr_status encode_one(work *w, size_t i, fpr_error *error)
     const prune_run *run = w->run;
     size_t id = w->ids[i];
     writer_tensor *out = &run->tensors[id];
-    const fpr_tensor *t = &run->model->tensors[id].view;
+    const fpr_tensor *t = model_tensor(run->model, id);
     const study_layer *layer = prune_layer(run, id);
     fpr_layer_shape linear;
     uint64_t overhead = writer_overhead(t);
@@ -120,7 +120,7 @@ static void change_one(void *context, size_t i, unsigned worker)
     (void)worker;
     work *w = context;
     const study_layer *layer = prune_layer(w->run, w->ids[i]);
-    const fpr_tensor *t = &w->run->model->tensors[w->ids[i]].view;
+    const fpr_tensor *t = model_tensor(w->run->model, w->ids[i]);
     fpr_status status = FPR_OK;
     w->exact[i] = true;
     if (prune_is_planned(layer)) {

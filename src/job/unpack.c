@@ -15,7 +15,7 @@ static fpr_status list_batch(void *context, size_t first, size_t count, void *co
     unpack_run *run = context;
     uint64_t total = 0;
     for (size_t i = 0; i < count; i++) {
-        run->parts[i] = (file_part){bytes[i], run->model->tensors[run->ids[first + i]].view.bytes};
+        run->parts[i] = (file_part){bytes[i], model_tensor(run->model, run->ids[first + i])->bytes};
         total += run->parts[i].count;
     }
     run->count = count;
@@ -31,19 +31,18 @@ static fpr_status write_batch(void *context, fpr_error *error)
 static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const fpr_options *options,
                                file_out **out, fpr_error *error)
 {
-    const model_shard *shard = &model->shards[s];
-    size_t n = shard->header.tensor_count, *ids = base_alloc(n, sizeof *ids), bytes = 0;
+    size_t n = model_shard_tensors(model, s), *ids = base_alloc(n, sizeof *ids), bytes = 0;
     char *header = NULL;
     uint8_t length[8];
     fpr_status status = ids ? FPR_OK : base_no_memory(error, n * sizeof *ids);
-    for (size_t i = 0; !status && i < n; i++) ids[i] = shard->first + i;
+    for (size_t i = 0; !status && i < n; i++) ids[i] = model_shard_first(model, s) + i;
     /* Without our metadata the tensors restore, but the header may not: that must be wanted. */
-    if (!status && shard->packed && !shard->original_header && !options->force) {
+    if (!status && model_shard_is_packed(model, s) && !model_shard_key(model, s) && !options->force) {
         status = base_fail(error, FPR_BAD_PACKED,
                            "has lost its '%s' metadata: tensors can be restored, the original header cannot (--force "
                            "restores them under a new one)",
-                           JOB_METADATA_KEY);
-        base_error_in_file(error, shard->path);
+                           SOURCE_PACKED_KEY);
+        base_error_in_file(error, fpr_model_shard_path(model, s));
     }
     if (!status) status = model_check_shard(model, s, error);
     if (!status) status = model_dense_header(model, s, &header, &bytes, error);
@@ -54,7 +53,6 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     unpack_run run = {.model = model, .ids = ids, .out = *out, .parts = base_alloc(n, sizeof *run.parts)};
     if (!status && !run.parts) status = base_no_memory(error, n * sizeof *run.parts);
     if (!status) status = job_batches(model, ids, n, options, "unpacking", list_batch, write_batch, &run, error);
-    if (!status) status = file_source_check(shard->source, error);
     base_free(run.parts);
     base_free(header);
     base_free(ids);
@@ -64,21 +62,22 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
 static fpr_status unpack_all(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error)
 {
     bool made = false;
-    file_out **outs = base_calloc(model->shard_count, sizeof *outs);
+    file_out **outs = base_calloc(fpr_model_shard_count(model), sizeof *outs);
     fpr_status status = outs ? output_folder(model, output, &made, error)
-                             : base_no_memory(error, model->shard_count * sizeof *outs);
-    for (size_t s = 0; !status && s < model->shard_count; s++) {
+                             : base_no_memory(error, fpr_model_shard_count(model) * sizeof *outs);
+    for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) {
         char *path = output_shard_path(model, s, output);
         status = path ? unpack_shard(model, s, path, options, &outs[s], error) : base_no_memory(error, strlen(output));
         if (status && path) base_error_in_file(error, path);
         base_free(path);
     }
+    if (!status) status = model_check_unchanged(model, error);
     if (!status) status = job_cancelled(options, error);
-    for (size_t s = 0; outs && s < model->shard_count; s++) {
+    for (size_t s = 0; outs && s < fpr_model_shard_count(model); s++) {
         if (status) file_out_abandon(outs[s]);
         else status = file_out_commit(outs[s], error);
     }
-    if (!status && model->is_index) status = output_index(model, NULL, output, options, error);
+    if (!status && model_is_index(model)) status = output_index(model, NULL, output, options, error);
     if (status && made) output_remove(model, output);
     base_free(outs);
     return status;
@@ -88,7 +87,7 @@ FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_
 {
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
-    if (!status) status = fpr_model_open(packed, &model, error);
+    if (!status) status = fpr_model_open_with(packed, options, &model, error);
     if (!status) status = output_check(model, output, options, error);
     if (!status) status = unpack_all(model, output, options, error);
     if (status) base_error_in_file(error, packed);

@@ -14,14 +14,9 @@ typedef struct verify_run {
 
 /* ---------------------------------------------------------------- what the file states */
 
-static fpr_status own_key(const model_shard *shard, file_tree *key, fpr_error *error)
+static fpr_status own_key(const file_metadata *m, file_tree *key, fpr_error *error)
 {
-    for (size_t i = 0; i < shard->header.metadata_count; i++) {
-        const file_metadata *m = &shard->header.metadata[i];
-        if (!strcmp(m->key, JOB_METADATA_KEY))
-            return file_tree_read(m->value, m->value_bytes, false, FPR_BAD_PACKED, key, error);
-    }
-    return FPR_OK;
+    return m ? file_tree_read(m->value, m->value_bytes, false, FPR_BAD_PACKED, key, error) : FPR_OK;
 }
 
 /* What the index says of a tensor: under its name or, where that holds a NUL byte, under its number in the file. */
@@ -30,8 +25,7 @@ static const file_value *entry_of(const verify_run *run, const fpr_tensor *t)
     const file_value *root = run->keys[t->shard].root;
     if (strlen(t->name) == t->name_bytes) return file_value_get(file_value_get(root, "tensors"), t->name);
     char number[24];
-    size_t index = (size_t)((const model_tensor *)(const void *)t - run->packed->tensors);
-    snprintf(number, sizeof number, "%zu", index - run->packed->shards[t->shard].first);
+    snprintf(number, sizeof number, "%zu", model_number(run->packed, t) - model_shard_first(run->packed, t->shard));
     return file_value_get(file_value_get(root, "numbered"), number);
 }
 
@@ -63,7 +57,7 @@ static double stated_bound(const file_value *entry, const char *name)
 static bool is_dropped(const verify_run *run, const char *name)
 {
     static const fpr_globs none = {0};
-    for (size_t s = 0; s < run->packed->shard_count; s++) {
+    for (size_t s = 0; s < fpr_model_shard_count(run->packed); s++) {
         const file_value *drop = file_value_get(run->keys[s].root, "drop");
         for (const file_value *v = file_value_is(drop, FILE_ARRAY) ? drop->first : NULL; v; v = v->next) {
             const char *pattern = file_value_text(v);
@@ -109,8 +103,7 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
         return set_problem(v, "the original has another dtype", error);
     void *other = base_alloc_aligned(o->bytes, 1);
     if (!other) return base_no_memory(error, o->bytes);
-    size_t index = (size_t)((const model_tensor *)(const void *)o - run->original->tensors);
-    fpr_status status = model_read(run->original, index, run->threads, other, error);
+    fpr_status status = model_read(run->original, model_number(run->original, o), run->threads, other, error);
     v->exact = !status && o->dtype == t->dtype && !memcmp(bytes, other, o->bytes);
     if (!status && v->exact) {
         v->max_abs = v->relative_l2 = 0;
@@ -137,7 +130,7 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
 
 static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, fpr_error *error)
 {
-    const fpr_tensor *t = &run->packed->tensors[index].view;
+    const fpr_tensor *t = model_tensor(run->packed, index);
     *v = (fpr_verified){.name = base_copy_text(t->name, t->name_bytes),
                         .name_bytes = t->name_bytes,
                         .ok = true,
@@ -187,8 +180,8 @@ static fpr_status verify_some(verify_run *run, size_t first, size_t *next, fpr_e
     const fpr_model *p = run->packed;
     uint64_t bytes = 0;
     size_t n = 0;
-    for (; first + n < p->tensor_count && (!n || bytes + p->tensors[first + n].view.bytes <= JOB_BATCH_BYTES); n++)
-        bytes += p->tensors[first + n].view.bytes;
+    for (; first + n < fpr_model_tensor_count(p) && (!n || bytes + model_tensor(p, first + n)->bytes <= JOB_BATCH_BYTES); n++)
+        bytes += model_tensor(p, first + n)->bytes;
     *next = first + n;
     verify_batch b = {run, first, run->result->tensors + run->result->tensor_count, base_calloc(n, sizeof *b.errors)};
     if (!b.errors) return base_no_memory(error, n * sizeof *b.errors);
@@ -203,8 +196,8 @@ static fpr_status verify_some(verify_run *run, size_t first, size_t *next, fpr_e
 static fpr_status verify_missing(verify_run *run, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    for (size_t i = 0; !status && run->original && i < run->original->tensor_count; i++) {
-        const fpr_tensor *o = &run->original->tensors[i].view;
+    for (size_t i = 0; !status && run->original && i < fpr_model_tensor_count(run->original); i++) {
+        const fpr_tensor *o = model_tensor(run->original, i);
         if (model_find(run->packed, o->name, o->name_bytes) || is_dropped(run, o->name)) continue;
         fpr_verified *v = &run->result->tensors[run->result->tensor_count++];
         *v = (fpr_verified){.name = base_copy_text(o->name, o->name_bytes),
@@ -220,16 +213,15 @@ static fpr_status verify_missing(verify_run *run, fpr_error *error)
 static fpr_status verify_shards(verify_run *run, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    for (size_t s = 0; !status && s < run->packed->shard_count; s++) {
-        const model_shard *shard = &run->packed->shards[s];
+    for (size_t s = 0; !status && s < fpr_model_shard_count(run->packed); s++) {
         fpr_error found = {0};
         fpr_status check = model_check_shard(run->packed, s, &found);
         char *header = NULL;
         size_t bytes;
         if (!check) check = model_dense_header(run->packed, s, &header, &bytes, &found);
         base_free(header);
-        if (!check && shard->packed && !shard->original_header)
-            check = base_fail(&found, FPR_BAD_PACKED, "has lost its '%s' metadata", JOB_METADATA_KEY);
+        if (!check && model_shard_is_packed(run->packed, s) && !model_shard_key(run->packed, s))
+            check = base_fail(&found, FPR_BAD_PACKED, "has lost its '%s' metadata", SOURCE_PACKED_KEY);
         if (!check) continue;
         if (check != FPR_BAD_PACKED) {
             if (error) *error = found;
@@ -248,21 +240,21 @@ static fpr_status verify_shards(verify_run *run, fpr_error *error)
 static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_error *error)
 {
     const fpr_model *p = run->packed;
-    uint64_t rows = p->tensor_count + p->shard_count + (run->original ? run->original->tensor_count : 0);
+    uint64_t rows = fpr_model_tensor_count(p) + fpr_model_shard_count(p) + (run->original ? fpr_model_tensor_count(run->original) : 0);
     uint64_t done = 0, total = 0;
-    for (size_t i = 0; i < p->tensor_count; i++) total += p->tensors[i].view.bytes;
-    run->keys = base_calloc(p->shard_count, sizeof *run->keys);
+    for (size_t i = 0; i < fpr_model_tensor_count(p); i++) total += model_tensor(p, i)->bytes;
+    run->keys = base_calloc(fpr_model_shard_count(p), sizeof *run->keys);
     run->result->tensors = base_calloc(rows, sizeof *run->result->tensors);
     if (!run->keys || !run->result->tensors) return base_no_memory(error, rows * sizeof *run->result->tensors);
     fpr_status status = FPR_OK;
-    for (size_t s = 0; !status && s < p->shard_count; s++) status = own_key(&p->shards[s], &run->keys[s], error);
+    for (size_t s = 0; !status && s < fpr_model_shard_count(p); s++) status = own_key(model_shard_key(p, s), &run->keys[s], error);
     if (!status) status = verify_shards(run, error);
     double told = job_now();
-    for (size_t first = 0, next; !status && first < p->tensor_count; first = next) {
-        next = p->tensor_count;
+    for (size_t first = 0, next; !status && first < fpr_model_tensor_count(p); first = next) {
+        next = fpr_model_tensor_count(p);
         status = job_cancelled(options, error);
         if (!status) status = verify_some(run, first, &next, error);
-        for (size_t i = first; i < next; i++) done += p->tensors[i].view.bytes;
+        for (size_t i = first; i < next; i++) done += model_tensor(p, i)->bytes;
         if (options->progress && job_now() - told > 0.1) {
             told = job_now();
             options->progress(options->progress_context, "verifying", done, total);
@@ -283,8 +275,8 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
     fpr_model *p = NULL, *o = NULL;
     verify_run run = {.threads = job_threads(options), .result = base_calloc(1, sizeof *run.result)};
     fpr_status status = run.result ? fpr_options_check(options, error) : base_no_memory(error, sizeof *run.result);
-    if (!status) status = model_open(packed, true, &p, error);
-    if (!status && original) status = fpr_model_open(original, &o, error);
+    if (!status) status = model_open(packed, &(model_options){true, options}, &p, error);
+    if (!status && original) status = fpr_model_open_with(original, options, &o, error);
     run.packed = p;
     run.original = o;
     if (!status) status = verify_all(&run, options, error);
@@ -298,7 +290,7 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
             base_error_in_file(error, packed);
         }
     }
-    for (size_t s = 0; run.keys && s < p->shard_count; s++) file_tree_free(&run.keys[s]);
+    for (size_t s = 0; run.keys && s < fpr_model_shard_count(p); s++) file_tree_free(&run.keys[s]);
     base_free(run.keys);
     fpr_model_close(p);
     fpr_model_close(o);

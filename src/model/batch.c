@@ -1,5 +1,5 @@
 /* Tensors from file to memory, a few MiB at a time: what bounds the memory of every job. */
-#include "model/model.h"
+#include "model/inside.h"
 
 typedef struct load_context {
     const fpr_model *model;
@@ -39,14 +39,14 @@ static size_t next_batch(const fpr_model *model, const size_t *ids, size_t count
 {
     size_t n = 0;
     for (*bytes = 0; n < count; n++) {
-        uint64_t more = aligned(model->tensors[ids[n]].view.bytes);
+        uint64_t more = aligned(model->tensors[ids[n]].bytes);
         if (n > 0 && *bytes + more > JOB_BATCH_BYTES) break;
         *bytes += more;
     }
     return n;
 }
 
-static fpr_status make_room(job_buffer *buffer, uint64_t wanted, fpr_error *error)
+static fpr_status make_room(model_buffer *buffer, uint64_t wanted, fpr_error *error)
 {
     if (wanted <= buffer->capacity) return FPR_OK;
     base_free(buffer->bytes);
@@ -64,10 +64,10 @@ static fpr_status make_room(job_buffer *buffer, uint64_t wanted, fpr_error *erro
 fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
                        const char *phase, job_visit visit, job_beside beside, void *context, fpr_error *error)
 {
-    job_buffer *const buffers = model->buffers;
+    model_buffer *const buffers = model->buffers;
     uint64_t done = 0, total = 0;
     unsigned turn = 0;
-    for (size_t i = 0; i < count; i++) total += model->tensors[ids[i]].view.bytes;
+    for (size_t i = 0; i < count; i++) total += model->tensors[ids[i]].bytes;
     void **bytes = base_alloc(count, sizeof *bytes);
     fpr_status status = bytes ? FPR_OK : base_no_memory(error, count * sizeof *bytes);
     double told = job_now();
@@ -83,8 +83,8 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
         uint64_t at = 0;
         for (size_t i = 0; i < n; i++) {
             bytes[i] = buffers[turn].bytes + at;
-            at += aligned(model->tensors[ids[first + i]].view.bytes);
-            done += model->tensors[ids[first + i]].view.bytes;
+            at += aligned(model->tensors[ids[first + i]].bytes);
+            done += model->tensors[ids[first + i]].bytes;
         }
         status = job_cancelled(options, error);
         if (!status) status = load(model, ids + first, n, job_threads(options), bytes,

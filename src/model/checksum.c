@@ -8,7 +8,7 @@ struct job_checksum {
     const fpr_model *model;
     file_hash *hash;
     uint8_t *buffer;
-    size_t shard; /* what is before `at` of this shard has been added */
+    size_t file; /* what is before `at` of this file of the model has been added */
     uint64_t at;
     fpr_error error; /* the first */
 };
@@ -24,15 +24,15 @@ fpr_status checksum_new(const fpr_model *model, job_checksum **sum, fpr_error *e
     return c && c->hash && c->buffer ? FPR_OK : base_no_memory(error, CHUNK);
 }
 
-/* Adds what comes before `offset` of a shard, if anything does. */
-static void read_until(job_checksum *c, size_t shard, uint64_t offset, const atomic_bool *stop)
+/* Adds what comes before `offset` of a file, if anything does. */
+static void read_until(job_checksum *c, size_t file, uint64_t offset, const atomic_bool *stop)
 {
-    while (!c->error.status && !(stop && atomic_load(stop)) && c->shard <= shard) {
-        const file_source *source = c->model->shards[c->shard].source;
-        const uint64_t size = file_source_size(source), end = c->shard < shard ? size : offset;
+    while (!c->error.status && !(stop && atomic_load(stop)) && c->file <= file) {
+        const file_source *source = model_file(c->model, c->file);
+        const uint64_t size = file_source_size(source), end = c->file < file ? size : offset;
         if (c->at >= end) {
-            if (c->shard == shard) return;
-            c->shard++;
+            if (c->file == file) return;
+            c->file++;
             c->at = 0;
             continue;
         }
@@ -44,19 +44,20 @@ static void read_until(job_checksum *c, size_t shard, uint64_t offset, const ato
 
 void checksum_take(job_checksum *c, size_t tensor, const void *bytes)
 {
-    const model_tensor *t = &c->model->tensors[tensor];
-    const uint64_t begin = c->model->shards[t->view.shard].header.data_begin + t->file->begin;
-    if (t->view.packed) return; /* these are not the bytes of the file */
-    read_until(c, t->view.shard, begin, NULL);
-    if (c->error.status || c->shard != t->view.shard || c->at != begin) return; /* or it has been read already */
-    file_hash_add(c->hash, bytes, t->view.bytes);
-    c->at += t->view.bytes;
+    size_t file;
+    uint64_t begin;
+    if (!model_place(c->model, tensor, &file, &begin)) return; /* these are not the bytes of the file */
+    read_until(c, file, begin, NULL);
+    if (c->error.status || c->file != file || c->at != begin) return; /* or it has been read already */
+    const uint64_t n = model_tensor(c->model, tensor)->bytes;
+    file_hash_add(c->hash, bytes, n);
+    c->at += n;
 }
 
 fpr_status checksum_rest(job_checksum *c, const atomic_bool *stop, uint64_t *value, fpr_error *error)
 {
-    const size_t last = c->model->shard_count - 1;
-    read_until(c, last, file_source_size(c->model->shards[last].source), stop);
+    const size_t last = model_file_count(c->model) - 1;
+    read_until(c, last, file_source_size(model_file(c->model, last)), stop);
     if (c->error.status) {
         if (error) *error = c->error;
         return c->error.status;

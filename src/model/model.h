@@ -1,19 +1,18 @@
 /* A checkpoint that is open: files, headers, packed tensors decoded on the fly; and its tensors in memory, a few MiB at
  * a time.
  *
- * open.c     one file, or an index and its shards; what is packed in it is found here
- * model.c    tensors, headers, the check over what is not packed
+ * open.c     one file, or an index and its shards
+ * model.c    tensors, shards, headers
  * batch.c    tensors from file to memory, in batches
  * checksum.c XXH3-64 over all files, from what a sweep has in memory
  * options.c  what everybody who works on a model asks of its options
- * Knows formats and what a layer is, no statistics and no outputs. */
+ * Sees sources, and what a layer is; no statistics, no outputs. */
 #ifndef FPR_MODEL_H
 #define FPR_MODEL_H
 
 #include "base/base.h"
 #include "conv/conv.h"
 #include "file/file.h"
-#include "pack/pack.h"
 
 #include <stdatomic.h>
 
@@ -24,72 +23,65 @@ unsigned job_threads(const fpr_options *options);
 fpr_status job_cancelled(const fpr_options *options, fpr_error *error);
 double job_now(void); /* seconds, monotonic */
 
-/* ---- model.c */
+/* ---- open.c */
 
-/* The key of __metadata__ that a packed file carries, and what stands in it. */
-#define JOB_METADATA_KEY "filterprune"
+typedef struct model_options {
+    bool keep_damaged;           /* list a packed tensor whose blob is broken, with its damage, instead of failing */
+    const fpr_options *options;  /* its key, allow_expand and cancel; NULL: none of them */
+} model_options;
 
-/* Memory for batches, kept from sweep to sweep: fresh pages are dear. */
-typedef struct job_buffer {
-    uint8_t *bytes;
-    uint64_t capacity;
-} job_buffer;
+/* fpr_model_open with more to say. */
+fpr_status model_open(const char *path, const model_options *options, fpr_model **model, fpr_error *error);
 
-typedef struct model_shard {
-    char *path, *name;         /* name: as the index has it; NULL when the model is one file */
-    file_source *source;
-    file_header header;
-    char *text;                /* the raw header, header.header_bytes long */
-    size_t first;              /* its first tensor in the model */
-    bool packed;               /* carries the key or a blob */
-    file_tree key;             /* the value of the key, until all tensors are listed */
-    char *original_header;     /* text of "header" in the key; NULL when the key is missing */
-    uint64_t check_offset;     /* in text, of the 16 digits of "check"; UINT64_MAX: none */
-    uint64_t check;
-} model_shard;
+/* ---- model.c. What is public in filterprune.h is used by everybody: fpr_model_tensor_count, fpr_model_tensor ...
+ * A model is one file or more (shards), each a source of its own. Its tensors are in the order in which their data lies in
+ * a safetensors file: as it is in one, as the reference implementation would write it of another format. */
 
-typedef struct model_tensor {
-    fpr_tensor view;           /* what callers see */
-    const file_tensor *file;   /* what the file's header says */
-    fpr_error damage;          /* why its blob does not open; status FPR_OK: it does */
-} model_tensor;
-
-struct fpr_model {
-    char *path;
-    model_shard *shards;
-    size_t shard_count;
-    bool is_index;
-    char *index_text;          /* the index file, for is_index */
-    size_t index_bytes;
-    model_tensor *tensors;     /* data order, shard after shard */
-    size_t tensor_count;
-    size_t *by_name;           /* tensor numbers sorted by name */
-    const file_metadata **metadata; /* the entries of all shards, without ours */
-    size_t metadata_count;
-    uint64_t bytes;
-    fpr_layout layout;
-    job_buffer *buffers;       /* [2], of the job that owns the model */
-};
-
-/* fpr_model_open; with keep_damaged a tensor whose blob is broken is listed with its damage instead of failing. */
-fpr_status model_open(const char *path, bool keep_damaged, fpr_model **model, fpr_error *error);
+/* A tensor that is known to be there. */
+const fpr_tensor *model_tensor(const fpr_model *model, size_t index);
+size_t model_number(const fpr_model *model, const fpr_tensor *tensor); /* of a tensor of this model */
+const fpr_tensor *model_find(const fpr_model *model, const char *name, size_t name_bytes); /* names with NUL bytes, too */
 /* Reads a tensor into dst (64-byte aligned) with up to threads threads. */
 fpr_status model_read(const fpr_model *model, size_t index, unsigned threads, void *dst, fpr_error *error);
-const fpr_tensor *model_find(const fpr_model *model, const char *name, size_t name_bytes); /* names with NUL bytes, too */
+
+const char *model_path(const fpr_model *model);
+bool model_is_index(const fpr_model *model);
+/* The index file of a sharded model; NULL when it is one file. */
+const char *model_index_text(const fpr_model *model, size_t *bytes);
 /* Bytes of the checkpoint when every tensor is dense, header as restored. */
 fpr_status model_dense_bytes(const fpr_model *model, uint64_t *total, fpr_error *error);
-/* The header of a dense version of a shard, as the reference implementation would write it. */
-fpr_status model_like_header(const fpr_model *model, size_t shard, file_text *text, fpr_error *error);
-/* The header of the dense shard byte for byte as it was: text of header_bytes, owned by the caller (base_free). */
-fpr_status model_dense_header(const fpr_model *model, size_t shard, char **text, size_t *bytes, fpr_error *error);
-/* Checks "check": header and raw tensors, as they are in the file now. Fine when the shard has none. */
-fpr_status model_check_shard(const fpr_model *model, size_t shard, fpr_error *error);
 /* FPR_CHANGED when a file of the model is not what it was when it was opened. */
 fpr_status model_check_unchanged(const fpr_model *model, fpr_error *error);
 /* A number that changes with any file of the model. */
 uint64_t model_stamp(const fpr_model *model);
 /* Whether path is one of the files of the model, also by link. */
 bool model_is_file(const fpr_model *model, const char *path);
+
+/* Every file that is read, shard after shard. */
+size_t model_file_count(const fpr_model *model);
+const file_source *model_file(const fpr_model *model, size_t file);
+/* Where a tensor's dense bytes stand as they are: in model_file(*file) from *offset on; false when they do not. */
+bool model_place(const fpr_model *model, size_t index, size_t *file, uint64_t *offset);
+
+/* Shards. */
+const char *model_shard_name(const fpr_model *model, size_t shard);  /* as the index has it; NULL: the model is one file */
+size_t model_shard_first(const fpr_model *model, size_t shard);      /* its first tensor in the model */
+size_t model_shard_tensors(const fpr_model *model, size_t shard);    /* how many it has */
+bool model_shard_is_packed(const fpr_model *model, size_t shard);    /* carries our key or a blob */
+/* Metadata but for our own key, and that; NULL where there is none. */
+const file_metadata *model_shard_metadata(const fpr_model *model, size_t shard, size_t *count);
+const file_metadata *model_shard_key(const fpr_model *model, size_t shard);
+/* [tensors] which tensor of the shard the i-th entry of its header names. */
+const uint32_t *model_shard_order(const fpr_model *model, size_t shard);
+/* The header of a dense version of a shard, as the reference implementation would write it. */
+fpr_status model_like_header(const fpr_model *model, size_t shard, file_text *text, fpr_error *error);
+/* The header of the dense shard byte for byte as it was, or like the above when it was no safetensors file: text of
+ * header_bytes, owned by the caller (base_free). */
+fpr_status model_dense_header(const fpr_model *model, size_t shard, char **text, size_t *bytes, fpr_error *error);
+/* Of the file as it is or, of another format, as it will be. */
+fpr_status model_header_bytes(const fpr_model *model, size_t shard, uint64_t *bytes, fpr_error *error);
+/* Checks "check": header and raw tensors, as they are in the file now. Fine when the shard has none. */
+fpr_status model_check_shard(const fpr_model *model, size_t shard, fpr_error *error);
 
 /* ---- batch.c */
 

@@ -6,6 +6,8 @@
 #define FPR_OUT_H
 
 #include "model/model.h"
+#include "pack/pack.h"
+#include "source/source.h"
 
 /* ---- writer.c: one output file. Tensors are put in data order; the header, which comes first in the file but is known
  * last, is written into room kept for it. */

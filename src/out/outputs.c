@@ -22,15 +22,15 @@ static char *join(const char *folder, const char *name)
 char *output_shard_path(const fpr_model *model, size_t shard, const char *output)
 {
     if (!output) return NULL;
-    if (!model->is_index) return base_copy_text(output, strlen(output));
-    return join(output, model->shards[shard].name);
+    if (!model_is_index(model)) return base_copy_text(output, strlen(output));
+    return join(output, model_shard_name(model, shard));
 }
 
 /* Where the index of a sharded output goes: under the name of the input's. */
 static char *index_path(const fpr_model *model, const char *output)
 {
-    const char *slash = strrchr(model->path, '/');
-    return join(output, slash ? slash + 1 : model->path);
+    const char *slash = strrchr(model_path(model), '/');
+    return join(output, slash ? slash + 1 : model_path(model));
 }
 
 static bool is_same_text(const char *a, const char *b) { return a && b && !strcmp(a, b); }
@@ -41,10 +41,10 @@ fpr_status output_check(const fpr_model *model, const char *output, const fpr_op
     if (!output) return o->dry_run ? FPR_OK : base_fail(error, FPR_USAGE, "an output is missing");
     fpr_status status = FPR_OK;
     struct stat info;
-    for (size_t s = 0; !status && s < model->shard_count + model->is_index; s++) {
-        char *path = s < model->shard_count ? output_shard_path(model, s, output) : index_path(model, output);
+    for (size_t s = 0; !status && s < fpr_model_shard_count(model) + model_is_index(model); s++) {
+        char *path = s < fpr_model_shard_count(model) ? output_shard_path(model, s, output) : index_path(model, output);
         if (!path) return base_no_memory(error, strlen(output));
-        if (model_is_file(model, path) || is_same_text(path, model->path))
+        if (model_is_file(model, path) || is_same_text(path, model_path(model)))
             status = base_fail(error, FPR_SAME_FILE, "the output is the input");
         else if (!o->dry_run && !o->force && lstat(path, &info) == 0)
             status = base_fail(error, FPR_EXISTS, "exists (--force overwrites)");
@@ -58,7 +58,7 @@ fpr_status output_check(const fpr_model *model, const char *output, const fpr_op
 fpr_status output_folder(const fpr_model *model, const char *output, bool *made, fpr_error *error)
 {
     *made = false;
-    if (!model->is_index || !output) return FPR_OK;
+    if (!model_is_index(model) || !output) return FPR_OK;
     if (mkdir(output, 0777) == 0) {
         *made = true;
         return FPR_OK;
@@ -74,7 +74,7 @@ fpr_status output_folder(const fpr_model *model, const char *output, bool *made,
 
 void output_remove(const fpr_model *model, const char *output)
 {
-    for (size_t s = 0; s < model->shard_count; s++) {
+    for (size_t s = 0; s < fpr_model_shard_count(model); s++) {
         char *path = output_shard_path(model, s, output);
         if (path) unlink(path);
         base_free(path);
@@ -108,15 +108,17 @@ static file_value *member(file_value *object, const char *key, file_value *fresh
 static fpr_status index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error)
 {
     file_tree tree;
-    fpr_status status = file_tree_read(model->index_text, model->index_bytes, true, FPR_BAD_INDEX, &tree, error);
+    size_t bytes;
+    const char *index = model_index_text(model, &bytes);
+    fpr_status status = file_tree_read(index, bytes, true, FPR_BAD_INDEX, &tree, error);
     if (status) return status;
     file_value fresh_metadata = {0}, fresh_size = {0};
     file_value *map = file_value_get(tree.root, "weight_map"); /* an object: that it is was seen at the opening */
     uint64_t total = 0;
-    for (size_t i = 0; i < model->tensor_count; i++) {
+    for (size_t i = 0; i < fpr_model_tensor_count(model); i++) {
         file_value *dropped = tensors && tensors[i].dropped ? file_value_get(map, tensors[i].source->name) : NULL;
         if (dropped) dropped->kind = FILE_NULL;
-        else total += tensors ? tensors[i].stored : model->tensors[i].view.bytes;
+        else total += tensors ? tensors[i].stored : model_tensor(model, i)->bytes;
     }
     remove_dropped(map);
     file_value *metadata = member(tree.root, "metadata", &fresh_metadata);

@@ -102,7 +102,7 @@ static void add_key(const job_writer *w, file_text *header)
     add_index(w, &json, true, "");
     add_index(w, &json, false, "},\"numbered\":{");
     file_text_format(&json, "}}");
-    file_text_string(header, JOB_METADATA_KEY, sizeof JOB_METADATA_KEY - 1);
+    file_text_string(header, SOURCE_PACKED_KEY, sizeof SOURCE_PACKED_KEY - 1);
     file_text_add(header, ":", 1);
     file_text_string(header, json.bytes ? json.bytes : "", json.count);
     header->failed |= json.failed;
@@ -111,12 +111,12 @@ static void add_key(const job_writer *w, file_text *header)
 
 static void add_metadata(const job_writer *w, file_text *header)
 {
-    const file_header *h = &w->model->shards[w->shard].header;
+    size_t count;
+    const file_metadata *metadata = model_shard_metadata(w->model, w->shard, &count);
     file_text_format(header, "\"__metadata__\":{");
     add_key(w, header);
-    for (size_t i = 0; i < h->metadata_count; i++) {
-        const file_metadata *m = &h->metadata[i];
-        if (!strcmp(m->key, JOB_METADATA_KEY)) continue;
+    for (size_t i = 0; i < count; i++) {
+        const file_metadata *m = &metadata[i];
         file_text_add(header, ",", 1);
         file_text_string(header, m->key, m->key_bytes);
         file_text_add(header, ":", 1);
@@ -140,7 +140,7 @@ static bool is_longer_plain(const writer_tensor *t, uint64_t stored)
 /* The header of the packed file by what is decided so far, undecided tensors at their dense size; padded to 8. */
 static fpr_status packed_header(const job_writer *w, file_text *header, fpr_error *error)
 {
-    const file_header *h = &w->model->shards[w->shard].header;
+    const uint32_t *order = model_shard_order(w->model, w->shard);
     uint64_t *begin = base_alloc(w->tensor_count + 1, sizeof *begin);
     if (!begin) return base_no_memory(error, w->tensor_count * sizeof *begin);
     begin[0] = 0;
@@ -151,7 +151,7 @@ static fpr_status packed_header(const job_writer *w, file_text *header, fpr_erro
     file_text_add(header, "{", 1);
     add_metadata(w, header);
     for (size_t e = 0; e < w->tensor_count; e++) {
-        size_t i = h->header_order[e];
+        size_t i = order[e];
         const writer_tensor *t = &w->tensors[i];
         if (t->dropped) continue;
         uint64_t stored = begin[i + 1] - begin[i];
@@ -196,13 +196,14 @@ static fpr_status dense_header(job_writer *w, fpr_error *error)
     const fpr_options *o = w->options;
     if (!o->drop.count && !o->cast)
         return model_dense_header(w->model, w->shard, &w->original, &w->original_bytes, error);
-    const file_header *h = &w->model->shards[w->shard].header;
-    file_header dense = *h;
+    const uint32_t *order = model_shard_order(w->model, w->shard);
+    size_t metadata_count;
+    const file_metadata *metadata = model_shard_metadata(w->model, w->shard, &metadata_count);
+    file_header dense = {0};
     size_t *number = base_alloc(w->tensor_count, sizeof *number); /* of a kept tensor among the kept ones */
     dense.tensors = base_alloc(w->tensor_count, sizeof *dense.tensors);
     dense.header_order = base_alloc(w->tensor_count, sizeof *dense.header_order);
-    dense.metadata = base_alloc(h->metadata_count, sizeof *dense.metadata);
-    dense.tensor_count = dense.metadata_count = 0;
+    dense.metadata = base_alloc(metadata_count, sizeof *dense.metadata);
     file_text text = {0};
     fpr_status status = number && dense.tensors && dense.header_order && dense.metadata
                             ? FPR_OK
@@ -218,9 +219,8 @@ static fpr_status dense_header(job_writer *w, fpr_error *error)
         at += t->bytes;
     }
     for (size_t e = 0, n = 0; !status && e < w->tensor_count; e++)
-        if (!w->tensors[h->header_order[e]].dropped) dense.header_order[n++] = (uint32_t)number[h->header_order[e]];
-    for (size_t i = 0; !status && i < h->metadata_count; i++)
-        if (strcmp(h->metadata[i].key, JOB_METADATA_KEY)) dense.metadata[dense.metadata_count++] = h->metadata[i];
+        if (!w->tensors[order[e]].dropped) dense.header_order[n++] = (uint32_t)number[order[e]];
+    for (size_t i = 0; !status && i < metadata_count; i++) dense.metadata[dense.metadata_count++] = metadata[i];
     dense.has_metadata = dense.metadata_count > 0;
     if (!status) status = file_header_write(&dense, &text, error);
     w->original = text.bytes;
@@ -261,7 +261,7 @@ fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bo
     w->model = model;
     w->shard = shard;
     w->tensors = tensors;
-    w->tensor_count = model->shards[shard].header.tensor_count;
+    w->tensor_count = model_shard_tensors(model, shard);
     w->dense = dense;
     w->options = options;
     w->raw = file_hash_new();

@@ -59,7 +59,7 @@ static double normalized(const fpr_layer_shape *shape, double entropy, uint64_t 
 static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error *error)
 {
     const study_layer *layer = &s->layers[i];
-    const fpr_tensor *t = &s->model->tensors[layer->tensor].view;
+    const fpr_tensor *t = model_tensor(s->model, layer->tensor);
     const conv_measure *m = &layer->measure;
     *row = (fpr_layer){.name = base_copy_text(t->name, t->name_bytes),
                        .name_bytes = t->name_bytes,
@@ -120,19 +120,19 @@ static fpr_status copy_globs(const fpr_globs *globs, char ***copies, size_t *cou
 static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
 {
     const fpr_model *m = s->model;
-    r->input_path = base_copy_text(m->path, strlen(m->path));
-    if (!r->input_path) return base_no_memory(error, strlen(m->path));
-    r->input_bytes = m->bytes;
-    r->tensors = m->tensor_count;
-    for (size_t i = 0; i < m->tensor_count; i++) r->parameters += m->tensors[i].view.elements;
+    r->input_path = base_copy_text(model_path(m), strlen(model_path(m)));
+    if (!r->input_path) return base_no_memory(error, strlen(model_path(m)));
+    r->input_bytes = fpr_model_bytes(m);
+    r->tensors = fpr_model_tensor_count(m);
+    for (size_t i = 0; i < fpr_model_tensor_count(m); i++) r->parameters += model_tensor(m, i)->elements;
     r->options = *s->options;
     r->options.threads = r->threads = job_threads(s->options);
-    if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = m->layout;
+    if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = fpr_model_layout(m);
     r->options.only = r->options.skip = r->options.drop = (fpr_globs){0};
     fpr_status status = copy_globs(&s->options->only, &r->only, &r->only_count, error);
     if (!status) status = copy_globs(&s->options->skip, &r->skip, &r->skip_count, error);
     if (!status) status = copy_globs(&s->options->drop, &r->drop, &r->drop_count, error);
-    if (!status && s->options->layout == FPR_LAYOUT_AUTO && m->layout == FPR_LAYOUT_HWIO)
+    if (!status && s->options->layout == FPR_LAYOUT_AUTO && fpr_model_layout(m) == FPR_LAYOUT_HWIO)
         status = rows_warn(&r->warnings, &r->warning_count, error,
                            "convolution weights read as HWIO (TensorFlow order), by their shapes");
     return status;
@@ -146,7 +146,7 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
     if (!r) return base_no_memory(error, sizeof *r);
     fpr_status status = fill_head(s, r, error);
     r->layers = base_calloc(s->layer_count, sizeof *r->layers);
-    r->others = base_calloc(m->tensor_count - s->layer_count, sizeof *r->others);
+    r->others = base_calloc(fpr_model_tensor_count(m) - s->layer_count, sizeof *r->others);
     if (!status && (!r->layers || !r->others)) status = base_no_memory(error, s->layer_count * sizeof *r->layers);
     if (r->layers) r->layer_count = s->layer_count;
     for (size_t i = 0; !status && i < s->layer_count; i++) {
@@ -155,9 +155,9 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
             status = rows_warn(&r->warnings, &r->warning_count, error, "%s holds NaN or Inf: left out of the distributions",
                                r->layers[i].name);
     }
-    for (size_t i = 0; !status && i < m->tensor_count; i++)
+    for (size_t i = 0; !status && i < fpr_model_tensor_count(m); i++)
         if (s->layer_of[i] == SIZE_MAX)
-            status = other_row(&m->tensors[i].view, &r->others[r->other_count++], error);
+            status = other_row(model_tensor(m, i), &r->others[r->other_count++], error);
     if (status) {
         /* fpr_report_free reads layer_count rows: those not reached are zero. */
         fpr_report_free(r);

@@ -52,7 +52,7 @@ shrink_known study_known(const study_layer *layer, const fpr_options *options)
 conv_block study_block(const study *s, const study_layer *layer, const void *weights)
 {
     return (conv_block){.shape = &layer->shape,
-                        .dtype = s->model->tensors[layer->tensor].view.dtype,
+                        .dtype = model_tensor(s->model, layer->tensor)->dtype,
                         .weights = weights,
                         .max_abs = layer->measure.max_abs};
 }
@@ -105,7 +105,7 @@ static fpr_status far_lists(study *s, fpr_error *error)
 
 static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *error)
 {
-    size_t n = s->model->tensor_count;
+    size_t n = fpr_model_tensor_count(s->model);
     s->layers = base_calloc(n, sizeof *s->layers);
     s->groups = base_calloc(n, sizeof *s->groups);
     s->layer_of = base_alloc(n, sizeof *s->layer_of);
@@ -298,7 +298,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     study *s = base_calloc(1, sizeof *s);
     if (!s) return base_no_memory(error, sizeof *s);
     s->model = model;
-    s->tensor_count = model->tensor_count;
+    s->tensor_count = fpr_model_tensor_count(model);
     s->stamp = model_stamp(model);
     s->options = options;
     s->settings = study_settings(options);
@@ -306,7 +306,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     sweep w = {.study = s, .sum = sum};
     fpr_status status = find_layers(s, only, error);
     /* Damaged weights of a packed file must not become the sound ones of another. */
-    for (size_t i = 0; !status && i < model->shard_count; i++) status = model_check_shard(model, i, error);
+    for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) status = model_check_shard(model, i, error);
     if (!status) status = visit_layers(s, ALL_LAYERS, "measuring", measure_batch, &w, &w.layers, error);
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];

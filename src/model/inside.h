@@ -1,0 +1,47 @@
+/* What only the files of this room see of a model. */
+#ifndef FPR_MODEL_INSIDE_H
+#define FPR_MODEL_INSIDE_H
+
+#include "model/model.h"
+#include "source/source.h"
+
+typedef struct model_shard {
+    char *path, *name;         /* name: as the index has it; NULL when the model is one file */
+    source *source;
+    size_t first;              /* its first tensor in the model */
+    size_t first_file;         /* its first file in the model */
+    size_t *number;            /* [tensors] the source's number of each tensor; NULL: the same */
+    uint32_t *order;           /* [tensors] header order where the source has none */
+    file_metadata *metadata;   /* of the source, without our own key */
+    size_t metadata_count;
+} model_shard;
+
+/* Memory for batches, kept from sweep to sweep: fresh pages are dear. */
+typedef struct model_buffer {
+    uint8_t *bytes;
+    uint64_t capacity;
+} model_buffer;
+
+struct fpr_model {
+    char *path;
+    model_shard *shards;
+    size_t shard_count;
+    bool is_index;
+    char *index_text;          /* the index file, for is_index */
+    size_t index_bytes;
+    fpr_tensor *tensors;       /* data order, shard after shard */
+    size_t tensor_count;
+    size_t *by_name;           /* tensor numbers sorted by name */
+    uint64_t bytes;
+    const file_source **files; /* shard after shard */
+    size_t file_count;
+    fpr_layout layout;
+    model_buffer *buffers;     /* [2], of the job that owns the model */
+};
+
+static inline size_t model_source_number(const model_shard *shard, size_t in_shard)
+{
+    return shard->number ? shard->number[in_shard] : in_shard;
+}
+
+#endif
