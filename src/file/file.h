@@ -17,6 +17,11 @@ typedef struct file_source file_source;
 
 /* Follows symbolic links; refuses whatever is not a regular file (FPR_IO), without blocking on a fifo. */
 fpr_status file_source_open(const char *path, file_source **source, fpr_error *error);
+/* The file `location` of a folder, the first folder_bytes of path (none: the folder that a bare name is in). No link is
+ * followed that leads out of the folder; where the kernel cannot promise that, none at all. FPR_BAD_HEADER for what is
+ * missing, leads out, or is not a regular file. location is relative and holds no "..". */
+fpr_status file_source_open_below(const char *path, size_t folder_bytes, const char *location, file_source **source,
+                                  fpr_error *error);
 void file_source_close(file_source *source); /* NULL allowed */
 uint64_t file_source_size(const file_source *source);
 const char *file_source_path(const file_source *source);

@@ -8,7 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#ifdef SYS_openat2
+#include <linux/openat2.h>
+#endif
 
 struct file_source {
     int fd;
@@ -69,6 +73,88 @@ fpr_status file_source_open(const char *path, file_source **source, fpr_error *e
     (void)posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
     *source = s;
     return FPR_OK;
+}
+
+/* ---- a file below a folder */
+
+/* One part of the path after the other, no link followed. */
+static int walk_below(int folder, char *location)
+{
+    int at = dup(folder);
+    for (char *part = location; at >= 0 && *part;) {
+        size_t n = strcspn(part, "/");
+        bool last = !part[n + strspn(part + n, "/")];
+        char slash = part[n];
+        part[n] = 0;
+        int next = n ? openat(at, part, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW |
+                                        (last ? 0 : O_DIRECTORY)) : dup(at);
+        int problem = errno;
+        part[n] = slash;
+        close(at);
+        errno = problem;
+        at = next;
+        part += n + strspn(part + n, "/");
+    }
+    return at;
+}
+
+static int open_below(int folder, char *location)
+{
+#ifdef SYS_openat2
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    long fd;
+    do fd = syscall(SYS_openat2, folder, location, &how, sizeof how);
+    while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+    if (fd >= 0 || (errno != ENOSYS && errno != EPERM && errno != E2BIG)) return (int)fd;
+#endif
+    return walk_below(folder, location);
+}
+
+static fpr_status look_below(file_source *s, char *folder, char *location, fpr_error *error)
+{
+    int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0) return base_fail_errno(error, FPR_IO, errno, "cannot open the folder of external data");
+    s->fd = open_below(at, location);
+    int problem = errno;
+    close(at);
+    if (s->fd < 0 && (problem == EXDEV || problem == ELOOP))
+        return base_fail(error, FPR_BAD_HEADER, "external data leads out of the model's folder by a link");
+    if (s->fd < 0 && (problem == ENOENT || problem == ENOTDIR))
+        return base_fail(error, FPR_BAD_HEADER, "external data is missing: the file belongs beside the model");
+    if (s->fd < 0) return base_fail_errno(error, FPR_IO, problem, "cannot open external data");
+    if (fstat(s->fd, &s->opened) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
+    if (!S_ISREG(s->opened.st_mode)) return base_fail(error, FPR_BAD_HEADER, "external data is no regular file");
+    s->size = (uint64_t)s->opened.st_size;
+    return FPR_OK;
+}
+
+fpr_status file_source_open_below(const char *path, size_t folder_bytes, const char *location, file_source **source,
+                                  fpr_error *error)
+{
+    *source = NULL;
+    size_t length = strlen(location), skip = folder_bytes || *path == '/' ? folder_bytes + 1 : 0;
+    file_source *s = base_calloc(1, sizeof *s);
+    char *name = base_alloc((uint64_t)skip + length + 1, 1), *own = base_copy_text(location, length);
+    char *folder = skip ? base_copy_text(path, folder_bytes ? folder_bytes : 1) : base_copy_text(".", 1);
+    fpr_status status = FPR_OK;
+    if (!s || !name || !own || !folder) {
+        status = base_no_memory(error, length + sizeof *s);
+        base_free(name);
+    } else {
+        memcpy(name, path, skip);
+        memcpy(name + skip, location, length + 1);
+        s->fd = -1;
+        s->path = name;
+        status = look_below(s, folder, own, error);
+        if (status) base_error_in_file(error, name);
+    }
+    base_free(own);
+    base_free(folder);
+    if (status && s && !s->path) s->fd = -1;
+    if (status) file_source_close(s);
+    if (!status) *source = s;
+    return status;
 }
 
 void file_source_close(file_source *source)

@@ -6,7 +6,7 @@
 
 /* A new format is a row here. What none of them knows is read as safetensors, which begins with a number. */
 static const source_format *const formats[] = {
-    &source_safetensors,
+    &source_safetensors, &source_onnx,
 };
 
 fpr_status source_open(const char *path, const source_options *options, source **out, fpr_error *error)

@@ -1,0 +1,124 @@
+/* Memory of a model, and its names. */
+#include "base/xxh.h"
+#include "onnx/inner.h"
+
+#define BLOCK_BYTES (64u << 10)
+#define ALIGN 16u
+
+void *onnx_take(onnx_memory *memory, uint64_t count, uint64_t size)
+{
+    uint64_t bytes;
+    if (!base_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2) return NULL;
+    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (bytes > memory->left) {
+        /* A large piece has a block of its own, and what was begun stays in use. */
+        bool own = bytes > BLOCK_BYTES / 4;
+        onnx_block *block = base_alloc(1, ALIGN + (own ? bytes : BLOCK_BYTES));
+        if (!block) return NULL;
+        block->next = memory->blocks;
+        memory->blocks = block;
+        if (own) return (uint8_t *)block + ALIGN;
+        memory->free = (uint8_t *)block + ALIGN;
+        memory->left = BLOCK_BYTES;
+    }
+    void *taken = memory->free;
+    memory->free += bytes;
+    memory->left -= bytes;
+    return taken;
+}
+
+void onnx_release(onnx_memory *memory)
+{
+    while (memory->blocks) {
+        onnx_block *next = memory->blocks->next;
+        base_free(memory->blocks);
+        memory->blocks = next;
+    }
+    *memory = (onnx_memory){0};
+}
+
+void *onnx_append(onnx_list *list, size_t size)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 16;
+        void *grown = base_grow(list->items, capacity, size);
+        if (!grown) return NULL;
+        list->items = grown;
+        list->capacity = capacity;
+    }
+    void *item = (uint8_t *)list->items + list->count++ * size;
+    memset(item, 0, size);
+    return item;
+}
+
+/* The slot that holds the name, or the free one where it would go. */
+static size_t find_slot(const onnx_names *names, const char *text, size_t bytes)
+{
+    size_t mask = names->slots - 1, slot = (size_t)XXH3_64bits(text, bytes) & mask;
+    for (; names->table[slot]; slot = (slot + 1) & mask) {
+        const onnx_text *name = &names->list[names->table[slot] - 1];
+        if (name->bytes == bytes && memcmp(name->text, text, bytes) == 0) break;
+    }
+    return slot;
+}
+
+static bool grow_table(onnx_names *names)
+{
+    size_t slots = names->slots ? 2 * names->slots : 64;
+    uint32_t *table = base_calloc(slots, sizeof *table);
+    if (!table) return false;
+    base_free(names->table);
+    names->table = table;
+    names->slots = slots;
+    for (size_t i = 0; i < names->count; i++)
+        table[find_slot(names, names->list[i].text, names->list[i].bytes)] = (uint32_t)i + 1;
+    return true;
+}
+
+onnx_name onnx_look_up(const onnx_names *names, const char *text, size_t bytes)
+{
+    size_t slot = names->slots ? find_slot(names, text, bytes) : 0;
+    return names->slots && names->table[slot] ? names->table[slot] - 1 : ONNX_NONE;
+}
+
+onnx_name onnx_intern(onnx_names *names, onnx_memory *memory, const char *text, size_t bytes)
+{
+    if (2 * names->count >= names->slots && !grow_table(names)) return ONNX_NONE;
+    size_t slot = find_slot(names, text, bytes);
+    if (names->table[slot]) return names->table[slot] - 1;
+    if (names->count >= UINT32_MAX / 4) return ONNX_NONE;
+    char *copy = onnx_take(memory, bytes + 1, 1);
+    onnx_list list = {.items = names->list, .count = names->count, .capacity = names->capacity};
+    onnx_text *name = copy ? onnx_append(&list, sizeof *name) : NULL;
+    if (!name) return ONNX_NONE;
+    names->list = list.items;
+    names->capacity = list.capacity;
+    memcpy(copy, text, bytes);
+    copy[bytes] = 0;
+    *name = (onnx_text){copy, bytes};
+    names->table[slot] = (uint32_t)++names->count;
+    return (onnx_name)names->count - 1;
+}
+
+/* The bytes of one character, 0 where there is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static size_t character(const uint8_t *b, size_t left)
+{
+    if (b[0] < 0x80) return 1;
+    size_t n = b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
+    if (!n || n > left) return 0;
+    uint8_t least = b[0] == 0xe0 ? 0xa0 : b[0] == 0xf0 ? 0x90 : 0x80, most = b[0] == 0xed ? 0x9f
+                                                                       : b[0] == 0xf4 ? 0x8f : 0xbf;
+    if (b[1] < least || b[1] > most) return 0;
+    for (size_t i = 2; i < n; i++)
+        if ((b[i] & 0xc0) != 0x80) return 0;
+    return n;
+}
+
+bool onnx_is_utf8(const onnx_text *text)
+{
+    for (size_t i = 0, n; i < text->bytes; i += n) {
+        n = character((const uint8_t *)text->text + i, text->bytes - i);
+        if (!n) return false;
+    }
+    return true;
+}
