@@ -9,8 +9,10 @@
 
 fpr_status wire_open(wire *w, const file_source *file, fpr_error *error)
 {
-    *w = (wire){.file = file, .error = error, .capacity = WINDOW_BYTES, .window = base_alloc(WINDOW_BYTES, 1)};
-    if (!w->window) w->status = base_no_memory(error, WINDOW_BYTES);
+    uint64_t size = file_source_size(file);
+    *w = (wire){.file = file, .error = error, .capacity = size < WINDOW_BYTES ? (size_t)size + 1 : WINDOW_BYTES};
+    w->window = base_alloc(w->capacity, 1);
+    if (!w->window) w->status = base_no_memory(error, w->capacity);
     return w->status;
 }
 
