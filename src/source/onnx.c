@@ -305,4 +305,6 @@ static fpr_status read_checkpoint(const source *s, size_t tensor, uint64_t from,
     return onnx_read(c->model, &c->model->tensors[c->tensor_of[tensor]], from, count, dst, error);
 }
 
-const source_format source_onnx = {"onnx", probe, open_checkpoint, read_checkpoint, close_checkpoint};
+const source_format source_onnx = {
+    .name = "onnx", .probe = probe, .open = open_checkpoint, .read = read_checkpoint, .close = close_checkpoint,
+};
