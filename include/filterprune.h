@@ -272,7 +272,8 @@ typedef struct fpr_group {
     unsigned kernel_rank;
     uint64_t kernel_shape[3];
     unsigned k;
-    uint64_t layers, kernels, sparse, live, binary; /* binary: kernels stored as two levels */
+    uint64_t layers, kernels, sparse, live, binary; /* binary: kernels stored as two levels; live: before */
+    uint64_t zeroed, live_left;                     /* kernels that became zero; live ones after that */
     bool has_basis;
     fpr_basis basis;
     double range[2];
@@ -313,6 +314,14 @@ typedef struct fpr_spectrum {
 /* What became of one tensor in the output. bytes_after is its size in the file. */
 typedef struct fpr_stored { const char *codec; uint64_t bytes_before, bytes_after; } fpr_stored;
 
+/* How the values of one tensor differ from those of the input, pruning, quantization and cast together. All zero: not at
+ * all. */
+typedef struct fpr_change {
+    uint64_t weights;         /* of another value than in the input */
+    uint64_t to_inf, to_zero; /* finite values that a cast made infinite; values other than 0 that it made 0 */
+    double l2, norm;          /* L2 norms of the difference and of the tensor in the input */
+} fpr_change;
+
 /* NaN in a double field of a report means "not defined here": JSON null. */
 typedef struct fpr_layer {
     char *name;
@@ -330,6 +339,11 @@ typedef struct fpr_layer {
     double orthogonality;
     double *explained_variance_ratio; /* [k], NULL where there is none */
     uint64_t pruned_kernels;        /* kernels that were not zero and are now */
+    uint64_t live_before, live_after; /* kernels; after: neither sparse before nor zero now */
+    fpr_change change;
+    bool wholly_zero;               /* it had weights, and none is left */
+    uint64_t removable_weights;     /* of dead filters and dead channels: what leaving them out would save here */
+    bool cast;                      /* stored in another dtype than it had */
     uint64_t *dead_filters, *dead_channels; /* indices, ascending, after pruning (inspect: before) */
     uint64_t dead_filter_count, dead_channel_count;
     fpr_binary binary;
@@ -350,7 +364,33 @@ typedef struct fpr_other {      /* a tensor that is no layer */
     unsigned rank;
     uint64_t *shape;
     fpr_stored stored;
+    fpr_change change;
+    bool cast;
+    double error_max_abs, error_relative_l2; /* against the input; 0 where nothing changed */
 } fpr_other;
+
+/* What the whole job changed: the sums of the rows. One definition for terminal, page, JSON, batch tables and file. */
+typedef struct fpr_changes {
+    uint64_t kernels;                   /* of all layers but those with NaN or Inf, 1x1 ones too: the sum over the groups */
+    uint64_t pointwise_kernels;         /* of these, kernels of one weight */
+    uint64_t kernels_zeroed;            /* not zero in the input, zero in the output */
+    uint64_t live_before, live_after;   /* kernels */
+    uint64_t binary_kernels, binary_layers;
+    uint64_t tensors_changed, weights_changed;
+    double relative_l2;                 /* over all weights of the tensors that changed, together */
+    const char *worst_name;             /* the tensor of the largest relative error, borrowed from its row; NULL: none */
+    size_t worst_name_bytes;
+    double worst_relative_l2;
+    uint64_t *wholly_zero;              /* layers[] indices: layers that had weights and are all zero now */
+    size_t wholly_zero_count;
+    uint64_t cast_tensors, cast_to_inf, cast_to_zero; /* tensors whose dtype changed */
+    uint64_t large_layers;              /* tensors changed by more than FPR_LARGE_ERROR */
+    uint64_t tensors_dropped;
+    uint64_t removable_filters, removable_channels, removable_weights, removable_bytes; /* dense bytes */
+} fpr_changes;
+
+/* A relative error above which the network should be tested, in words, wherever it is stated. */
+#define FPR_LARGE_ERROR 0.1
 
 typedef struct fpr_phase { const char *name; double seconds; } fpr_phase;
 
@@ -371,7 +411,8 @@ typedef struct fpr_report {
     fpr_layer *layers;          /* in file order */
     fpr_other *others;
     size_t other_count;
-    char **warnings;
+    fpr_changes changes;
+    char **warnings;            /* all of them: what a layer's own list says is here, too */
     size_t warning_count;
     fpr_phase phases[16];
     size_t phase_count;
@@ -386,6 +427,10 @@ typedef int (*fpr_write)(void *context, const void *bytes, size_t count);
 
 FPR_API fpr_status fpr_report_json(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
 FPR_API fpr_status fpr_report_html(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+/* The sentence that terminal, page and JSON begin with: what was changed, or for an inspection what was found. One line
+ * of plain UTF-8, names made safe to print, cut to size. Returns dst. */
+#define FPR_VERDICT_BYTES 1024
+FPR_API char *fpr_report_verdict(const fpr_report *report, char *dst, size_t size);
 
 /* ------------------------------------------------------------------ 6. jobs */
 

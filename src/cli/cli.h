@@ -139,6 +139,8 @@ unsigned text_width(const char *text);
 /* Shorten safe text in the middle, or at its end, to at most width columns, in place. */
 void shorten(char *text, unsigned width);
 void shorten_end(char *text, unsigned width);
+/* A sentence of any text, made safe, in lines that fit. */
+void print_wrapped(const terminal *term, const char *text, unsigned indent);
 
 #define NUMBER_TEXT 40
 char *number_count(char dst[NUMBER_TEXT], uint64_t n);      /* 1,257,472 */

@@ -49,28 +49,29 @@ static void print_layers_line(const fpr_report *r, const terminal *term)
     fputc('\n', term->out);
 }
 
+/* The sentence that everything begins with: broken into lines on a terminal, one line elsewhere. Amber where it asks for
+ * a test. */
+static void print_verdict(const fpr_report *r, const terminal *term)
+{
+    char text[FPR_VERDICT_BYTES];
+    fpr_report_verdict(r, text, sizeof text);
+    fputs(style_on(term, r->changes.large_layers ? STYLE_WARN : STYLE_PLAIN), term->out);
+    print_wrapped(term, text, 2);
+    fputs(style_off(term), term->out);
+}
+
+/* The two shares of live kernels, and what became two-level: what the sentence does not count. */
 static void print_change(const fpr_report *r, const terminal *term)
 {
-    char a[NUMBER_TEXT], share[NUMBER_TEXT], name[SAFE_NAME];
-    uint64_t pruned = 0, quantized = 0;
-    const fpr_layer *worst = NULL;
-    for (uint64_t i = 0; i < r->layer_count; i++) {
-        const fpr_layer *layer = &r->layers[i];
-        pruned += layer->pruned_kernels;
-        if (layer->binary.scope != FPR_SCOPE_NONE) quantized += layer->binary.kernels;
-        if (layer->error_relative_l2 > 0 && (!worst || layer->error_relative_l2 > worst->error_relative_l2))
-            worst = layer;
-    }
+    char a[NUMBER_TEXT], b[NUMBER_TEXT], share[NUMBER_TEXT];
+    const fpr_changes *c = &r->changes;
     begin_line(term, "change");
-    fprintf(term->out, "%s kernels pruned", number_count(a, pruned));
-    if (quantized) fprintf(term->out, ", %s at two levels", number_count(a, quantized));
-    if (!worst) fputs(", no weight changed", term->out);
+    fprintf(term->out, "%s weights in %s tensors", number_count(a, c->weights_changed),
+            number_count(b, c->tensors_changed));
+    if (c->tensors_changed && isfinite(c->relative_l2))
+        fprintf(term->out, ", together %s of their norm", number_share(share, c->relative_l2));
+    if (c->binary_kernels) fprintf(term->out, "; %s kernels at two levels", number_count(a, c->binary_kernels));
     fputc('\n', term->out);
-    if (!worst) return;
-    begin_line(term, "error");
-    safe_text(name, sizeof name, worst->name, worst->name_bytes);
-    shorten(name, term->width > 60 ? term->width - 44 : 16);
-    fprintf(term->out, "%s of the norm at most, in %s\n", number_share(share, worst->error_relative_l2), name);
 }
 
 static void print_time(const fpr_report *r, double seconds, const terminal *term)
@@ -97,63 +98,38 @@ static void print_pages(page_names pages, const terminal *term)
 
 /* ---- warnings */
 
-static void count_warnings(const fpr_report *r, size_t *count)
-{
-    *count = r->warning_count;
-    for (uint64_t i = 0; i < r->layer_count; i++) *count += r->layers[i].warning_count;
-}
-
 void print_warnings(const fpr_report *r)
 {
-    char name[SAFE_NAME], text[2 * SAFE_NAME + 8];
     for (size_t i = 0; i < r->warning_count; i++) warn(r->input_path, r->warnings[i]);
-    for (uint64_t i = 0; i < r->layer_count; i++) {
-        for (size_t w = 0; w < r->layers[i].warning_count; w++) {
-            safe_text(name, sizeof name, r->layers[i].name, r->layers[i].name_bytes);
-            snprintf(text, sizeof text, "%s: %s", name, r->layers[i].warnings[w]);
-            warn(r->input_path, text);
-        }
-    }
-}
-
-static void print_warning(char *text, bool first, bool whole, const terminal *term)
-{
-    if (!whole) shorten(text, term->width - MARGIN);
-    begin_line(term, first ? "warning" : "");
-    fprintf(term->out, "%s%s%s\n", style_on(term, STYLE_WARN), text, style_off(term));
 }
 
 static void print_warning_lines(const fpr_report *r, bool all, const terminal *term)
 {
     enum { FEW = 5 };
-    char name[SAFE_NAME], what[SAFE_NAME], text[2 * SAFE_NAME + 8];
-    size_t count, shown = 0, most = all ? SIZE_MAX : FEW;
-    count_warnings(r, &count);
-    for (size_t i = 0; i < r->warning_count && shown < most; i++, shown++) {
-        print_warning(safe_name(text, r->warnings[i]), shown == 0, all, term);
+    char text[SAFE_NAME];
+    size_t shown = 0;
+    for (; shown < r->warning_count && (all || shown < FEW); shown++) {
+        safe_name(text, r->warnings[shown]);
+        if (!all) shorten(text, term->width - MARGIN);
+        begin_line(term, shown ? "" : "warning");
+        fprintf(term->out, "%s%s%s\n", style_on(term, STYLE_WARN), text, style_off(term));
     }
-    for (uint64_t i = 0; i < r->layer_count; i++) {
-        for (size_t w = 0; w < r->layers[i].warning_count && shown < most; w++, shown++) {
-            unsigned taken = MARGIN + 2 + text_width(safe_name(what, r->layers[i].warnings[w]));
-            safe_text(name, sizeof name, r->layers[i].name, r->layers[i].name_bytes);
-            if (!all) shorten(name, term->width > taken + 16 ? term->width - taken : 16);
-            snprintf(text, sizeof text, "%s: %s", name, what);
-            print_warning(text, shown == 0, all, term);
-        }
-    }
-    if (count > shown) {
+    if (r->warning_count > shown) {
         begin_line(term, "");
-        fprintf(term->out, "and %zu more warnings (all with -v)\n", count - shown);
+        fprintf(term->out, "and %zu more warnings (all with -v)\n", r->warning_count - shown);
     }
 }
+
+/* NaN, shown as "-", where there is nothing to have a share of. */
+static double share_of(uint64_t part, uint64_t whole) { return whole ? (double)part / (double)whole : NAN; }
 
 /* ---- kernel groups */
 
 static void print_groups(const fpr_report *r, const terminal *term)
 {
     static const column after[] = {
-        { "kernels", false, 0 }, { "layers", true, 3 }, { "count", true, 0 }, { "live", true, 0 }, { "share", true, 2 },
-        { "two-level", true, 4 }, { "shift", true, 0 }, { "live shift", true, 1 },
+        { "kernels", false, 0 }, { "layers", true, 3 }, { "count", true, 5 }, { "live before", true, 2 },
+        { "live after", true, 0 }, { "two-level", true, 4 }, { "shift", true, 0 }, { "live shift", true, 1 },
     };
     static const column before[] = {
         { "kernels", false, 0 }, { "layers", true, 3 }, { "count", true, 0 }, { "live", true, 0 }, { "share", true, 2 },
@@ -168,8 +144,8 @@ static void print_groups(const fpr_report *r, const terminal *term)
         table_cell(t, "%s", shape);
         table_cell(t, "%s", number_count(a, g->layers));
         table_cell(t, "%s", number_count(a, g->kernels));
-        table_cell(t, "%s", number_count(a, g->live));
-        table_cell(t, "%s", number_share(a, g->kernels ? (double)g->live / (double)g->kernels : NAN));
+        table_cell(t, "%s", r->has_output ? number_share(a, share_of(g->live, g->kernels)) : number_count(a, g->live));
+        table_cell(t, "%s", number_share(a, share_of(r->has_output ? g->live_left : g->live, g->kernels)));
         table_cell(t, "%s", number_count(a, g->binary));
         if (r->has_output) {
             bool known = g->has_basis && g->has_after;
@@ -233,8 +209,9 @@ static void layer_cells(table *t, const fpr_layer *l, bool has_output)
     table_cell(t, "%s", name);
     table_cell(t, "%s", shape);
     table_cell(t, "%s", number_count(a, l->conv.kernels));
-    table_cell(t, "%s", number_share(a, l->finite ? 1 - l->sparsity : NAN));
+    table_cell(t, "%s", number_share(a, l->finite ? share_of(l->live_before, l->conv.kernels) : NAN));
     if (has_output) {
+        table_cell(t, "%s", number_share(a, l->finite ? share_of(l->live_after, l->conv.kernels) : NAN));
         table_cell(t, "%s", number_count(a, l->pruned_kernels));
         table_cell(t, "%s", scope_text(l));
         table_cell(t, "%s", l->error_relative_l2 > 0 ? number_share(a, l->error_relative_l2) : "-");
@@ -255,9 +232,9 @@ static void layer_cells(table *t, const fpr_layer *l, bool has_output)
 static void print_layers(const fpr_report *r, bool all, const terminal *term)
 {
     static const column after[] = {
-        { "layer", false, 0 }, { "shape", true, 5 }, { "kernels", true, 6 }, { "live", true, 0 }, { "pruned", true, 3 },
-        { "two-level", true, 2 }, { "error", true, 4 }, { "codec", true, 7 }, { "before", true, 1 },
-        { "after", true, 0 },
+        { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 7 }, { "live before", true, 4 },
+        { "live after", true, 0 }, { "zeroed", true, 2 }, { "two-level", true, 5 }, { "error", true, 0 },
+        { "codec", true, 8 }, { "bytes before", true, 3 }, { "bytes after", true, 1 },
     };
     static const column before[] = {
         { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 3 }, { "live", true, 0 },
@@ -266,7 +243,7 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
     };
     if (!r->layer_count) return;
     ranked *order = malloc(r->layer_count * sizeof *order);
-    table *t = table_new(r->has_output ? after : before, r->has_output ? 10 : 11);
+    table *t = table_new(r->has_output ? after : before, 11);
     if (!order || !t) goto out;
     for (uint64_t i = 0; i < r->layer_count; i++) order[i] = (ranked){ interest(&r->layers[i], r->has_output), i };
     uint64_t shown = r->layer_count;
@@ -297,6 +274,7 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     if (r->has_output && r->output_path)
         fprintf(term->out, " %s %s", arrow(term), safe_name(output, r->output_path));
     fprintf(term->out, "%s\n", style_off(term));
+    print_verdict(r, term);
     print_size(r, term);
     print_layers_line(r, term);
     if (r->has_output) print_change(r, term);

@@ -14,15 +14,17 @@ static bool locale_is_utf8(void) { return !strcmp(nl_langinfo(CODESET), "UTF-8")
 
 terminal terminal_for(FILE *out)
 {
-    terminal term = { .out = out, .is_terminal = isatty(fileno(out)) == 1, .utf8 = locale_is_utf8(), .width = 80 };
+    terminal term = { .out = out, .is_terminal = isatty(fileno(out)) == 1, .utf8 = locale_is_utf8(), .width = 10000 };
     const char *type = getenv("TERM"), *no_color = getenv("NO_COLOR"), *columns = getenv("COLUMNS");
     struct winsize size;
     /* https://no-color.org: any value but the empty one. */
     term.color = term.is_terminal && type && strcmp(type, "dumb") != 0 && !(no_color && no_color[0]);
+    /* Where nobody looks, nothing is cut. */
     long wanted = columns ? strtol(columns, NULL, 10) : 0;
     if (wanted >= 20 && wanted <= 10000) term.width = (unsigned)wanted;
     else if (term.is_terminal && ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
         term.width = size.ws_col;
+    else if (term.is_terminal) term.width = 80;
     return term;
 }
 
@@ -156,6 +158,32 @@ static void cut(char *text, unsigned width, bool at_end)
 
 void shorten(char *text, unsigned width) { cut(text, width, false); }
 void shorten_end(char *text, unsigned width) { cut(text, width, true); }
+
+void print_wrapped(const terminal *term, const char *text, unsigned indent)
+{
+    char safe[2 * FPR_VERDICT_BYTES];
+    unsigned at = 0;
+    text = safe_text(safe, sizeof safe, text, strlen(text));
+    while (*text) {
+        size_t bytes, word = strcspn(text, " ");
+        if (!strncmp(text + word, " %", 2)) word += 2 + strcspn(text + word + 2, " "); /* a number keeps its sign */
+        unsigned width = 0;
+        for (size_t i = 0; i < word; i += bytes) width += next_width(text + i, &bytes);
+        if (!at) fprintf(term->out, "%*s", (int)indent, ""), at = indent;
+        else if (at + 1 + width <= term->width) fputc(' ', term->out), at++;
+        else fprintf(term->out, "\n%*s", (int)indent, ""), at = indent;
+        /* A word that is longer than a line is broken. */
+        for (size_t i = 0; i < word; i += bytes) {
+            width = next_width(text + i, &bytes);
+            if (at + width > term->width) fprintf(term->out, "\n%*s", (int)indent, ""), at = indent;
+            fprintf(term->out, "%.*s", (int)bytes, text + i);
+            at += width;
+        }
+        text += word;
+        text += strspn(text, " ");
+    }
+    fputc('\n', term->out);
+}
 
 /* ---- numbers */
 

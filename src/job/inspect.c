@@ -83,6 +83,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     if (run.report) rows_phase(run.report, "count", &since);
     if (!status) fill_stored(run.study, run.report);
     if (!status) status = rows_groups(run.study, false, run.report, error);
+    if (!status) status = rows_changes(run.report, error);
     if (run.report) rows_phase(run.report, "distributions", &since);
     if (!status) status = model_check_unchanged(model, error);
     if (!status) rows_memory(run.report);

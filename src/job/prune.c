@@ -212,8 +212,14 @@ static void fill_other_rows(prune_run *run)
     for (size_t i = 0; i < fpr_model_tensor_count(run->model); i++) {
         if (prune_layer(run, i)) continue;
         const writer_tensor *out = &run->tensors[i];
-        run->report->others[n++].stored =
+        fpr_other *row = &run->report->others[n++];
+        row->stored =
             (fpr_stored){out->dropped ? "dropped" : out->codec, out->source->bytes, out->dropped ? 0 : out->stored};
+        if (out->dropped) continue;
+        row->change = out->change;
+        row->cast = out->dtype != out->source->dtype;
+        row->error_max_abs = out->max_abs;
+        row->error_relative_l2 = out->relative_l2;
     }
 }
 
@@ -236,6 +242,7 @@ static fpr_status produce(prune_run *run, const char *output, fpr_report *report
     report->output_bytes = total;
     report->output_dense = run->dense;
     fill_other_rows(run);
+    if (!status) status = rows_changes(report, error);
     return status;
 }
 

@@ -94,6 +94,8 @@ static fpr_status encode_one(work *w, size_t i, fpr_error *error)
     out->lossless = w->exact[i];
     out->max_abs = w->outcomes[i].error_max_abs;
     out->relative_l2 = w->outcomes[i].error_relative_l2;
+    out->change = w->outcomes[i].change;
+    out->zeroed = w->plans[i].zeroed;
     out->decided = true;
     return status;
 }
@@ -108,6 +110,13 @@ static fpr_status cast_one(work *w, size_t i, fpr_error *error)
     if (shrink_cast(t->dtype, w->bytes[i], out->dtype, w->converted[i], t->elements)) return FPR_OK;
     /* On top of what pruning cost: the sum bounds the distance to the input. */
     double max_abs, relative_l2;
+    fpr_change change, *sum = &w->outcomes[i].change;
+    shrink_cast_change(out->dtype, w->converted[i], t->dtype, w->bytes[i], t->elements, &change);
+    sum->weights = sum->weights + change.weights < t->elements ? sum->weights + change.weights : t->elements;
+    sum->to_inf = change.to_inf;
+    sum->to_zero = change.to_zero;
+    sum->l2 += change.l2;
+    sum->norm = sum->norm > change.norm ? sum->norm : change.norm;
     shrink_difference(out->dtype, w->converted[i], t->dtype, w->bytes[i], t->elements, &max_abs, &relative_l2);
     w->outcomes[i].error_max_abs += max_abs;
     w->outcomes[i].error_relative_l2 += relative_l2;
@@ -238,11 +247,15 @@ static void fill_rows(work *w)
         if (!layer) continue;
         fpr_layer *row = &run->report->layers[layer - run->study->layers];
         row->stored = stored;
-        if (!layer->measure.finite) continue;
-        row->pruned_kernels = w->plans[i].zeroed;
-        row->binary = w->plans[i].binary;
+        row->change = out->change;
+        row->cast = out->dtype != out->source->dtype;
         row->error_max_abs = w->outcomes[i].error_max_abs;
         row->error_relative_l2 = w->outcomes[i].error_relative_l2;
+        if (!layer->measure.finite) continue;
+        row->pruned_kernels = w->plans[i].zeroed;
+        row->live_after = row->live_before - w->outcomes[i].live_zeroed;
+        row->wholly_zero = w->outcomes[i].wholly_zero;
+        row->binary = w->plans[i].binary;
         base_free(row->dead_filters);
         base_free(row->dead_channels);
         row->dead_filters = w->outcomes[i].dead_filters;

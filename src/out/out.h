@@ -23,6 +23,8 @@ typedef struct writer_tensor {
     uint64_t stored;       /* bytes in the file */
     const char *codec;     /* static text, "raw" when plain */
     double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
+    uint64_t zeroed;       /* kernels that became zero */
+    fpr_change change;
 } writer_tensor;
 
 typedef struct job_writer job_writer;

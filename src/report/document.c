@@ -51,8 +51,6 @@ static void file_entry(report_out *out, const char *path, uint64_t bytes)
 
 static void head(report_out *out, const fpr_report *r)
 {
-    report_key(out, "schema"), report_string0(out, "filterprune-report-1");
-    report_line(out);
     report_tool(out);
     report_line(out);
     report_key(out, "input");
@@ -75,6 +73,64 @@ static void head(report_out *out, const fpr_report *r)
     report_key(out, "ratio");
     report_number(out, r->input_bytes ? (double)r->output_bytes / (double)r->input_bytes : NAN);
     report_key(out, "xxh3"), report_hash(out, r->output_hash);
+    report_end(out, '}');
+}
+
+static void changes(report_out *out, const fpr_report *r)
+{
+    const fpr_changes *c = &r->changes;
+    char verdict[FPR_VERDICT_BYTES];
+    report_key(out, "verdict"), report_string0(out, fpr_report_verdict(r, verdict, sizeof verdict));
+    report_line(out);
+    report_key(out, "changes");
+    if (!r->has_output) {
+        report_null(out);
+        return;
+    }
+    report_begin(out, '{');
+    report_key(out, "kernels"), report_integer(out, c->kernels);
+    report_key(out, "pointwise_kernels"), report_integer(out, c->pointwise_kernels);
+    report_key(out, "kernels_zeroed"), report_integer(out, c->kernels_zeroed);
+    report_key(out, "live_before"), report_integer(out, c->live_before);
+    report_key(out, "live_after"), report_integer(out, c->live_after);
+    report_key(out, "tensors_changed"), report_integer(out, c->tensors_changed);
+    report_key(out, "tensors_dropped"), report_integer(out, c->tensors_dropped);
+    report_key(out, "weights_changed"), report_integer(out, c->weights_changed);
+    report_key(out, "relative_l2"), report_number(out, c->relative_l2);
+    report_key(out, "worst");
+    if (c->worst_name) {
+        report_begin(out, '{');
+        report_key(out, "name"), report_string(out, c->worst_name, c->worst_name_bytes);
+        report_key(out, "relative_l2"), report_number(out, c->worst_relative_l2);
+        report_end(out, '}');
+    } else {
+        report_null(out);
+    }
+    report_key(out, "wholly_zero");
+    report_begin(out, '[');
+    for (size_t i = 0; i < c->wholly_zero_count; i++) {
+        const fpr_layer *l = &r->layers[c->wholly_zero[i]];
+        report_string(out, l->name, l->name_bytes);
+    }
+    report_end(out, ']');
+    report_key(out, "cast");
+    report_begin(out, '{');
+    report_key(out, "tensors"), report_integer(out, c->cast_tensors);
+    report_key(out, "to_inf"), report_integer(out, c->cast_to_inf);
+    report_key(out, "to_zero"), report_integer(out, c->cast_to_zero);
+    report_end(out, '}');
+    report_end(out, '}');
+}
+
+/* What leaving out dead filters and channels would save, layer by layer in their rows. */
+static void removable(report_out *out, const fpr_changes *c)
+{
+    report_key(out, "removable");
+    report_begin(out, '{');
+    report_key(out, "filters"), report_integer(out, c->removable_filters);
+    report_key(out, "channels"), report_integer(out, c->removable_channels);
+    report_key(out, "weights"), report_integer(out, c->removable_weights);
+    report_key(out, "bytes"), report_integer(out, c->removable_bytes);
     report_end(out, '}');
 }
 
@@ -174,6 +230,8 @@ static void group(report_out *out, const fpr_group *g)
     report_key(out, "live_fraction");
     report_number(out, g->kernels ? (double)g->live / (double)g->kernels : NAN);
     report_key(out, "binary"), report_integer(out, g->binary);
+    report_key(out, "zeroed"), report_integer(out, g->zeroed);
+    report_key(out, "live_kernels_after"), report_integer(out, g->live_left);
     report_line(out);
     report_key(out, "basis");
     if (basis)
@@ -224,6 +282,18 @@ static void binary(report_out *out, const fpr_binary *b)
     report_end(out, '}');
 }
 
+static void error_entry(report_out *out, double max_abs, double relative_l2, const fpr_change *change)
+{
+    report_key(out, "error");
+    report_begin(out, '{');
+    report_key(out, "max_abs"), report_number(out, max_abs);
+    report_key(out, "relative_l2"), report_number(out, relative_l2);
+    report_key(out, "weights_changed"), report_integer(out, change->weights);
+    report_key(out, "to_inf"), report_integer(out, change->to_inf);
+    report_key(out, "to_zero"), report_integer(out, change->to_zero);
+    report_end(out, '}');
+}
+
 static void layer(report_out *out, const fpr_layer *l)
 {
     report_line(out);
@@ -245,16 +315,16 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "variance_entropy_clean_normalized"), report_number(out, l->variance_entropy_clean_normalized);
     report_key(out, "orthogonality"), report_number(out, l->orthogonality);
     report_key(out, "explained_variance_ratio"), report_numbers(out, l->explained_variance_ratio, l->conv.k);
+    report_key(out, "live_before"), report_integer(out, l->live_before);
+    report_key(out, "live_after"), report_integer(out, l->live_after);
+    report_key(out, "wholly_zero"), report_bool(out, l->wholly_zero);
     report_key(out, "pruned_kernels"), report_integer(out, l->pruned_kernels);
     report_key(out, "dead_filters"), report_integers(out, l->dead_filters, l->dead_filter_count);
     report_key(out, "dead_channels"), report_integers(out, l->dead_channels, l->dead_channel_count);
+    report_key(out, "removable_weights"), report_integer(out, l->removable_weights);
     binary(out, &l->binary);
     stored(out, &l->stored);
-    report_key(out, "error");
-    report_begin(out, '{');
-    report_key(out, "max_abs"), report_number(out, l->error_max_abs);
-    report_key(out, "relative_l2"), report_number(out, l->error_relative_l2);
-    report_end(out, '}');
+    error_entry(out, l->error_max_abs, l->error_relative_l2, &l->change);
     report_key(out, "warnings"), report_strings(out, l->warnings, l->warning_count);
     report_end(out, '}');
 }
@@ -267,6 +337,7 @@ static void other(report_out *out, const fpr_other *t)
     report_key(out, "dtype"), report_string0(out, fpr_dtype_name(t->dtype));
     report_key(out, "shape"), report_integers(out, t->shape, t->rank);
     stored(out, &t->stored);
+    error_entry(out, t->error_max_abs, t->error_relative_l2, &t->change);
     report_end(out, '}');
 }
 
@@ -291,6 +362,12 @@ fpr_status fpr_report_json(const fpr_report *r, fpr_write write, void *context, 
     fpr_status status = report_open(&out, write, context, error);
     if (status) return status;
     report_begin(&out, '{');
+    report_key(&out, "schema"), report_string0(&out, "filterprune-report-1");
+    report_line(&out);
+    changes(&out, r);
+    report_line(&out);
+    removable(&out, &r->changes);
+    report_line(&out);
     head(&out, r);
     report_line(&out);
     options(&out, r);

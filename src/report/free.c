@@ -59,6 +59,7 @@ void fpr_report_free(fpr_report *report)
         base_free(report->others[i].shape);
     }
     base_free(report->others);
+    base_free(report->changes.wholly_zero);
     free_strings(report->warnings, report->warning_count);
     base_free(report);
 }

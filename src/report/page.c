@@ -88,7 +88,9 @@ static void group_sections(report_out *out, const fpr_report *r)
         page_plural(out, g->kernels, "kernel", "kernels");
         report_text(out, ", ");
         page_share(out, g->kernels ? (double)g->live / (double)g->kernels : 0);
-        report_text(out, " of them live.</p>\n");
+        report_text(out, r->has_output ? " of them live before, " : " of them live");
+        if (r->has_output) page_share(out, g->kernels ? (double)g->live_left / (double)g->kernels : 0);
+        report_text(out, r->has_output ? " after.</p>\n" : ".</p>\n");
         page_distributions(out, g, (char)('a' + drawn));
         report_text(out, "<h3>Basis</h3>");
         page_basis(out, &g->basis, g->kernel_rank, g->kernel_shape, g->k);

@@ -13,6 +13,8 @@ void page_name(report_out *out, const char *bytes, size_t count);
 void page_short(report_out *out, const char *bytes, size_t count, size_t most); /* bare text, head ... tail */
 void page_path(report_out *out, const char *path);                              /* page_name of it; NULL: a dash */
 const char *page_file_name(const char *path);                                   /* what follows the last slash */
+/* Characters that would act instead of being seen: controls, bidirectional overrides, what has no width. */
+bool page_is_invisible(uint32_t character);
 /* Markup of our own with integers and constant words; no double (locale), no foreign text. At most 512 bytes. */
 void page_print(report_out *out, const char *format, ...) BASE_PRINTF(2, 3);
 

@@ -1,28 +1,15 @@
-/* The first screen: how big before and after, what share of the kernels is live, which layers are binary-like, how far
- * the distributions moved, is anything wrong. And the table of kernel groups. */
+/* The first screen: what was changed, by how much, what share of the kernels is live, how big before and after, which
+ * layers are binary-like, how far the distributions moved. And the table of kernel groups. */
 #include "report/page.h"
 
 #include <math.h>
 
-typedef struct facts {
-    uint64_t kernels, live, binary_layers;
-    const fpr_group *shown; /* the largest group with a basis, or NULL */
-    size_t warnings;        /* of the file and of its layers */
-} facts;
-
-static facts gather(const fpr_report *r)
+/* The largest group with a basis, or NULL. */
+static const fpr_group *shown_group(const fpr_report *r)
 {
-    facts f = {.warnings = r->warning_count};
-    for (size_t i = 0; i < r->group_count; i++) {
-        const fpr_group *g = &r->groups[i];
-        f.kernels += g->kernels, f.live += g->live;
-        if (g->has_basis && !f.shown) f.shown = g;
-    }
-    for (uint64_t i = 0; i < r->layer_count; i++) {
-        f.binary_layers += r->layers[i].binary.scope != FPR_SCOPE_NONE;
-        f.warnings += r->layers[i].warning_count;
-    }
-    return f;
+    for (size_t i = 0; i < r->group_count; i++)
+        if (r->groups[i].has_basis) return &r->groups[i];
+    return NULL;
 }
 
 static double part(uint64_t of, uint64_t all) { return all ? (double)of / (double)all : NAN; }
@@ -40,43 +27,14 @@ static void times_smaller(report_out *out, uint64_t before, uint64_t after)
     report_text(out, "\xC3\x97 smaller");
 }
 
-static void lede(report_out *out, const fpr_report *r, const facts *f)
+/* The same sentence as in the terminal and in the JSON. */
+static void lede(report_out *out, const fpr_report *r)
 {
-    report_text(out, "<p class=\"lede\">");
-    page_size(out, r->input_bytes);
-    if (r->has_output) {
-        report_text(out, " became ");
-        page_size(out, r->output_bytes);
-        report_text(out, ", ");
-        times_smaller(out, r->input_bytes, r->output_bytes);
-    } else {
-        report_text(out, " with ");
-        page_plural(out, r->parameters, "parameter", "parameters");
-        report_text(out, " in ");
-        page_plural(out, r->tensors, "tensor", "tensors");
-    }
-    if (!r->layer_count) {
-        report_text(out, ". The file holds no convolution layer.</p>\n");
-        return;
-    }
-    report_text(out, ". Of ");
-    page_plural(out, f->kernels, "kernel", "kernels");
-    report_text(out, " in ");
-    page_plural(out, r->layer_count, "convolution layer", "convolution layers");
-    report_text(out, ", ");
-    page_share(out, part(f->live, f->kernels));
-    report_text(out, " are live; ");
-    if (f->binary_layers)
-        page_plural(out, f->binary_layers, "layer is binary-like", "layers are binary-like");
-    else
-        report_text(out, "no layer is binary-like");
-    if (f->shown && f->shown->has_after) {
-        report_text(out, "; the distribution of the ");
-        page_shape(out, f->shown->kernel_shape, f->shown->kernel_rank);
-        report_text(out, f->shown->divergence.weighted == 0 ? " kernels did not move" : " kernels moved by ");
-        if (f->shown->divergence.weighted != 0) page_value(out, f->shown->divergence.weighted);
-    }
-    report_text(out, ".</p>\n");
+    char verdict[FPR_VERDICT_BYTES];
+    fpr_report_verdict(r, verdict, sizeof verdict);
+    report_text(out, r->changes.large_layers ? "<p class=\"lede test\">" : "<p class=\"lede\">");
+    page_text(out, verdict, strlen(verdict));
+    report_text(out, "</p>\n");
 }
 
 static void tile(report_out *out, const char *class_name, const char *name)
@@ -119,27 +77,64 @@ static void size_tile(report_out *out, const fpr_report *r)
     report_text(out, "</p></li>");
 }
 
-static void live_tile(report_out *out, const facts *f)
+static void live_tile(report_out *out, const fpr_report *r)
 {
-    tile(out, "live", "Live kernels");
-    page_share(out, part(f->live, f->kernels));
+    const fpr_changes *c = &r->changes;
+    const double before = part(c->live_before, c->kernels), after = part(c->live_after, c->kernels);
+    tile(out, "live", r->has_output ? "Live kernels, before \xE2\x86\x92 after" : "Live kernels");
+    page_share(out, before);
+    if (r->has_output) report_text(out, " \xE2\x86\x92 "), page_share(out, after);
     report_text(out, "</p>");
-    meter(out, part(f->live, f->kernels));
+    meter(out, after);
     report_text(out, "<p>");
-    page_count(out, f->kernels - f->live);
+    page_count(out, r->has_output ? c->live_after : c->live_before);
     report_text(out, " of ");
-    page_count(out, f->kernels);
-    report_text(out, " are sparse</p></li>");
+    page_count(out, c->kernels);
+    report_text(out, r->has_output ? " are live now" : " are live");
+    if (c->pointwise_kernels) report_text(out, "; 1\xC3\x97" "1 counted, too");
+    report_text(out, "</p></li>");
+}
+
+static void changed_tiles(report_out *out, const fpr_report *r)
+{
+    const fpr_changes *c = &r->changes;
+    tile(out, "zeroed", "Kernels that became zero");
+    page_count(out, c->kernels_zeroed);
+    report_text(out, "</p>");
+    meter(out, part(c->kernels_zeroed, c->kernels));
+    report_text(out, "<p>of ");
+    page_count(out, c->kernels);
+    report_text(out, "; ");
+    page_plural(out, c->weights_changed, "weight", "weights");
+    report_text(out, " in ");
+    page_plural(out, c->tensors_changed, "tensor", "tensors");
+    report_text(out, " changed</p></li>");
+    tile(out, c->large_layers ? "warn" : "error", "Largest relative error");
+    if (!c->worst_name)
+        report_text(out, "0");
+    else if (isfinite(c->worst_relative_l2))
+        page_share(out, c->worst_relative_l2);
+    else
+        report_text(out, "\xE2\x88\x9E");
+    report_text(out, "</p><p>");
+    if (c->worst_name) {
+        report_text(out, "L2, in ");
+        page_name(out, c->worst_name, c->worst_name_bytes);
+        report_text(out, c->large_layers ? "</p><p>Test the network before it is used.</p></li>" : "</p></li>");
+    } else {
+        report_text(out, "Every tensor keeps its values.</p></li>");
+    }
 }
 
 #define NAMES_SHOWN 3
 
-static void binary_tile(report_out *out, const fpr_report *r, const facts *f)
+static void binary_tile(report_out *out, const fpr_report *r)
 {
+    const uint64_t layers = r->changes.binary_layers;
     tile(out, "binary", "Binary-like layers");
-    page_count(out, f->binary_layers);
+    page_count(out, layers);
     report_text(out, "</p><p>");
-    if (!f->binary_layers)
+    if (!layers)
         report_text(out, r->options.binary ? "No layer keeps to two levels." : "The search for them was switched off.");
     unsigned shown = 0;
     for (uint64_t i = 0; i < r->layer_count && shown < NAMES_SHOWN; i++) {
@@ -148,18 +143,18 @@ static void binary_tile(report_out *out, const fpr_report *r, const facts *f)
         if (shown++) report_text(out, ", ");
         page_name(out, l->name, l->name_bytes);
     }
-    if (f->binary_layers > NAMES_SHOWN) {
+    if (layers > NAMES_SHOWN) {
         report_text(out, " and ");
-        page_count(out, f->binary_layers - NAMES_SHOWN);
+        page_count(out, layers - NAMES_SHOWN);
         report_text(out, " more");
     }
     report_text(out, "</p></li>");
 }
 
-static void shift_tile(report_out *out, const facts *f)
+static void shift_tile(report_out *out, const fpr_report *r)
 {
+    const fpr_group *g = shown_group(r);
     tile(out, "shift", "Shift of the distributions");
-    const fpr_group *g = f->shown;
     if (!g || !g->has_after) {
         report_text(out, "\xE2\x80\x93</p><p>No kernel has a spatial extent that a basis could describe.</p></li>");
         return;
@@ -172,60 +167,40 @@ static void shift_tile(report_out *out, const facts *f)
     report_text(out, "</p><p>symmetric KL, weighted by explained variance</p></li>");
 }
 
-static void warning_tile(report_out *out, const facts *f)
+/* "None" only where nothing was changed either. */
+static void warning_tile(report_out *out, const fpr_report *r)
 {
-    tile(out, f->warnings ? "warn" : "good", "Warnings");
-    if (f->warnings)
-        page_count(out, f->warnings);
+    if (!r->warning_count && r->changes.tensors_changed) return;
+    tile(out, r->warning_count ? "warn" : "good", "Warnings");
+    if (r->warning_count)
+        page_count(out, r->warning_count);
     else
         report_text(out, "None");
     report_text(out, "</p><p>");
-    report_text(out, f->warnings ? "See below." : "Every tensor was read, checked and understood.");
+    report_text(out, r->warning_count ? "See below." : "Every tensor was read, checked and understood.");
     report_text(out, "</p></li>");
-}
-
-static void layer_warnings(report_out *out, const fpr_report *r)
-{
-    unsigned shown = 0;
-    for (uint64_t i = 0; i < r->layer_count && shown < 40; i++) {
-        const fpr_layer *l = &r->layers[i];
-        for (size_t w = 0; w < l->warning_count && shown < 40; w++, shown++) {
-            report_text(out, "<li>");
-            page_name(out, l->name, l->name_bytes);
-            report_text(out, ": ");
-            page_short(out, l->warnings[w], strlen(l->warnings[w]), 400);
-            report_text(out, "</li>");
-        }
-    }
 }
 
 void page_summary(report_out *out, const fpr_report *r)
 {
-    facts f = gather(r);
     const char *name = page_file_name(r->input_path);
     page_print(out, "<header>\n<p class=\"kicker\">filterprune %s</p>\n<h1>", r->has_output ? "report" : "inspection");
     page_name(out, name, strlen(name));
     report_text(out, "</h1>\n");
-    lede(out, r, &f);
+    lede(out, r);
     report_text(out, "<ul class=\"tiles\">");
+    if (r->has_output) changed_tiles(out, r);
+    if (r->layer_count) live_tile(out, r);
     size_tile(out, r);
     if (r->layer_count) {
-        live_tile(out, &f);
-        binary_tile(out, r, &f);
-        if (r->has_output) shift_tile(out, &f);
+        binary_tile(out, r);
+        if (r->has_output) shift_tile(out, r);
     }
-    warning_tile(out, &f);
+    warning_tile(out, r);
     report_text(out, "</ul>\n");
-    if (f.warnings) {
+    if (r->warning_count) {
         report_text(out, "<div class=\"notes\" id=\"warnings\"><h2>Warnings</h2>");
-        if (r->warning_count) page_warnings(out, r->warnings, r->warning_count);
-        if (f.warnings > r->warning_count) {
-            report_text(out, "<ul>");
-            layer_warnings(out, r);
-            report_text(out, "</ul>");
-            if (f.warnings - r->warning_count > 40)
-                report_text(out, "<p>The first 40 by layer are shown; the JSON report has all.</p>");
-        }
+        page_warnings(out, r->warnings, r->warning_count);
         report_text(out, "</div>\n");
     }
     report_text(out, "</header>\n");
@@ -244,6 +219,13 @@ static void cell_count(report_out *out, uint64_t v)
 {
     report_text(out, "<td>");
     page_count(out, v);
+    report_text(out, "</td>");
+}
+
+static void cell_share(report_out *out, double share)
+{
+    report_text(out, "<td>");
+    page_share(out, share);
     report_text(out, "</td>");
 }
 
@@ -267,9 +249,9 @@ void page_group_table(report_out *out, const fpr_report *r)
         cell_count(out, g->layers);
         cell_count(out, g->kernels);
         cell_count(out, g->sparse);
-        report_text(out, "<td>");
-        page_share(out, part(g->live, g->kernels));
-        report_text(out, "</td>");
+        if (after) cell_count(out, g->zeroed);
+        cell_share(out, part(g->live, g->kernels));
+        if (after) cell_share(out, part(g->live_left, g->kernels));
         cell_count(out, g->binary);
         if (after) {
             bool moved = g->has_basis && g->has_after;

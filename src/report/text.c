@@ -7,8 +7,7 @@
 
 /* ---- names */
 
-/* Characters that would act instead of being seen: controls, bidirectional overrides, what has no width. */
-static bool is_invisible(uint32_t c)
+bool page_is_invisible(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || (c >= 0x200B && c <= 0x200F) ||
            (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF || (c & 0xFFFE) == 0xFFFE ||
@@ -36,7 +35,7 @@ static void text_character(report_out *out, const char *bytes, unsigned length, 
     default:
         break;
     }
-    if (is_invisible(c))
+    if (page_is_invisible(c))
         page_print(out, "\xE2\x9F\xA8U+%04X\xE2\x9F\xA9", c);
     else
         report_bytes(out, bytes, length);

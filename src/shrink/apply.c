@@ -25,6 +25,7 @@ typedef struct apply_run {
     uint64_t limit;
     const conv_measure *measure; /* where nothing is done but what it knows the cost of; else NULL */
     part_error *errors;          /* [parts], NULL when nothing changes, or at a known cost */
+    shrink_cost *costs;          /* [parts], NULL when nothing changes */
     live_flag *live_filters, *live_channels;
     atomic_bool all_channels; /* every channel has been found live: only filters are looked for */
 } apply_run;
@@ -36,16 +37,6 @@ static uint64_t part_end(const fpr_layer_shape *s, size_t index)
 }
 
 /* ---------------------------------------------------------------- changing */
-
-static const uint8_t *levels_of(const apply_run *run, uint64_t kernel)
-{
-    size_t pair = 2 * shrink_element_bytes(run->dtype);
-    switch (run->plan->binary.scope) {
-    case FPR_SCOPE_KERNEL: return run->plan->levels + kernel * pair;
-    case FPR_SCOPE_FILTER: return run->plan->levels + kernel / run->shape->channels * pair;
-    default: return run->plan->levels;
-    }
-}
 
 static void add_error(const apply_run *run, part_error *part, double difference)
 {
@@ -95,7 +86,8 @@ static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from,
                            part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
-    const uint8_t *pair = levels_of(run, kernel);
+    const shrink_view view = {run->shape, run->dtype, run->weights};
+    const uint8_t *pair = shrink_levels(&view, run->plan, kernel);
     double levels[2];
     shrink_cast(run->dtype, pair, FPR_F64, levels, 2);
     for (size_t i = 0; i < n; i++) {
@@ -229,6 +221,8 @@ static void apply_part(void *context, size_t index, unsigned worker)
     (void)worker;
     apply_run *run = context;
     uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
+    const shrink_view view = {run->shape, run->dtype, run->weights};
+    if (run->costs) shrink_cost_of_part(&view, run->plan, run->limit, run->scale, first, end, &run->costs[index]);
     if (run->errors) change_part(run, index, first, end);
     else if (run->plan && run->plan->changes) zero_part(run, first, end);
     if (run->live_filters) find_live(run, first, end);
@@ -262,6 +256,33 @@ static void add_errors(const apply_run *run, size_t parts, shrink_outcome *outco
     outcome->error_relative_l2 = sum.error > 0 ? sqrt(sum.error / sum.norm) : 0;
 }
 
+/* The parts' costs, added in index order; the norm of the layer follows from the relative error. */
+static void add_costs(const apply_run *run, size_t parts, shrink_outcome *outcome)
+{
+    double square = 0;
+    for (size_t i = 0; i < parts; i++) {
+        outcome->change.weights += run->costs[i].weights;
+        outcome->live_zeroed += run->costs[i].live;
+        square += run->costs[i].square;
+    }
+    outcome->change.l2 = sqrt(square) / run->scale;
+    if (outcome->error_relative_l2 > 0) outcome->change.norm = outcome->change.l2 / outcome->error_relative_l2;
+}
+
+/* Whether a layer that has lost kernels has nothing left. */
+static bool is_wholly_zero(const apply_run *run)
+{
+    uint64_t magnitudes[256];
+    const shrink_view view = {run->shape, run->dtype, run->weights};
+    for (uint64_t j = 0; j < run->shape->kernels; j += 256) {
+        size_t n = run->shape->kernels - j < 256 ? (size_t)(run->shape->kernels - j) : 256;
+        shrink_magnitudes(&view, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++)
+            if (shrink_size(magnitudes[i])) return false;
+    }
+    return true;
+}
+
 static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink_outcome *outcome, fpr_error *error)
 {
     const fpr_layer_shape *s = run->shape;
@@ -271,7 +292,9 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
     if (lists) run->live_filters = base_calloc(s->filters, sizeof *run->live_filters);
     if (lists) run->live_channels = base_calloc(s->channels, sizeof *run->live_channels);
     if (changes && !run->measure) run->errors = base_calloc(parts, sizeof *run->errors);
-    if ((lists && !(run->live_filters && run->live_channels)) || (changes && !run->measure && !run->errors))
+    if (changes) run->costs = base_calloc(parts, sizeof *run->costs);
+    if ((lists && !(run->live_filters && run->live_channels)) || (changes && !run->measure && !run->errors) ||
+        (changes && !run->costs))
         return base_no_memory(error, s->filters + s->channels + parts * sizeof *run->errors);
     base_parallel(threads, parts, apply_part, run);
     if (run->errors) {
@@ -279,6 +302,10 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
     } else if (changes) {
         outcome->error_max_abs = run->measure->sparse_max_abs;
         outcome->error_relative_l2 = run->measure->sparse_relative_l2;
+    }
+    if (changes) {
+        add_costs(run, parts, outcome);
+        outcome->wholly_zero = run->plan->zeroed && is_wholly_zero(run);
     }
     fpr_status status = FPR_OK;
     if (lists)
@@ -308,6 +335,7 @@ static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weigh
     base_free(run.live_filters);
     base_free(run.live_channels);
     base_free(run.errors);
+    base_free(run.costs);
     if (status) {
         base_free(outcome->dead_filters);
         base_free(outcome->dead_channels);

@@ -1,5 +1,5 @@
 /* How far two tensors of the same shape are apart, whatever their float dtypes; whether they are the same. */
-#include "shrink/shrink.h"
+#include "shrink/inner.h"
 
 #include <math.h>
 
@@ -25,6 +25,36 @@ bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const 
     *max_abs = peak;
     *relative_l2 = square > 0 ? sqrt(square / norm) : 0;
     return true;
+}
+
+void shrink_cast_change(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
+                        fpr_change *change)
+{
+    double p[CHUNK], q[CHUNK], l2 = 0, norm = 0;
+    unsigned a_bytes = fpr_dtype_bits(a_type) / 8, b_bytes = fpr_dtype_bits(b_type) / 8;
+    *change = (fpr_change){0};
+    for (uint64_t i = 0; i < count; i += CHUNK) {
+        uint64_t n = count - i < CHUNK ? count - i : CHUNK;
+        double of_difference = 0, of_all = 0, peak = 0;
+        shrink_cast(a_type, (const uint8_t *)a + i * a_bytes, FPR_F64, p, n);
+        shrink_cast(b_type, (const uint8_t *)b + i * b_bytes, FPR_F64, q, n);
+        for (uint64_t j = 0; j < n; j++)
+            if (isfinite(q[j])) peak = fmax(peak, fabs(q[j]));
+        const double scale = shrink_scale(peak);
+        for (uint64_t j = 0; j < n; j++) {
+            if (!isfinite(q[j])) continue;
+            const double of = q[j] * scale, difference = isfinite(p[j]) ? (p[j] - q[j]) * scale : 0;
+            change->weights += p[j] != q[j];
+            change->to_inf += !isfinite(p[j]);
+            change->to_zero += p[j] == 0 && q[j] != 0;
+            of_difference += difference * difference;
+            of_all += of * of;
+        }
+        l2 = hypot(l2, sqrt(of_difference) / scale);
+        norm = hypot(norm, sqrt(of_all) / scale);
+    }
+    change->l2 = change->to_inf ? (double)INFINITY : l2;
+    change->norm = norm;
 }
 
 bool shrink_same_values(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count)

@@ -98,6 +98,28 @@ bool shrink_may_be_binary(const shrink_view *v, const fpr_options *options, shri
 fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
                               shrink_plan *plan, fpr_error *error);
 
+/* ---- cost.c */
+
+/* What a plan changes: weights whose value becomes another, live kernels that become zero, and the sum of the squares of
+ * the differences times scale. */
+typedef struct shrink_cost {
+    uint64_t weights, live;
+    double square;
+} shrink_cost;
+/* Of the kernels first .. end - 1, as they are before the plan is carried out. limit: of sparse magnitudes. */
+void shrink_cost_of_part(const shrink_view *v, const shrink_plan *plan, uint64_t limit, double scale, uint64_t first,
+                         uint64_t end, shrink_cost *sum);
+/* The pair of levels of a kernel of fate CHANGED. */
+static inline const uint8_t *shrink_levels(const shrink_view *v, const shrink_plan *plan, uint64_t kernel)
+{
+    size_t pair = 2 * shrink_element_bytes(v->dtype);
+    switch (plan->binary.scope) {
+    case FPR_SCOPE_KERNEL: return plan->levels + kernel * pair;
+    case FPR_SCOPE_FILTER: return plan->levels + kernel / v->shape->channels * pair;
+    default: return plan->levels;
+    }
+}
+
 /* ---- cast.c */
 
 double shrink_round(fpr_dtype dtype, double value); /* to the nearest number of dtype */

@@ -7,6 +7,7 @@
  * tally.c     how well kernels do at two levels, counted
  * quantize.c  the best two levels of a set of weights
  * apply.c     carries a plan out in place and measures what it cost
+ * cost.c      how many weights and live kernels a plan takes
  * glob.c      --only, --skip, --drop
  * cast.c      between float dtypes
  * Called by job/; sees conv/ and base/ only. */
@@ -67,6 +68,9 @@ typedef struct shrink_outcome {
     uint64_t *dead_filters, *dead_channels; /* indices, ascending, every kernel of it sparse now (or zero); base_free */
     uint64_t dead_filter_count, dead_channel_count;
     double error_max_abs, error_relative_l2;
+    fpr_change change;    /* to_inf and to_zero are a cast's */
+    uint64_t live_zeroed; /* kernels that were live and are zero now */
+    bool wholly_zero;     /* there were weights, and none is left */
 } shrink_outcome;
 
 /* Changes weights in place as planned. Kernels of fate ZERO become +0 in every bit; others keep every bit or take their
@@ -94,6 +98,9 @@ bool shrink_cast(fpr_dtype from, const void *src, fpr_dtype to, void *dst, uint6
 /* Largest |a - b| and |a - b| / |b| (L2) of count elements of any float dtypes. false: NaN stands where a number is. */
 bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
                        double *max_abs, double *relative_l2);
+/* What a cast from b to a changed, over the finite values of b; l2 is infinite where one became so. */
+void shrink_cast_change(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count,
+                        fpr_change *change);
 /* Whether they hold the same values, bit for bit as doubles: what shrink_cast says when it returns true. */
 bool shrink_same_values(fpr_dtype a_type, const void *a, fpr_dtype b_type, const void *b, uint64_t count);
 

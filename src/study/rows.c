@@ -22,6 +22,13 @@ fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *
     return FPR_OK;
 }
 
+fpr_status rows_warn_layer(fpr_report *r, size_t layer, fpr_error *error, const char *text)
+{
+    fpr_layer *row = &r->layers[layer];
+    fpr_status status = rows_warn(&row->warnings, &row->warning_count, error, "%s", text);
+    return status ? status : rows_warn(&r->warnings, &r->warning_count, error, "%s: %s", row->name, text);
+}
+
 void rows_phase(fpr_report *report, const char *name, double *since)
 {
     double now = job_now();
@@ -72,6 +79,8 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
                        .sparse = m->finite ? m->sparse : 0,
                        .sparsity = m->finite ? (double)m->sparse / (double)layer->shape.kernels : NAN,
                        .max_abs = m->max_abs,
+                       .live_before = m->finite ? layer->shape.kernels - m->sparse : 0,
+                       .live_after = m->finite ? layer->shape.kernels - m->sparse : 0,
                        .variance_entropy = NAN,
                        .variance_entropy_normalized = NAN,
                        .variance_entropy_clean = NAN,
@@ -79,9 +88,7 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
                        .orthogonality = NAN,
                        .stored = {"raw", t->bytes, t->bytes}};
     if (!row->name || !row->shape) return base_no_memory(error, t->name_bytes);
-    if (!m->finite)
-        return rows_warn(&row->warnings, &row->warning_count, error,
-                         "holds NaN or Inf: left out of the distributions, stored losslessly");
+    if (!m->finite) return FPR_OK;
     row->variance_entropy = m->variance_entropy;
     row->variance_entropy_clean = m->variance_entropy_clean;
     row->orthogonality = m->orthogonality;
@@ -152,8 +159,8 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
     for (size_t i = 0; !status && i < s->layer_count; i++) {
         status = layer_row(s, i, &r->layers[i], error);
         if (!status && !s->layers[i].measure.finite)
-            status = rows_warn(&r->warnings, &r->warning_count, error, "%s holds NaN or Inf: left out of the distributions",
-                               r->layers[i].name);
+            status = rows_warn_layer(r, i, error,
+                                     "holds NaN or Inf: left out of the distributions, nothing in it is pruned");
     }
     for (size_t i = 0; !status && i < fpr_model_tensor_count(m); i++)
         if (s->layer_of[i] == SIZE_MAX)
@@ -226,8 +233,12 @@ fpr_status rows_groups(study *s, bool has_after, fpr_report *r, fpr_error *error
         if (g->has_basis) status = group_distributions(g, &s->settings, has_after, row, error);
         crowded_out += g->crowded_out;
     }
-    for (size_t l = 0; !status && l < s->layer_count; l++)
-        r->groups[s->layers[l].group].binary += r->layers[l].binary.kernels;
+    for (size_t l = 0; !status && l < s->layer_count; l++) {
+        fpr_group *row = &r->groups[s->layers[l].group];
+        row->binary += r->layers[l].binary.kernels;
+        row->zeroed += r->layers[l].pruned_kernels;
+        row->live_left += r->layers[l].live_after;
+    }
     if (!status && crowded_out)
         status = rows_warn(&r->warnings, &r->warning_count, error,
                            "%zu of %zu kernel shapes have no distributions: there are too many in one file", crowded_out,

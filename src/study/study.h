@@ -2,6 +2,7 @@
  *
  * study.c    layers, kernel groups and the sweeps over them
  * rows.c     a study as the rows of a report
+ * changes.c  what all rows together say was changed
  * basis.c    bases from outside */
 #ifndef FPR_STUDY_H
 #define FPR_STUDY_H
@@ -87,6 +88,10 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error);
 /* Distributions and divergences of all groups, most kernels first; the layer rows are complete by now. */
 fpr_status rows_groups(study *s, bool has_after, fpr_report *report, fpr_error *error);
 fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *format, ...) BASE_PRINTF(4, 5);
+/* A warning about one layer, in its row and in the report's list. */
+fpr_status rows_warn_layer(fpr_report *report, size_t layer, fpr_error *error, const char *text);
+/* changes.c: report->changes from rows that are complete, and the warnings that follow from them. */
+fpr_status rows_changes(fpr_report *report, fpr_error *error);
 void rows_memory(fpr_report *report); /* peak memory of the process so far */
 void rows_phase(fpr_report *report, const char *name, double *since);
 

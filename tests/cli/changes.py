@@ -1,0 +1,132 @@
+"""What was changed is said first, with the same words and numbers in the terminal, the page and the JSON."""
+import array
+import html
+import json
+import math
+import re
+import struct
+from pathlib import Path
+
+import harness
+
+
+def kernels(data, k=9):
+    values = array.array("f", data)
+    return [values[i:i + k] for i in range(0, len(values), k)]
+
+
+def squares(kernel):
+    return sum(float(w) * w for w in kernel)
+
+
+class Changes(harness.Case):
+    def said(self, *arguments):
+        """The report, and its sentence, which terminal and page say, too."""
+        result = self.ok(*arguments, "out.safetensors", "-f", env=harness.environment(COLUMNS="1000"))
+        report = json.loads(Path("out.report.json").read_text())
+        page = Path("out.report.html").read_text()
+        lede = re.search(r'<p class="lede[ a-z]*">(.*?)</p>', page).group(1)
+        self.assertEqual(html.unescape(lede), report["verdict"])
+        self.assertEqual(result.err.splitlines()[1].strip(), report["verdict"])
+        self.assertEqual(list(report)[1], "verdict")
+        return report, page, result.err
+
+    def check_sums(self, report):
+        """One definition of counts: the totals are those of the layers and of the groups."""
+        changes, layers, groups = report["changes"], report["layers"], report["groups"]
+        finite = [layer for layer in layers if layer["finite"]]
+        for total, row, group in (("kernels", "kernels", "kernels"), ("kernels_zeroed", "pruned_kernels", "zeroed"),
+                                  ("live_before", "live_before", "live"),
+                                  ("live_after", "live_after", "live_kernels_after")):
+            self.assertEqual(changes[total], sum(layer[row] for layer in finite))
+            self.assertEqual(changes[total], sum(g[group] for g in groups))
+        everything = layers + report["tensors"]
+        self.assertEqual(changes["weights_changed"], sum(t["error"]["weights_changed"] for t in everything))
+        self.assertEqual(changes["tensors_changed"], sum(t["error"]["weights_changed"] > 0 for t in everything))
+
+    def test_half_of_the_kernels(self):
+        a, b = harness.weights(1, 16, 8), harness.weights(2, 8, 16)
+        harness.write_checkpoint("in.safetensors", {"a.weight": a, "b.weight": b, "p.weight": harness.weights(3, 4, 4, (1, 1))})
+        report, page, terminal = self.said("--amount", "0.5", "in.safetensors")
+        error, norm, worst = 0.0, 0.0, []
+        for name, (_, _, data) in (("a.weight", a), ("b.weight", b)):
+            rows = sorted(kernels(data), key=lambda k: max(map(abs, k)))
+            gone, whole = sum(map(squares, rows[:64])), sum(map(squares, rows))
+            worst.append((math.sqrt(gone / whole), name))
+            error, norm = error + gone, norm + whole
+        changes = report["changes"]
+        self.assertEqual(changes["kernels"], 128 + 128 + 16)
+        self.assertEqual(changes["kernels_zeroed"], 128)
+        self.assertEqual(changes["weights_changed"], 128 * 9)
+        self.assertEqual(changes["tensors_changed"], 2)
+        self.assertEqual(changes["worst"]["name"], max(worst)[1])
+        self.assertAlmostEqual(changes["worst"]["relative_l2"], max(worst)[0], places=12)
+        self.assertAlmostEqual(changes["relative_l2"], math.sqrt(error / norm), places=12)
+        self.assertEqual(changes["live_after"], changes["live_before"] - 128)
+        self.check_sums(report)
+        self.assertIn("128 of 272 kernels (1x1 counted, too) became zero", report["verdict"])
+        self.assertIn(f"{100 * max(worst)[0]:.1f} % ({max(worst)[1]}", report["verdict"])
+        self.assertIn("test it before it is used", report["verdict"])
+        self.assertIn('class="lede test"', page)
+        self.assertNotIn("None", page[:page.index("</header>")].replace("<style>", ""))
+        self.assertTrue(any("more than 10 %" in w for w in report["warnings"]))
+        self.assertIn("  warning  ", terminal)
+
+    def test_two_levels_count_as_changes(self):
+        dtype, shape, data = harness.binary_weights(3, 8, 8)
+        values = array.array("f", data)
+        for i in range(0, len(values), 3):
+            values[i] *= 1.003
+        harness.write_checkpoint("in.safetensors", {"w.weight": (dtype, shape, values.tobytes())})
+        report, _, _ = self.said("in.safetensors")
+        self.ok("unpack", "out.safetensors", "dense.safetensors")
+        raw = Path("dense.safetensors").read_bytes()
+        restored = array.array("f", raw[8 + struct.unpack("<Q", raw[:8])[0]:])
+        self.assertEqual(report["changes"]["weights_changed"], sum(a != b for a, b in zip(values, restored)))
+        error = math.sqrt(sum((float(a) - b) ** 2 for a, b in zip(values, restored)) / sum(float(a) ** 2 for a in values))
+        self.assertAlmostEqual(report["changes"]["relative_l2"], error, places=12)
+        self.check_sums(report)
+
+    def test_a_layer_that_becomes_zero_is_named(self):
+        harness.write_checkpoint("in.safetensors", {"a.weight": harness.weights(1, 8, 8), "b.weight": harness.weights(2, 4, 4)})
+        report, _, _ = self.said("--amount", "1", "--only", "b.weight", "in.safetensors")
+        self.assertEqual(report["changes"]["wholly_zero"], ["b.weight"])
+        self.assertIn("wholly zero now: b.weight", report["verdict"])
+        self.assertTrue(any(w.startswith("b.weight: ") and "wholly zero" in w for w in report["warnings"]))
+
+    def test_nothing_changed(self):
+        harness.write_checkpoint("in.safetensors", {"a.weight": harness.weights(1, 8, 8)})
+        report, page, _ = self.said("--lossless", "in.safetensors")
+        self.assertTrue(report["verdict"].startswith("Nothing was changed"), report["verdict"])
+        self.assertIsNone(report["changes"]["worst"])
+        self.assertIn("None", page)
+        self.check_sums(report)
+
+    def test_a_cast_is_counted(self):
+        values = struct.pack("<4f", 1e-9, 7e4, 1.0, 0.0)
+        harness.write_checkpoint("in.safetensors", {"v": ("F32", (4,), values), "b.weight": harness.weights(2, 16, 16)})
+        report, _, _ = self.said("--cast", "f16", "in.safetensors")
+        self.assertEqual(report["changes"]["cast"], {"tensors": 2, "to_inf": 1, "to_zero": 1})
+        other = report["tensors"][0]["error"]
+        self.assertEqual((other["weights_changed"], other["to_inf"], other["to_zero"]), (2, 1, 1))
+        self.assertIn("1 value became infinite, 1 value became zero", report["verdict"])
+
+    def test_nan_is_warned_of_once(self):
+        dtype, shape, data = harness.weights(2, 16, 16)
+        harness.write_checkpoint("in.safetensors", {"n.weight": (dtype, shape, struct.pack("<f", math.nan) + data[4:])})
+        report, _, terminal = self.said("in.safetensors")
+        self.assertEqual(sum("NaN" in w for w in report["warnings"]), 1)
+        self.assertEqual(terminal.count("NaN"), 1)
+
+    def test_inspection_and_no_convolutions(self):
+        harness.write_checkpoint("in.safetensors", {"fc.weight": ("F32", (4, 2), bytes(32))})
+        for arguments in (["inspect", "in.safetensors"], ["in.safetensors", "o.safetensors"]):
+            result = self.ok(*arguments)
+            self.assertIn("holds no convolution layer", (result.out + result.err).replace("\n  ", " "))
+        self.small()
+        result = self.ok("inspect", "in.safetensors").out
+        self.assertIn("Nothing was changed", result.replace("\n  ", " "))
+
+
+if __name__ == "__main__":
+    harness.main()
