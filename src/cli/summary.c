@@ -60,7 +60,7 @@ static void print_verdict(const fpr_report *r, const terminal *term)
     fputs(style_off(term), term->out);
 }
 
-/* The two shares of live kernels, and what became two-level: what the sentence does not count. */
+/* All weights together: what the sentence does not count. */
 static void print_change(const fpr_report *r, const terminal *term)
 {
     char a[NUMBER_TEXT], b[NUMBER_TEXT], share[NUMBER_TEXT];
@@ -69,8 +69,7 @@ static void print_change(const fpr_report *r, const terminal *term)
     fprintf(term->out, "%s weights in %s tensors", number_count(a, c->weights_changed),
             number_count(b, c->tensors_changed));
     if (c->tensors_changed && isfinite(c->relative_l2))
-        fprintf(term->out, ", together %s of their norm", number_share(share, c->relative_l2));
-    if (c->binary_kernels) fprintf(term->out, "; %s kernels at two levels", number_count(a, c->binary_kernels));
+        fprintf(term->out, ", %s of their norm", number_share(share, c->relative_l2));
     fputc('\n', term->out);
 }
 
