@@ -1,0 +1,56 @@
+/* Collections: what can be said of many distributions of kernels at once.
+ *
+ * noise.c   how far apart two samples of one distribution come out by chance alone
+ * order.c   an order in which alike stands beside alike
+ * names.c   the shortest names by which paths differ
+ *
+ * Works on histograms, matrices and names; refuses to know tensors, checkpoints or pages. Called by the jobs. */
+#ifndef FPR_COLLECT_H
+#define FPR_COLLECT_H
+
+#include "base/base.h"
+
+/* ---- noise.c: the noise floor of a divergence
+ *
+ * Had both samples been drawn from one distribution, their divergence would still not be 0: the fewer kernels, the
+ * farther apart. How far is found by drawing: the best guess of the one distribution is the two histograms added up, and
+ * from that, component by component, two multinomial samples of the two sizes are drawn COLLECT_DRAWS times, and the same
+ * weighted divergence is taken of each two.
+ *
+ * A lower bound: kernels of one layer are not independent of each other, and were drawn as if they were. */
+
+#define COLLECT_DRAWS 64
+
+/* The generator: splitmix64 (Steele, Lea & Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). */
+typedef struct collect_random { uint64_t state; } collect_random;
+uint64_t collect_random_bits(collect_random *random);
+/* In (0, 1), never 0 or 1. */
+double collect_random_uniform(collect_random *random);
+/* A binomial number: of n trials at chance p. Exact (inversion) where fewer than 16 are expected on the rarer side, else
+ * normal with the term of skewness (Cornish & Fisher, 1937): about 60 ns for any n. */
+uint64_t collect_random_binomial(collect_random *random, uint64_t n, double p);
+
+typedef struct collect_noise { double median, q95; } collect_noise;
+
+/* Of two samples p and q, counts [k][bins] over one range with bins of this width; weights: [k]. The same numbers for p
+ * and q exchanged, in every run and thread. q95: a further draw would lie above it in one of twenty cases. scratch: room
+ * for 2 * bins counts. */
+collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned k, unsigned bins, double width,
+                                  const double *weights, uint64_t *scratch);
+
+/* ---- order.c */
+
+/* order[0 .. n-1]: the leaves of average linkage (Sokal & Michener 1958, UPGMA) over a symmetric matrix [n][n] of
+ * distances, by nearest-neighbour chains (Murtagh 1983) in time and memory n^2. At each joint the two branches are turned
+ * so that the leaves that meet are the more alike ones; the branch with the lower number first where that leaves a choice.
+ * Distances that are not finite count as larger than all others. */
+fpr_status collect_similarity_order(const double *distance, size_t n, size_t *order, fpr_error *error);
+
+/* ---- names.c */
+
+/* One name for each path, all different where the paths are: of the path's components, those at its end that are needed,
+ * without those that are alike in all, and without the ending that says what kind of file it is. names[i] is
+ * allocated; on failure none is. */
+fpr_status collect_short_names(const char *const *paths, size_t n, char **names, fpr_error *error);
+
+#endif
