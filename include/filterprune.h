@@ -186,6 +186,10 @@ typedef enum fpr_criterion { FPR_CRITERION_PEAK, FPR_CRITERION_L1, FPR_CRITERION
 typedef enum fpr_bandwidth { FPR_BANDWIDTH_SILVERMAN, FPR_BANDWIDTH_SCOTT, FPR_BANDWIDTH_FIXED } fpr_bandwidth;
 typedef enum fpr_cast { FPR_CAST_NONE, FPR_CAST_F32, FPR_CAST_F16, FPR_CAST_BF16 } fpr_cast;
 
+/* The order of the rows of a comparison: alike beside alike (average linkage), by name, as given, or the largest mean shift
+ * first. */
+typedef enum fpr_order { FPR_ORDER_SIMILARITY, FPR_ORDER_NAME, FPR_ORDER_GIVEN, FPR_ORDER_MEAN } fpr_order;
+
 typedef struct fpr_globs { const char *const *patterns; size_t count; } fpr_globs; /* shell patterns: * ? [a-z] */
 
 /* Called from the calling thread, at most some ten times a second. done and total are bytes of input. */
@@ -203,6 +207,7 @@ typedef struct fpr_options {
     fpr_bandwidth bandwidth;
     double bandwidth_value;    /* for FPR_BANDWIDTH_FIXED, > 0 */
     bool half;                 /* round weights to float16 first, diagnostics only */
+    fpr_order order;           /* of the rows of a comparison */
     /* pruning */
     bool prune;
     fpr_structure structure;
@@ -445,8 +450,10 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
 
 typedef struct fpr_compared {
     char *path;
+    char *name;               /* short: what of the path differs between the models */
     uint64_t layers, kernels, live, binary_layers;
     double mean_shift;        /* mean weighted divergence to the other models */
+    size_t nearest;           /* the model of least divergence to it; itself when there is no other */
     fpr_distribution distribution; /* over all kernels of the group, in the common basis and range */
 } fpr_compared;
 
@@ -461,6 +468,12 @@ typedef struct fpr_comparison {
     size_t model_count;
     double *divergence;       /* [models][models] weighted symmetric KL */
     double *per_component;    /* [models][models][k] */
+    /* What the two are apart by chance when the kernels of both are dealt out anew to samples of their sizes: median and
+     * 95 % point of 64 times, [models][models]. A divergence at or below noise_q95 is not resolved. A lower bound: kernels of a layer are
+     * not independent. NULL: not known. */
+    double *noise_median, *noise_q95;
+    size_t *order;            /* [models] of the rows, by ordered_by; NULL: by mean shift */
+    fpr_order ordered_by;
     char **left_out;          /* paths of models without the group */
     size_t left_out_count;
     char **warnings;
@@ -475,6 +488,9 @@ FPR_API fpr_status fpr_compare(const char *const *paths, size_t count, const cha
 FPR_API void fpr_comparison_free(fpr_comparison *comparison);
 FPR_API fpr_status fpr_comparison_json(const fpr_comparison *comparison, fpr_write write, void *context,
                                        fpr_error *error);
+/* A line for every pair: a, b, shift, noise_median, noise_q95, resolved (1 or 0), pc1 .. pck. */
+FPR_API fpr_status fpr_comparison_csv(const fpr_comparison *comparison, fpr_write write, void *context,
+                                      fpr_error *error);
 FPR_API fpr_status fpr_comparison_html(const fpr_comparison *comparison, fpr_write write, void *context,
                                        fpr_error *error);
 

@@ -14,11 +14,12 @@ may_include() {
     source) echo "source onnx base file pack" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
+    collect) echo "collect base num" ;;
     report) echo "report base file" ;;
     model) echo "model base file conv source" ;;
     study) echo "study base num conv shrink model" ;;
     out) echo "out base file pack source model" ;;
-    job) echo "job base file pack conv shrink source model study out report" ;;
+    job) echo "job base file pack conv shrink collect source model study out report" ;;
     cli) echo cli ;;
     *) echo "" ;;
     esac

@@ -38,7 +38,7 @@ typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
+    OPT_BANDWIDTH, OPT_HALF, OPT_ORDER, OPT_CSV, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
 
@@ -49,7 +49,7 @@ typedef struct settings {
     const char *report;    /* --report STEM, or NULL */
     bool no_report;
     const char *out_dir;   /* batch, or NULL */
-    const char *kernel, *basis, *html;
+    const char *kernel, *basis, *html, *csv;
     unsigned bits;         /* the only order so far: lce */
     bool json, quiet, verbose, help, version;
     bool given[OPT_COUNT];

@@ -2,27 +2,40 @@
 #include "cli/cli.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A matrix of more models than this is a wall of digits. */
-enum { MATRIX_MOST = 20, FEW_PAIRS = 10 };
+enum { MATRIX_MOST = 20, FEW_PAIRS = 5 };
 
+static bool is_resolved(const fpr_comparison *c, size_t i, size_t j)
+{
+    const size_t at = i * c->model_count + j;
+    return c->divergence[at] > c->noise_q95[at];
+}
+
+/* Rows in the order of the comparison; the numbers are places in it. */
 static void print_models(const fpr_comparison *c, const terminal *term)
 {
     static const column columns[] = {
-        { "model", false, 0 }, { "no.", true, 0 }, { "layers", true, 3 }, { "kernels", true, 2 }, { "live", true, 1 },
-        { "binary layers", true, 4 }, { "mean shift", true, 0 },
+        { "model", false, 0 }, { "no.", true, 0 }, { "layers", true, 4 }, { "kernels", true, 3 }, { "live", true, 2 },
+        { "binary layers", true, 5 }, { "mean shift", true, 0 }, { "nearest", false, 1 }, { "shift to it", true, 1 },
     };
     table *t = table_new(columns, sizeof columns / sizeof columns[0]);
     for (size_t i = 0; i < c->model_count; i++) {
-        const fpr_compared *m = &c->models[i];
+        const fpr_compared *m = &c->models[c->order[i]];
         char name[SAFE_NAME], a[NUMBER_TEXT];
-        table_cell(t, "%s", safe_name(name, m->path));
+        table_cell(t, "%s", safe_name(name, m->name));
         table_cell(t, "%zu", i + 1);
         table_cell(t, "%s", number_count(a, m->layers));
         table_cell(t, "%s", number_count(a, m->kernels));
         table_cell(t, "%s", number_share(a, m->kernels ? (double)m->live / (double)m->kernels : 0));
         table_cell(t, "%s", number_count(a, m->binary_layers));
         table_cell(t, "%s", number_plain(a, m->mean_shift));
+        safe_name(name, c->models[m->nearest].name);
+        shorten(name, 30);
+        table_cell(t, "%s", name);
+        table_cell(t, "%s%s", is_resolved(c, c->order[i], m->nearest) ? "" : "~",
+                   number_plain(a, c->divergence[c->order[i] * c->model_count + m->nearest]));
     }
     table_print(t, term, 0);
     table_free(t);
@@ -39,8 +52,13 @@ static void print_matrix(const fpr_comparison *c, const terminal *term)
     table *t = table_new(columns, c->model_count + 1);
     for (size_t i = 0; i < c->model_count; i++) {
         table_cell(t, "%zu", i + 1);
-        for (size_t j = 0; j < c->model_count; j++)
-            table_cell(t, "%s", i == j ? "-" : number_plain(a, c->divergence[i * c->model_count + j]));
+        for (size_t j = 0; j < c->model_count; j++) {
+            const size_t x = c->order[i], y = c->order[j];
+            if (i == j) table_cell(t, "-");
+            else
+                table_cell(t, "%s%s", is_resolved(c, x, y) ? "" : "~",
+                           number_plain(a, c->divergence[x * c->model_count + y]));
+        }
     }
     table_print(t, term, 0);
     table_free(t);
@@ -56,30 +74,53 @@ static int by_shift(const void *x, const void *y)
     return p->b < q->b ? -1 : p->b > q->b;
 }
 
-static void print_pairs(const fpr_comparison *c, bool all, const terminal *term)
+/* most pairs from the first or, up to the first, from the last; resolved ones only, or all. */
+static void print_list(const fpr_comparison *c, const char *title, const pair *pairs, size_t count, bool from_last,
+                       bool resolved_only, size_t most, const terminal *term)
 {
-    static const column columns[] = { { "pair, most shifted first", false, 0 }, { "shift", true, 0 } };
-    size_t n = c->model_count, count = n * (n - 1) / 2, used = 0;
-    pair *pairs = malloc(count * sizeof *pairs);
-    table *t = table_new(columns, 2);
-    if (!pairs || !t) goto out;
-    for (size_t i = 0; i < n; i++) {
-        for (size_t j = i + 1; j < n; j++) pairs[used++] = (pair){ c->divergence[i * n + j], i, j };
-    }
-    qsort(pairs, count, sizeof *pairs, by_shift);
-    for (size_t i = 0; i < count && (all || i < FEW_PAIRS); i++) {
+    const column columns[] = { { title, false, 0 }, { "shift", true, 0 }, { "by chance", true, 1 } };
+    table *t = table_new(columns, 3);
+    for (size_t i = 0; t && i < count && most; i++) {
+        const pair *p = &pairs[from_last ? count - 1 - i : i];
         char a[SAFE_NAME], b[SAFE_NAME], number[NUMBER_TEXT];
-        safe_name(a, c->models[pairs[i].a].path);
-        safe_name(b, c->models[pairs[i].b].path);
+        if (resolved_only && !is_resolved(c, p->a, p->b)) continue;
+        most--;
+        safe_name(a, c->models[p->a].name);
+        safe_name(b, c->models[p->b].name);
         shorten(a, 60);
         shorten(b, 60);
         table_cell(t, "%s - %s", a, b);
-        table_cell(t, "%s", number_plain(number, pairs[i].shift));
+        table_cell(t, "%s%s", is_resolved(c, p->a, p->b) ? "" : "~", number_plain(number, p->shift));
+        table_cell(t, "%s", number_plain(number, c->noise_q95[p->a * c->model_count + p->b]));
     }
     table_print(t, term, 0);
-    if (!all && count > FEW_PAIRS) fprintf(term->out, "The first %d of %zu pairs (all with -v)\n", FEW_PAIRS, count);
-out:
     table_free(t);
+}
+
+/* Which are alike, which are not: the closest pairs, then the farthest of those that are resolved. */
+static void print_pairs(const fpr_comparison *c, bool all, const terminal *term)
+{
+    size_t n = c->model_count, count = n * (n - 1) / 2, used = 0, unresolved = 0;
+    pair *pairs = malloc(count * sizeof *pairs);
+    if (!pairs) return;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = i + 1; j < n; j++) {
+            pairs[used++] = (pair){ c->divergence[i * n + j], i, j };
+            unresolved += !is_resolved(c, i, j);
+        }
+    }
+    qsort(pairs, count, sizeof *pairs, by_shift);
+    if (all) {
+        print_list(c, "pair, most shifted first", pairs, count, false, false, count, term);
+    } else if (count > 1) {
+        print_list(c, "closest pairs", pairs, count, true, false, FEW_PAIRS, term);
+        fputc('\n', term->out);
+        print_list(c, "farthest pairs", pairs, count, false, true, FEW_PAIRS, term);
+        if (count > FEW_PAIRS) fprintf(term->out, "%zu pairs in all (listed with -v)\n", count);
+    }
+    if (unresolved)
+        fprintf(term->out, "%s~ not resolved: no farther than chance (%zu of %zu)%s\n", style_on(term, STYLE_DIM),
+                unresolved, count, style_off(term));
     free(pairs);
 }
 
@@ -92,10 +133,11 @@ static void print_comparison(const fpr_comparison *c, const settings *set, const
     print_models(c, term);
     fputc('\n', term->out);
     if (c->model_count < 2) return;
-    bool fits = c->model_count <= MATRIX_MOST && c->model_count * 9 + 5 <= term->width;
-    if (fits) print_matrix(c, term);
-    if (fits && set->verbose) fputc('\n', term->out);
-    if (!fits || set->verbose) print_pairs(c, set->verbose, term);
+    if (c->model_count <= MATRIX_MOST && c->model_count * 9 + 5 <= term->width) {
+        print_matrix(c, term);
+        fputc('\n', term->out);
+    }
+    print_pairs(c, set->verbose, term);
 }
 
 static void warn_all(const fpr_comparison *c)
@@ -109,18 +151,20 @@ static void warn_all(const fpr_comparison *c)
     }
 }
 
-static int write_page(const fpr_comparison *c, const settings *set)
+typedef fpr_status (*renderer)(const fpr_comparison *c, fpr_write write, void *context, fpr_error *error);
+
+static int write_file(const fpr_comparison *c, const char *path, renderer render, const settings *set)
 {
-    page html;
+    page file;
     fpr_error error;
-    int status = page_open(&html, set->html, NULL, set->job.force);
+    int status = page_open(&file, path, NULL, set->job.force);
     if (status) return status;
-    if (fpr_comparison_html(c, write_to_stream, html.stream, &error) != FPR_OK) {
-        status = fail(&error, set->html);
-        page_abandon(&html);
+    if (render(c, write_to_stream, file.stream, &error) != FPR_OK) {
+        status = fail(&error, path);
+        page_abandon(&file);
         return status;
     }
-    return page_commit(&html);
+    return page_commit(&file);
 }
 
 int cmd_compare(const settings *set)
@@ -130,9 +174,12 @@ int cmd_compare(const settings *set)
     fpr_error error;
     progress bar;
     int status = EXIT_DONE;
-    for (int i = 0; set->html && i < set->operand_count && !status; i++)
-        status = page_check(set->html, set->operands[i], job.force);
+    for (int i = 0; i < set->operand_count && !status; i++) {
+        if (set->html) status = page_check(set->html, set->operands[i], job.force);
+        if (set->csv && !status) status = page_check(set->csv, set->operands[i], job.force);
+    }
     if (status) return status;
+    if (set->html && set->csv && !strcmp(set->html, set->csv)) return fail_usage("--html and --csv are the same file");
 
     progress_begin(&bar, set, &job, NULL);
     fpr_status done = fpr_compare(set->operands, (size_t)set->operand_count, set->kernel, set->basis, &job, &c, &error);
@@ -140,7 +187,8 @@ int cmd_compare(const settings *set)
     if (done != FPR_OK) return fail(&error, NULL);
 
     if (!set->quiet) warn_all(c);
-    if (set->html) status = write_page(c, set);
+    if (set->html) status = write_file(c, set->html, fpr_comparison_html, set);
+    if (set->csv && !status) status = write_file(c, set->csv, fpr_comparison_csv, set);
     if (!status && set->json) {
         if (fpr_comparison_json(c, write_to_stream, stdout, &error) != FPR_OK && !ferror(stdout))
             status = fail(&error, NULL);

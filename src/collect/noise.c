@@ -1,11 +1,11 @@
-/* The noise floor of a divergence, by drawing. */
+/* The noise floor of a divergence, by dealing out. */
 #include "collect/collect.h"
 #include "num/num.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define EXACT_BELOW 16.0 /* expected: below, binomial numbers are found by inversion */
+#define EXACT_BELOW 16.0 /* expected: below, hands are found by inversion */
 
 uint64_t collect_random_bits(collect_random *random)
 {
@@ -41,43 +41,58 @@ static double normal_quantile(double p)
     return q < 0 ? -z : z;
 }
 
+/* ln x!: the first factorials, then Stirling's series, good to 1e-9. */
+static double log_factorial(double x)
+{
+    static const double first[16] = {
+        0, 0, 0.6931471805599453, 1.791759469228055, 3.1780538303479458, 4.787491742782046, 6.579251212010101,
+        8.525161361065415, 10.60460290274525, 12.801827480081469, 15.104412573075516, 17.502307845873887,
+        19.987214495661885, 22.552163853123425, 25.19122118273868, 27.89927138384089};
+    if (x < 16) return first[(unsigned)x];
+    const double r = 1 / x;
+    return (x + 0.5) * log(x) - x + 0.9189385332046727 + r * (1.0 / 12 - r * r / 360);
+}
+
 /* Few are expected: adds up the chances of 0, 1, 2 ... until they pass a uniform number. */
-static uint64_t by_inversion(collect_random *random, uint64_t n, double p)
+static uint64_t by_inversion(collect_random *random, double total, double marked, double n)
 {
-    double u = collect_random_uniform(random), chance = exp((double)n * log1p(-p));
-    const double odds = p / (1 - p);
-    uint64_t x = 0;
+    double u = collect_random_uniform(random);
+    double chance = exp(log_factorial(total - marked) + log_factorial(total - n) -
+                        log_factorial(total - marked - n) - log_factorial(total));
+    double x = 0;
     /* Beyond EXACT_BELOW + 200 nothing is left of the distribution, only rounding of u. */
-    while (u > chance && x < n && x < 216) {
+    for (; u > chance && x < n && x < marked && x < EXACT_BELOW + 200; x++) {
         u -= chance;
-        chance *= odds * (double)(n - x) / (double)(x + 1);
-        x++;
+        chance *= (marked - x) * (n - x) / ((x + 1) * (total - marked - n + x + 1));
     }
-    return x;
+    return (uint64_t)x;
 }
 
-uint64_t collect_random_binomial(collect_random *random, uint64_t n, double p)
+uint64_t collect_random_hand(collect_random *random, uint64_t total, uint64_t marked, uint64_t n)
 {
-    if (!(p > 0) || n == 0) return 0;
-    if (p >= 1) return n;
-    if (p > 0.5) return n - collect_random_binomial(random, n, 1 - p);
-    const double mean = (double)n * p;
-    if (mean < EXACT_BELOW) return by_inversion(random, n, p);
+    if (!n || !marked) return 0;
+    if (n >= total) return marked;
+    if (marked >= total) return n;
+    if (n > total - n) return marked - collect_random_hand(random, total, marked, total - n);
+    if (marked > total - marked) return n - collect_random_hand(random, total, total - marked, n);
+    const double all = (double)total, mean = (double)n / all * (double)marked, most = (double)(n < marked ? n : marked);
+    if (mean < EXACT_BELOW) return by_inversion(random, all, (double)marked, (double)n);
+    const double others = 1 - (double)marked / all, rest = (all - (double)n) / (all - 1);
+    const double lean = (1 - 2 * (double)marked / all) * (1 - 2 * (double)n / all); /* skewness times deviation */
     const double z = normal_quantile(collect_random_uniform(random));
-    const double x = floor(mean + sqrt(mean * (1 - p)) * z + (1 - 2 * p) * (z * z - 1) / 6 + 0.5);
-    return x <= 0 ? 0 : x >= (double)n ? n : (uint64_t)x;
+    const double x = floor(mean + sqrt(mean * others * rest) * z + lean * (z * z - 1) / 6 + 0.5);
+    return x <= 0 ? 0 : x >= most ? (uint64_t)most : (uint64_t)x;
 }
 
-/* n numbers over the bins as the sum of a and b has them: bin after bin what is left of n, by what is left of the sum. */
-static void draw_sample(collect_random *random, const uint64_t *a, const uint64_t *b, unsigned bins, uint64_t total,
-                        uint64_t n, uint64_t *sample)
+/* Deals n of the numbers in the bins of a and b together to p, the rest to q, bin after bin. */
+static void deal(collect_random *random, const uint64_t *a, const uint64_t *b, unsigned bins, uint64_t total, uint64_t n,
+                 uint64_t *p, uint64_t *q)
 {
-    memset(sample, 0, bins * sizeof *sample);
-    for (unsigned i = 0; i < bins && n; i++) {
+    for (unsigned i = 0; i < bins; i++) {
         const uint64_t count = a[i] + b[i];
-        if (!count) continue;
-        sample[i] = count >= total ? n : collect_random_binomial(random, n, (double)count / (double)total);
-        n -= sample[i];
+        p[i] = collect_random_hand(random, total, count, n);
+        q[i] = count - p[i];
+        n -= p[i];
         total -= count;
     }
 }
@@ -95,10 +110,12 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Which of two samples is drawn first must not depend on the order in which they came. */
-static bool comes_second(const uint64_t *p, const uint64_t *q, size_t count)
+/* Which of two samples is dealt first must not depend on the order in which they came; the smaller is the faster one. */
+static bool comes_second(const uint64_t *p, const uint64_t *q, unsigned k, unsigned bins)
 {
-    for (size_t i = 0; i < count; i++)
+    const uint64_t n = sum_of(p, bins), m = sum_of(q, bins);
+    if (n != m) return n > m;
+    for (size_t i = 0; i < (size_t)k * bins; i++)
         if (p[i] != q[i]) return p[i] > q[i];
     return false;
 }
@@ -107,7 +124,7 @@ collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned
                                   const double *weights, uint64_t *scratch)
 {
     double drawn[COLLECT_DRAWS] = {0};
-    if (comes_second(p, q, (size_t)k * bins)) {
+    if (comes_second(p, q, k, bins)) {
         const uint64_t *swap = p;
         p = q;
         q = swap;
@@ -119,8 +136,7 @@ collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned
         for (unsigned d = 0; d < COLLECT_DRAWS; d++) {
             collect_random random = {((uint64_t)c << 32) + d};
             random.state = collect_random_bits(&random); /* streams of neighbours have nothing in common */
-            draw_sample(&random, a, b, bins, n + m, n, scratch);
-            draw_sample(&random, a, b, bins, n + m, m, scratch + bins);
+            deal(&random, a, b, bins, n + m, n, scratch, scratch + bins);
             drawn[d] += weights[c] * num_divergence(scratch, scratch + bins, bins, width);
         }
     }
@@ -130,4 +146,48 @@ collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned
     const unsigned below = (unsigned)rank;
     return (collect_noise){.median = (drawn[COLLECT_DRAWS / 2 - 1] + drawn[COLLECT_DRAWS / 2]) / 2,
                            .q95 = drawn[below] + (rank - below) * (drawn[below + 1] - drawn[below])};
+}
+
+/* ---- all pairs */
+
+typedef struct pairs {
+    const uint64_t *const *counts;
+    size_t n;
+    unsigned k, bins;
+    double width;
+    const double *weights;
+    const volatile int *cancel;
+    double *median, *q95;
+    uint64_t *scratch; /* [workers][2 * bins] */
+} pairs;
+
+/* Row i below the diagonal. */
+static void draw_row(void *context, size_t index, unsigned worker)
+{
+    const pairs *p = context;
+    const size_t i = p->n - 1 - index; /* the longest rows first */
+    for (size_t j = 0; j < i; j++) {
+        if (p->cancel && *p->cancel) return;
+        const collect_noise floor = collect_noise_floor(p->counts[i], p->counts[j], p->k, p->bins, p->width, p->weights,
+                                                        p->scratch + (size_t)worker * 2 * p->bins);
+        p->median[i * p->n + j] = p->median[j * p->n + i] = floor.median;
+        p->q95[i * p->n + j] = p->q95[j * p->n + i] = floor.q95;
+    }
+}
+
+fpr_status collect_noise_matrix(const uint64_t *const *counts, size_t n, unsigned k, unsigned bins,
+                                const double range[2], const double *weights, unsigned threads,
+                                const volatile int *cancel, double *median, double *q95, fpr_error *error)
+{
+    double wide[2] = {range[0], range[1]};
+    num_widen(wide);
+    pairs p = {counts, n, k, bins, (wide[1] - wide[0]) / bins, weights, cancel, median, q95, NULL};
+    if (!threads) threads = 1;
+    p.scratch = base_alloc((uint64_t)threads * bins, 2 * sizeof *p.scratch);
+    if (!p.scratch) return base_no_memory(error, (uint64_t)threads * bins * 2 * sizeof *p.scratch);
+    memset(median, 0, n * n * sizeof *median);
+    memset(q95, 0, n * n * sizeof *q95);
+    base_parallel(threads, n, draw_row, &p);
+    base_free(p.scratch);
+    return FPR_OK;
 }

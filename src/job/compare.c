@@ -2,6 +2,7 @@
  * range. Models are opened one after the other, once a sweep, so that hundreds of them need no more memory or file
  * descriptors than one; what stays of each is its histogram. */
 #include "job/job.h"
+#include "job/compare.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -267,6 +268,7 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
     }
     for (size_t i = 0; !status && i < c->model_count; i++) status = sweep_model(run, i, true, error);
     if (!status) status = fill_matrix(c, error);
+    if (!status) status = compare_conclude(c, run->options, error);
     fpr_moments_free(&joint);
     conv_far_free(run->far);
     return status;

@@ -24,9 +24,24 @@ static int by_shift(const void *left, const void *right)
 
 static double ordered(double v) { return isfinite(v) ? v : -1; }
 
+bool page_is_resolved(const fpr_comparison *c, size_t i, size_t j)
+{
+    return !c->noise_q95 || !(c->divergence[i * c->model_count + j] <= c->noise_q95[i * c->model_count + j]);
+}
+
+const char *page_model_name(const fpr_comparison *c, size_t i)
+{
+    return c->models[i].name ? c->models[i].name : page_file_name(c->models[i].path);
+}
+
 static size_t *model_order(const fpr_comparison *c)
 {
     size_t n = c->model_count;
+    if (c->order) {
+        size_t *copy = base_alloc(n, sizeof *copy);
+        if (copy) memcpy(copy, c->order, n * sizeof *copy);
+        return copy;
+    }
     pair *keys = base_alloc(n, sizeof *keys);
     size_t *order = base_alloc(n, sizeof *order);
     if (keys && order) {
@@ -56,7 +71,7 @@ static pair *all_pairs(const fpr_comparison *c, size_t *count)
 
 static void model_name(report_out *out, const fpr_comparison *c, size_t i)
 {
-    page_path(out, page_file_name(c->models[i].path));
+    page_path(out, page_model_name(c, i));
 }
 
 /* ---- first screen */
@@ -69,10 +84,34 @@ static void pair_tile(report_out *out, const fpr_comparison *c, const char *name
     model_name(out, c, p->a);
     report_text(out, " and ");
     model_name(out, c, p->b);
-    report_text(out, "</p></li>");
+    report_text(out, page_is_resolved(c, p->a, p->b) ? "</p></li>" : ", not resolved</p></li>");
 }
 
-static void summary(report_out *out, const fpr_comparison *c, const size_t *order, const pair *pairs, size_t pair_count)
+/* The farthest and the closest pair, and how many are not farther apart than chance. */
+static void pair_tiles(report_out *out, const fpr_comparison *c, const pair *pairs, size_t count)
+{
+    size_t farthest = 0, unresolved = 0;
+    for (size_t i = 0; i < count; i++) unresolved += !page_is_resolved(c, pairs[i].a, pairs[i].b);
+    while (farthest < count && !page_is_resolved(c, pairs[farthest].a, pairs[farthest].b)) farthest++;
+    if (farthest < count) pair_tile(out, c, "Farthest pair", &pairs[farthest]);
+    if (count > 1) pair_tile(out, c, "Closest pair", &pairs[count - 1]);
+    if (!unresolved) return;
+    report_text(out, "<li><p>Not resolved</p><p class=\"big\">");
+    page_count(out, unresolved);
+    report_text(out, "</p><p>of ");
+    page_plural(out, count, "pair", "pairs");
+    report_text(out, ": no farther apart than samples of one distribution</p></li>");
+}
+
+static size_t farthest_model(const fpr_comparison *c)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < c->model_count; i++)
+        if (c->models[i].mean_shift > c->models[best].mean_shift) best = i;
+    return best;
+}
+
+static void summary(report_out *out, const fpr_comparison *c, const pair *pairs, size_t pair_count)
 {
     uint64_t kernels = 0;
     for (size_t i = 0; i < c->model_count; i++) kernels += c->models[i].kernels;
@@ -86,15 +125,13 @@ static void summary(report_out *out, const fpr_comparison *c, const size_t *orde
     report_text(out, " in one common basis of ");
     page_plural(out, c->k, "component", "components");
     report_text(out, ". 0 means alike.</p>\n<ul class=\"tiles\">");
-    if (pair_count) {
-        pair_tile(out, c, "Farthest pair", &pairs[0]);
-        if (pair_count > 1) pair_tile(out, c, "Closest pair", &pairs[pair_count - 1]);
-    }
+    pair_tiles(out, c, pairs, pair_count);
     if (c->model_count > 2) {
+        const size_t far = farthest_model(c);
         report_text(out, "<li><p>Farthest from all others</p><p class=\"big\">");
-        page_value(out, c->models[order[0]].mean_shift);
+        page_value(out, c->models[far].mean_shift);
         report_text(out, "</p><p>");
-        model_name(out, c, order[0]);
+        model_name(out, c, far);
         report_text(out, ", mean shift</p></li>");
     }
     size_t warnings = c->warning_count + c->left_out_count;
@@ -145,7 +182,7 @@ static void model_table(report_out *out, const fpr_comparison *c, const size_t *
         out,
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of models\"><table "
         "class=\"sortable\"><thead><tr><th scope=\"col\">Place</th><th class=\"left\" scope=\"col\">Model</th><th "
-        "scope=\"col\">Mean shift</th><th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th "
+        "scope=\"col\">Mean shift</th><th class=\"left\" scope=\"col\">Nearest</th><th scope=\"col\">Shift to it</th><th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th "
         "scope=\"col\">Live</th><th scope=\"col\">Binary-like layers</th></tr></thead><tbody>\n");
     for (size_t i = 0; i < c->model_count && i < ROWS; i++) {
         const fpr_compared *m = &c->models[order[i]];
@@ -155,6 +192,10 @@ static void model_table(report_out *out, const fpr_comparison *c, const size_t *
         page_path(out, m->path);
         report_text(out, "</th>");
         value_cell(out, m->mean_shift);
+        report_text(out, "<td class=\"left wide\">");
+        model_name(out, c, m->nearest);
+        report_text(out, "</td>");
+        value_cell(out, c->divergence[order[i] * c->model_count + m->nearest]);
         count_cell(out, m->layers);
         count_cell(out, m->kernels);
         report_text(out, "<td>");
@@ -178,9 +219,10 @@ static void pair_table(report_out *out, const fpr_comparison *c, const pair *pai
     report_text(
         out,
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of pairs\"><table "
-        "class=\"sortable\"><caption>Shift, and symmetric divergence along each component.</caption><thead><tr><th "
+        "class=\"sortable\"><caption>Shift, what of it samples of one distribution would show (exceeded in one of twenty "
+        "cases), and symmetric divergence along each component.</caption><thead><tr><th "
         "class=\"left\" scope=\"col\">Model</th><th class=\"left\" scope=\"col\">Model</th><th "
-        "scope=\"col\">Shift</th>");
+        "scope=\"col\">Shift</th><th scope=\"col\">Noise</th><th class=\"left\" scope=\"col\">Resolved</th>");
     for (unsigned i = 0; i < columns; i++) page_print(out, "<th scope=\"col\">PC\xC2\xA0%u</th>", i + 1);
     report_text(out, "</tr></thead><tbody>\n");
     for (size_t i = 0; i < count && i < PAIRS; i++) {
@@ -191,6 +233,8 @@ static void pair_table(report_out *out, const fpr_comparison *c, const pair *pai
         model_name(out, c, p->b);
         report_text(out, "</td>");
         value_cell(out, c->divergence[p->a * n + p->b]);
+        value_cell(out, c->noise_q95 ? c->noise_q95[p->a * n + p->b] : NAN);
+        report_text(out, page_is_resolved(c, p->a, p->b) ? "<td class=\"left\">yes</td>" : "<td class=\"left\">no</td>");
         for (unsigned j = 0; j < columns; j++) {
             report_text(out, "<td>");
             page_value(out, c->per_component[(p->a * n + p->b) * c->k + j]);
@@ -224,7 +268,7 @@ fpr_status fpr_comparison_html(const fpr_comparison *c, fpr_write write, void *c
     if (!status) status = report_open(&out, write, context, error);
     if (!status) {
         page_begin(&out, "comparison", NULL);
-        summary(&out, c, order, pairs, pair_count);
+        summary(&out, c, pairs, pair_count);
         report_text(&out, "<main id=\"main\">\n<section id=\"shift\"><h2>Distribution shift</h2>\n");
         page_heat_map(&out, c, order, drawn);
         page_ridges(&out, c, order, drawn);

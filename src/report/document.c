@@ -41,6 +41,14 @@ void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsig
     report_end(out, '}');
 }
 
+void report_matrix(report_out *out, const char *key, const double *matrix, size_t n)
+{
+    report_key(out, key);
+    report_begin(out, '[');
+    for (size_t i = 0; i < n; i++) report_line(out), report_numbers(out, matrix + i * n, n);
+    report_end(out, ']');
+}
+
 /* ---- filterprune-report-1: head */
 
 static void file_entry(report_out *out, const char *path, uint64_t bytes)
@@ -403,11 +411,13 @@ static void model(report_out *out, const fpr_compared *m, unsigned k, unsigned b
     report_line(out);
     report_begin(out, '{');
     report_key(out, "path"), report_string0(out, m->path);
+    report_key(out, "name"), report_string0(out, m->name);
     report_key(out, "layers"), report_integer(out, m->layers);
     report_key(out, "kernels"), report_integer(out, m->kernels);
     report_key(out, "live"), report_integer(out, m->live);
     report_key(out, "binary_layers"), report_integer(out, m->binary_layers);
     report_key(out, "mean_shift"), report_number(out, m->mean_shift);
+    report_key(out, "nearest"), report_integer(out, m->nearest);
     if (m->distribution.counts) report_histogram(out, m->distribution.counts, k, bins);
     report_end(out, '}');
 }
@@ -435,11 +445,17 @@ fpr_status fpr_comparison_json(const fpr_comparison *c, fpr_write write, void *c
     report_key(&out, "range"), report_numbers(&out, c->range, 2);
     report_key(&out, "bins"), report_integer(&out, c->bins);
     report_line(&out);
-    report_key(&out, "divergence");
-    report_begin(&out, '[');
-    for (size_t i = 0; i < n; i++) report_line(&out), report_numbers(&out, c->divergence + i * n, n);
-    report_end(&out, ']');
+    report_matrix(&out, "divergence", c->divergence, n);
     report_line(&out);
+    if (c->noise_median && c->noise_q95) {
+        report_key(&out, "noise");
+        report_begin(&out, '{');
+        report_matrix(&out, "median", c->noise_median, n);
+        report_line(&out);
+        report_matrix(&out, "q95", c->noise_q95, n);
+        report_end(&out, '}');
+        report_line(&out);
+    }
     report_key(&out, "per_component");
     report_begin(&out, '[');
     for (size_t i = 0; i < n; i++) {
@@ -450,6 +466,10 @@ fpr_status fpr_comparison_json(const fpr_comparison *c, fpr_write write, void *c
     }
     report_end(&out, ']');
     report_line(&out);
+    report_key(&out, "order");
+    report_begin(&out, '[');
+    for (size_t i = 0; i < n; i++) report_integer(&out, c->order ? c->order[i] : i);
+    report_end(&out, ']');
     report_key(&out, "left_out"), report_strings(&out, c->left_out, c->left_out_count);
     report_key(&out, "warnings"), report_strings(&out, c->warnings, c->warning_count);
     report_line(&out);

@@ -71,11 +71,15 @@ void fpr_comparison_free(fpr_comparison *comparison)
     free_basis(&comparison->basis);
     for (size_t i = 0; comparison->models && i < comparison->model_count; i++) {
         base_free(comparison->models[i].path);
+        base_free(comparison->models[i].name);
         free_distribution(&comparison->models[i].distribution);
     }
     base_free(comparison->models);
     base_free(comparison->divergence);
     base_free(comparison->per_component);
+    base_free(comparison->noise_median);
+    base_free(comparison->noise_q95);
+    base_free(comparison->order);
     free_strings(comparison->left_out, comparison->left_out_count);
     free_strings(comparison->warnings, comparison->warning_count);
     base_free(comparison);

@@ -19,13 +19,20 @@ static double value(const heat *h, size_t row, size_t column)
     return h->c->divergence[h->order[row] * h->c->model_count + h->order[column]];
 }
 
-/* The scale of colours: linear from 0, or logarithmic when the pairs differ by more than a factor of 30. */
+static bool resolved(const heat *h, size_t row, size_t column)
+{
+    return page_is_resolved(h->c, h->order[row], h->order[column]);
+}
+
+/* The scale of colours: linear from 0, or logarithmic when the pairs differ by more than a factor of 30. Pairs that are
+ * not resolved are no part of it. */
 static void find_scale(heat *h)
 {
     double least = INFINITY, most = 0;
     for (size_t i = 0; i < h->n; i++)
         for (size_t j = 0; j < i; j++) {
             double v = value(h, i, j);
+            if (!resolved(h, i, j)) continue;
             if (v > 0 && v < least) least = v;
             if (v > most && isfinite(v)) most = v;
         }
@@ -40,7 +47,7 @@ static unsigned shade(const heat *h, double v)
     return !(t > 0) ? 0 : t >= 1 ? SHADES - 1 : (unsigned)(t * SHADES);
 }
 
-static const char *name_of(const heat *h, size_t place) { return page_file_name(h->c->models[h->order[place]].path); }
+static const char *name_of(const heat *h, size_t place) { return page_model_name(h->c, h->order[place]); }
 
 static void short_name(report_out *out, const char *name, size_t most)
 {
@@ -58,6 +65,8 @@ static void cell(report_out *out, const heat *h, size_t i, size_t j)
     page_decimal(text, v);
     if (i == j)
         page_print(out, "<rect class=\"same\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", x, size, size);
+    else if (!resolved(h, i, j))
+        page_print(out, "<rect class=\"unsure\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", x, size, size);
     else
         page_print(out, "<rect class=\"v%u\" x=\"%s\" width=\"%s\" height=\"%s\"><title>", shade(h, v), x, size, size);
     if (h->n <= 60) {
@@ -67,11 +76,12 @@ static void cell(report_out *out, const heat *h, size_t i, size_t j)
         page_print(out, i == j ? "%zu" : "%zu, %zu", i + 1, j + 1);
     }
     if (i != j) report_text(out, ": "), report_text(out, text);
+    if (i != j && !resolved(h, i, j)) report_text(out, ", not resolved");
     report_text(out, "</title></rect>");
     if (h->cell >= 38) {
         report_format_fixed(x, ((double)j + 0.5) * h->cell, 1);
         page_print(out, "<text class=\"value mid %s\" x=\"%s\" y=\"%d\">%s</text>",
-                   i == j             ? "label"
+                   i == j || !resolved(h, i, j) ? "label"
                    : shade(h, v) < 19 ? "on-dark"
                                       : "on-light",
                    x, (int)(h->cell / 2 + 4), i == j ? "" : text);
@@ -167,22 +177,31 @@ void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order
     h.cell = floor(fmin(58, fmax(4, 820.0 / (double)h.n)));
     h.left = h.n > 60 ? 40 : 190, h.top = h.n > 60 ? 24 : 150;
     find_scale(&h);
-    report_text(
-        out,
-        "<figure id=\"figure-3a\"><div class=\"tools\" id=\"order\" hidden>Order by <button type=\"button\" "
-        "value=\"shift\" aria-pressed=\"true\">mean shift</button><button type=\"button\" value=\"name\" "
-        "aria-pressed=\"false\">name</button></div><div class=\"plot\" tabindex=\"0\" role=\"region\" "
-        "aria-label=\"Heat map\">");
+    static const char *const names[] = {"similarity", "name", "place", "mean shift"},
+        *const captions[] = {"alike beside alike (average linkage)", "by name", "as given",
+                             "by their mean shift to all others, largest first"};
+    const fpr_order by = c->order ? c->ordered_by : FPR_ORDER_MEAN;
+    page_print(out,
+               "<figure id=\"figure-3a\"><div class=\"tools\" id=\"order\" hidden>Order by <button type=\"button\" "
+               "value=\"page\" aria-pressed=\"true\">%s</button><button type=\"button\" value=\"name\" "
+               "aria-pressed=\"false\">name</button></div><div class=\"plot\" tabindex=\"0\" role=\"region\" "
+               "aria-label=\"Heat map\">", names[by]);
     matrix(out, &h);
     report_text(out, "</div><p id=\"read\" class=\"soft\" aria-hidden=\"true\"></p>");
     color_bar(out, &h);
     report_text(
         out, "<figcaption><b>Figure 3a.</b> Symmetric Kullback\xE2\x80\x93Leibler divergence of every pair of models, "
-             "weighted by explained variance. Models are ordered by their mean shift to all others, largest first. "
-             "Colours run ");
+             "weighted by explained variance. Models are ordered ");
+    page_print(out, "%s. Colours run ", captions[by]);
     report_text(out, h.logarithmic ? "logarithmically." : "linearly from 0.");
+    if (c->noise_q95)
+        report_text(out, " Grey pairs are not resolved: two samples of one distribution, of their sizes, would lie as "
+                         "far apart in one of twenty cases. (Kernels of one layer are not independent, so this floor is "
+                         "a lower bound.)");
     if (h.n > 60) report_text(out, " Numbers are the places in the table of models.");
     if (count < c->model_count)
-        page_print(out, " The %zu models of largest mean shift of %zu are drawn.", count, c->model_count);
+        page_print(out, by == FPR_ORDER_MEAN ? " The %zu models of largest mean shift of %zu are drawn."
+                                             : " The first %zu models of %zu in this order are drawn.",
+                   count, c->model_count);
     report_text(out, "</figcaption></figure>\n");
 }

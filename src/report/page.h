@@ -56,6 +56,9 @@ void page_others(report_out *out, const fpr_report *r);
 void page_audit(report_out *out, const fpr_report *r); /* audit.c */
 
 /* ---- sections of the comparison's page */
+/* Whether the divergence of a pair is more than two samples of one distribution would show. */
+bool page_is_resolved(const fpr_comparison *c, size_t i, size_t j);
+const char *page_model_name(const fpr_comparison *c, size_t i); /* short; its own file name where it has none */
 void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order,
                    size_t count); /* heat.c: the first count of order */
 void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, size_t count); /* ridge.c */

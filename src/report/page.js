@@ -40,8 +40,8 @@ if (heat) {
     const numbers = rows.map((row) => [...row.querySelectorAll("text.value")]);
     const row_labels = [...heat.querySelectorAll("text.row-name")];
     const column_labels = [...heat.querySelectorAll("text.column-name")];
-    const by_shift = names.map((_, i) => i);
-    const by_name = [...by_shift].sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
+    const on_page = names.map((_, i) => i);
+    const by_name = [...on_page].sort((a, b) => names[a].localeCompare(names[b], "en", { numeric: true }));
     const arrange = (order) => order.forEach((model, place) => {
         rows[model].setAttribute("transform", `translate(${left} ${top_ + place * cell})`);
         const middle = (place + 0.5) * cell + 3.5;
@@ -54,7 +54,7 @@ if (heat) {
     tools.hidden = false;
     for (const button of tools.querySelectorAll("button")) {
         button.addEventListener("click", () => {
-            arrange(button.value === "name" ? by_name : by_shift);
+            arrange(button.value === "name" ? by_name : on_page);
             for (const other of tools.querySelectorAll("button")) other.setAttribute("aria-pressed", other === button);
         });
     }

@@ -63,10 +63,17 @@ void report_integers(report_out *out, const uint64_t *v, size_t count); /* an ar
 void report_densities(report_out *out, const double *v, size_t count);
 void report_strings(report_out *out, char *const *v, size_t count);
 
+/* ---- csv.c: fields of tables; commas and line ends are the caller's. NaN and infinities: empty. */
+void report_csv_text(report_out *out, const char *text);
+void report_csv_number(report_out *out, double v);
+void report_csv_integer(report_out *out, uint64_t v);
+
 /* The parts that documents share (document.c). */
 void report_tool(report_out *out); /* "tool": {...} */
 void report_kernel_shape(report_out *out, unsigned rank, const uint64_t *shape);
 void report_basis(report_out *out, const fpr_basis *basis, unsigned k);
+/* "key": [[n] x n], a line for each row. */
+void report_matrix(report_out *out, const char *key, const double *matrix, size_t n);
 void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsigned bins);
 
 /* Length of the UTF-8 sequence at text and its code point; 0 when it is none (RFC 3629: no overlong forms, no

@@ -68,7 +68,7 @@ static void draw(report_out *out, const ridge *r, unsigned columns)
             svg_text(out, "tick end", r->left - 9, top + (double)m * r->pitch, x);
             continue;
         }
-        const char *name = page_file_name(r->c->models[r->order[m]].path);
+        const char *name = page_model_name(r->c, r->order[m]);
         size_t count = strlen(name), suffix = strlen(".safetensors");
         if (count > suffix && strcmp(name + count - suffix, ".safetensors") == 0) count -= suffix;
         report_format_fixed(x, r->left - 9, 1);

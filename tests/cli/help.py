@@ -31,7 +31,8 @@ class Help(harness.Case):
         for command in COMMANDS:
             with self.subTest(command=command):
                 lines = help_of(command).splitlines()
-                self.assertLessEqual(len(lines), 24 if command else 45)
+                # compare has more options than the smallest screen has lines.
+                self.assertLessEqual(len(lines), {"": 45, "compare": 34}.get(command, 24))
                 self.assertLessEqual(max(map(len, lines)), 80)
                 self.assertRegex(help_of(command), r"Example: +filterprune")
 
