@@ -78,14 +78,17 @@ static void tridiagonalise(double *a, unsigned k, double *d, double *e, double *
     if (k > 1) e[k - 2] = a[(k - 1) * k + k - 2];
 }
 
+/* The matrix is scaled to about 1, so that nothing overflows; hypot would round otherwise from one C library to the next. */
+static double hypotenuse(double x, double y) { return sqrt(x * x + y * y); }
+
 /* One implicit QR step on rows low .. high of the tridiagonal matrix. */
 static void qr_step(double *d, double *e, unsigned low, unsigned high, double *v, unsigned k)
 {
     const double half = (d[high - 1] - d[high]) / 2, last = e[high - 1];
-    const double shift = d[high] - last * last / (half + (half < 0 ? -1 : 1) * hypot(half, last));
+    const double shift = d[high] - last * last / (half + (half < 0 ? -1 : 1) * hypotenuse(half, last));
     double x = d[low] - shift, z = e[low];
     for (unsigned i = low; i < high; i++) {
-        const double r = hypot(x, z), c = r > 0 ? x / r : 1, s = r > 0 ? z / r : 0;
+        const double r = hypotenuse(x, z), c = r > 0 ? x / r : 1, s = r > 0 ? z / r : 0;
         const double a = d[i], b = d[i + 1], f = e[i];
         if (i > low) e[i - 1] = r;
         d[i] = c * c * a + 2 * c * s * f + s * s * b;
