@@ -188,6 +188,12 @@ typedef enum fpr_cast { FPR_CAST_NONE, FPR_CAST_F32, FPR_CAST_F16, FPR_CAST_BF16
 
 /* The order of the rows of a comparison: alike beside alike (average linkage), by name, as given, or the largest mean shift
  * first. */
+/* How distributions are made and weighed: as the options say, or as a paper did (src/collect/PAPERS.md). CVPR22: half, range
+ * of all coefficients, weights by explained variance. MED22: full precision, range -3 to 3, equal weights, rows as given;
+ * its basis, that of CNN Filter DB, is to be given. */
+typedef enum fpr_paper { FPR_PAPER_NONE, FPR_PAPER_CVPR22, FPR_PAPER_MED22 } fpr_paper;
+/* What each component counts for in a divergence: the variance it explains, or all the same. */
+typedef enum fpr_weights { FPR_WEIGHTS_EXPLAINED, FPR_WEIGHTS_UNIFORM } fpr_weights;
 typedef enum fpr_order { FPR_ORDER_SIMILARITY, FPR_ORDER_NAME, FPR_ORDER_GIVEN, FPR_ORDER_MEAN } fpr_order;
 
 typedef struct fpr_globs { const char *const *patterns; size_t count; } fpr_globs; /* shell patterns: * ? [a-z] */
@@ -207,7 +213,11 @@ typedef struct fpr_options {
     fpr_bandwidth bandwidth;
     double bandwidth_value;    /* for FPR_BANDWIDTH_FIXED, > 0 */
     bool half;                 /* round weights to float16 first, diagnostics only */
-    fpr_order order;           /* of the rows of a comparison */
+    /* comparisons and collections */
+    fpr_order order;           /* of the rows */
+    fpr_paper paper;           /* overrides half, bins, weights, range and order */
+    fpr_weights weights;
+    double range[2];           /* of the histograms, what lies outside is not counted; NaN: that of all coefficients */
     /* pruning */
     bool prune;
     fpr_structure structure;
@@ -474,6 +484,8 @@ typedef struct fpr_comparison {
     double *noise_median, *noise_q95;
     size_t *order;            /* [models] of the rows, by ordered_by; NULL: by mean shift */
     fpr_order ordered_by;
+    fpr_paper paper;
+    double *weights;          /* [k] what each component counts for; NULL: the variance it explains */
     char **left_out;          /* paths of models without the group */
     size_t left_out_count;
     char **warnings;

@@ -14,6 +14,7 @@ typedef enum kind {
     WHOLE,     /* unsigned or int, least .. most */
     CHOICE,    /* enum: the index of the word in `choices` */
     BANDWIDTH, /* a word or a number */
+    RANGE,     /* two doubles, LO:HI */
     SIZE,      /* bytes or a share of the input */
     TEXT,      /* const char * */
     PATTERN    /* fpr_globs, repeatable */
@@ -96,6 +97,14 @@ static const option_row rows[] = {
       "round weights to float16 for the diagnostics" },
     { OPT_ORDER, diagnostics, "order", 0, "ORDER", CMD_COMPARE, CHOICE, AT(job.order), 0, 0,
       "similarity|name|given|mean", "of rows" },
+    { OPT_PAPER, diagnostics, "paper", 0, "P", CMD_COMPARE, CHOICE, AT(job.paper), 0, 0,
+      "none|cvpr22|med22", "count as that paper" },
+    { OPT_WEIGHTS, diagnostics, "weights", 0, "W", CMD_COMPARE, CHOICE, AT(job.weights), 0, 0,
+      "explained|uniform", "of components" },
+    { OPT_RANGE, diagnostics, "range", 0, "LO:HI", CMD_COMPARE, RANGE, AT(job.range), 0, 0, NULL,
+      "of the histograms (that of all coefficients)" },
+    { OPT_FLOAT16, diagnostics, "float16", 0, NULL, CMD_COMPARE, FLAG, AT(job.half), 0, 0, NULL,
+      "the same as --half" },
     { OPT_BITS, diagnostics, "bits", 0, "ENGINE", CMD_EXPORT, CHOICE, AT(bits), 0, 0, "lce",
       "the bit order of Larq Compute Engine" },
     { OPT_JSON, running, "json", 0, NULL, PRINTING, FLAG, AT(json), 0, 0, NULL,
@@ -126,6 +135,8 @@ static const struct { option_id a, b; } contradictions[] = {
     { OPT_NO_BINARY, OPT_BINARY_TOL }, { OPT_NO_BINARY, OPT_BINARY_SHARE }, { OPT_AMOUNT, OPT_TARGET_SIZE },
     { OPT_REPORT, OPT_NO_REPORT }, { OPT_REPORT, OPT_OUT_DIR }, { OPT_DRY_RUN, OPT_OUT_DIR },
     { OPT_QUIET, OPT_VERBOSE },
+    { OPT_PAPER, OPT_WEIGHTS }, { OPT_PAPER, OPT_RANGE }, { OPT_PAPER, OPT_HALF }, { OPT_PAPER, OPT_FLOAT16 },
+    { OPT_PAPER, OPT_BINS }, { OPT_PAPER, OPT_ORDER },
 };
 
 static const option_row *find_row(const command *cmd, const char *name, size_t length)
@@ -269,6 +280,18 @@ static int take_size(const option_row *row, const char *text, settings *set)
     return bad_value(row, wanted, text);
 }
 
+static int take_range(const option_row *row, const char *text, double *to)
+{
+    char *end;
+    to[0] = strtod(text, &end);
+    if (end == text || *end != ':') return bad_value(row, "two numbers, LO:HI", text);
+    text = end + 1;
+    to[1] = strtod(text, &end);
+    if (end == text || *end || !isfinite(to[0]) || !isfinite(to[1]) || !(to[0] < to[1]))
+        return bad_value(row, "two numbers, the lower one first", text);
+    return EXIT_DONE;
+}
+
 static int take(const option_row *row, const char *text, settings *set)
 {
     void *to = (char *)set + row->offset;
@@ -286,6 +309,7 @@ static int take(const option_row *row, const char *text, settings *set)
         return EXIT_DONE;
     }
     case BANDWIDTH: return take_bandwidth(row, text, &set->job);
+    case RANGE: return take_range(row, text, to);
     case SIZE: return take_size(row, text, set);
     case TEXT:
         if (!*text) return bad_value(row, "a name", text);

@@ -3,6 +3,7 @@
  * descriptors than one; what stays of each is its histogram. */
 #include "job/job.h"
 #include "job/compare.h"
+#include "job/paper.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -224,7 +225,7 @@ static fpr_status fill_matrix(fpr_comparison *c, fpr_error *error)
         for (size_t j = 0; !status && j < i; j++) {
             fpr_divergence d = {0};
             status = conv_divergence(&c->models[i].distribution, &c->models[j].distribution, c->k, c->bins, c->range,
-                                     c->basis.explained_variance_ratio, &d, error);
+                                     c->weights, &d, error);
             if (status) break;
             c->divergence[i * n + j] = c->divergence[j * n + i] = d.weighted;
             memcpy(c->per_component + (i * n + j) * k, d.per_component, k * sizeof(double));
@@ -261,7 +262,12 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
         status = study_basis_new(&c->basis, c->k, error);
         if (!status) status = fpr_moments_finish(&joint, &c->basis, error);
     }
-    if (!status && !conv_far_range(run->far, &run->studies[0]->settings, &c->basis, c->range)) {
+    c->weights = base_alloc(c->k, sizeof *c->weights);
+    if (!status && !c->weights) status = base_no_memory(error, c->k * sizeof *c->weights);
+    if (!status) paper_weights(run->options, &c->basis, c->k, c->weights);
+    if (paper_has_range(run->options)) {
+        memcpy(c->range, run->options->range, sizeof c->range);
+    } else if (!status && !conv_far_range(run->far, &run->studies[0]->settings, &c->basis, c->range)) {
         c->range[0] = INFINITY;
         c->range[1] = -INFINITY;
         for (size_t i = 0; !status && i < c->model_count; i++) status = sweep_model(run, i, false, error);
@@ -278,10 +284,12 @@ FPR_API fpr_status fpr_compare(const char *const *paths, size_t count, const cha
                                const fpr_options *options, fpr_comparison **comparison, fpr_error *error)
 {
     *comparison = NULL;
-    compare_run run = {.options = options, .result = base_calloc(1, sizeof *run.result)};
+    const fpr_options as_asked = paper_options(options);
+    compare_run run = {.options = &as_asked, .result = base_calloc(1, sizeof *run.result)};
     fpr_comparison *c = run.result;
     if (!c) return base_no_memory(error, sizeof *c);
     const char *from = basis ? basis : "joint";
+    c->paper = options->paper;
     c->basis_source = base_copy_text(from, strlen(from));
     c->models = base_calloc(count, sizeof *c->models);
     c->left_out = base_calloc(count, sizeof *c->left_out);
@@ -292,6 +300,9 @@ FPR_API fpr_status fpr_compare(const char *const *paths, size_t count, const cha
                             : base_no_memory(error, count * sizeof *c->models);
     if (!status) status = fpr_options_check(options, error);
     if (!status && count < 2) status = base_fail(error, FPR_USAGE, "compare needs two models or more");
+    if (!status && options->paper == FPR_PAPER_MED22 && !basis)
+        status = rows_warn(&c->warnings, &c->warning_count, error,
+                           "med22 has the basis of all of CNN Filter DB: none was given, this one is of these models");
     if (!status) status = choose_shape(&run, paths, count, kernel, error);
     if (!status) status = run_compare(&run, paths, count, basis, error);
     for (size_t i = 0; run.studies && i < count; i++) study_free(run.studies[i]);

@@ -15,7 +15,7 @@ static fpr_status find_noise(fpr_comparison *c, const fpr_options *options, fpr_
     if (!counts || !c->noise_median || !c->noise_q95) status = base_no_memory(error, n * n * sizeof(double));
     for (size_t i = 0; !status && i < n; i++) counts[i] = c->models[i].distribution.counts;
     if (!status)
-        status = collect_noise_matrix(counts, n, c->k, c->bins, c->range, c->basis.explained_variance_ratio,
+        status = collect_noise_matrix(counts, n, c->k, c->bins, c->range, c->weights,
                                       job_threads(options), options->cancel, c->noise_median, c->noise_q95, error);
     base_free(counts);
     return status ? status : job_cancelled(options, error);

@@ -18,6 +18,7 @@ FPR_API void fpr_options_init(fpr_options *o)
         .binary_tol = 0.01,
         .binary_share = 0.9,
         .level = 3,
+        .range = {NAN, NAN},
     };
 }
 
@@ -40,6 +41,8 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
     if (o->bins < 2 || o->bins > 4096) return base_fail(error, FPR_USAGE, "bins must lie between 2 and 4096");
     if (o->bandwidth == FPR_BANDWIDTH_FIXED && !(o->bandwidth_value > 0 && isfinite(o->bandwidth_value)))
         return base_fail(error, FPR_USAGE, "bandwidth must be a positive number");
+    if (!isnan(o->range[0]) && !(o->range[0] < o->range[1] && isfinite(o->range[0]) && isfinite(o->range[1])))
+        return base_fail(error, FPR_USAGE, "range must be two numbers, the lower one first");
     if (!(o->amount <= 1)) return base_fail(error, FPR_USAGE, "amount must lie between 0 and 1");
     if (o->criterion != FPR_CRITERION_PEAK && o->prune && o->amount < 0 && !(o->target_bytes > 0))
         return base_fail(error, FPR_USAGE, "criterion l1 or l2 needs an amount: eps is a threshold on the peak");

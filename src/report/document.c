@@ -41,6 +41,12 @@ void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsig
     report_end(out, '}');
 }
 
+const char *report_paper(fpr_paper paper)
+{
+    static const char *const names[] = {NULL, "cvpr22", "med22"};
+    return names[paper];
+}
+
 void report_matrix(report_out *out, const char *key, const double *matrix, size_t n)
 {
     report_key(out, key);
@@ -444,6 +450,8 @@ fpr_status fpr_comparison_json(const fpr_comparison *c, fpr_write write, void *c
     report_line(&out);
     report_key(&out, "range"), report_numbers(&out, c->range, 2);
     report_key(&out, "bins"), report_integer(&out, c->bins);
+    report_key(&out, "paper"), report_string0(&out, report_paper(c->paper));
+    report_key(&out, "weights"), report_numbers(&out, c->weights ? c->weights : c->basis.explained_variance_ratio, c->k);
     report_line(&out);
     report_matrix(&out, "divergence", c->divergence, n);
     report_line(&out);

@@ -80,6 +80,7 @@ void fpr_comparison_free(fpr_comparison *comparison)
     base_free(comparison->noise_median);
     base_free(comparison->noise_q95);
     base_free(comparison->order);
+    base_free(comparison->weights);
     free_strings(comparison->left_out, comparison->left_out_count);
     free_strings(comparison->warnings, comparison->warning_count);
     base_free(comparison);

@@ -72,6 +72,7 @@ void report_csv_integer(report_out *out, uint64_t v);
 void report_tool(report_out *out); /* "tool": {...} */
 void report_kernel_shape(report_out *out, unsigned rank, const uint64_t *shape);
 void report_basis(report_out *out, const fpr_basis *basis, unsigned k);
+const char *report_paper(fpr_paper paper); /* as on the command line; NULL: none */
 /* "key": [[n] x n], a line for each row. */
 void report_matrix(report_out *out, const char *key, const double *matrix, size_t n);
 void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsigned bins);

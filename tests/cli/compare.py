@@ -54,6 +54,35 @@ class Compare(harness.Case):
         self.assertIn(alike.index("signs"), (0, 3))
         self.fails(2, "compare", *self.names, "--order", "colour")
 
+    def test_papers(self):
+        plain = self.compare()
+        self.assertIsNone(plain["paper"])
+        self.assertEqual(plain["weights"], plain["basis"]["explained_variance_ratio"])
+        half = self.compare("--float16")
+        first = self.compare("--paper", "cvpr22")
+        self.assertEqual(first["paper"], "cvpr22")
+        first["paper"] = None
+        self.assertEqual(first, half)
+        second = self.compare("--paper", "med22")
+        self.assertEqual((second["range"], second["weights"], second["order"]), ([-3, 3], [1 / 9] * 9, [0, 1, 2, 3]))
+        self.assertEqual(second["basis"], plain["basis"])
+        self.assertEqual(len(second["warnings"]), 1)
+        by_hand = self.compare("--weights", "uniform", "--range=-3:3", "--order", "given")
+        self.assertEqual(by_hand["divergence"], second["divergence"])
+        # The mean over components, in the bins of the fixed range.
+        for i in range(4):
+            for j in range(4):
+                self.assertAlmostEqual(second["divergence"][i][j], sum(second["per_component"][i][j]) / 9, delta=1e-12)
+        # What lies outside of a range is not counted.
+        narrow = self.compare("--range", "0:0.25")
+        for model, all_of in zip(narrow["models"], plain["models"]):
+            self.assertLess(sum(model["histogram"]["counts"][0]), all_of["kernels"])
+        for wrong in ("1", "1:", ":1", "2:1", "1:1", "a:b", "0:inf"):
+            self.fails(2, "compare", *self.names, "--range", wrong)
+        for denied in (["--half"], ["--float16"], ["--weights", "uniform"], ["--range", "0:1"], ["--bins", "9"],
+                       ["--order", "name"]):
+            self.fails(2, "compare", *self.names, "--paper", "med22", *denied)
+
     def test_terminal(self):
         out = self.ok("compare", *self.names).out
         self.assertIn("closest pairs", out)
