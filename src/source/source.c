@@ -1,11 +1,14 @@
 /* Which format a file has, and the bytes of its tensors. */
-#include "source/source.h"
+#include "source/archive.h"
 
 #define READ_CHUNK (1u << 20)
 #define HEAD_BYTES 64
 
 /* A new format is a row here. What none of them knows is read as safetensors, which begins with a number. */
 static const source_format *const formats[] = {
+    &source_archive,
+    &source_torch,
+    &source_npz,
     &source_safetensors, &source_onnx,
 };
 

@@ -1,0 +1,90 @@
+/* What a zip archive is, by the names of its members. */
+#include "source/archive.h"
+
+#include "source/npz.h"
+#include "source/torch.h"
+
+#include <stdlib.h>
+
+static bool is_utf8(const uint8_t *s, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        const uint8_t c = s[i++];
+        const unsigned more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
+        if (more > n - i) return false;
+        for (unsigned k = 0; k < more; k++)
+            if ((s[i + k] & 0xc0) != 0x80) return false;
+        /* Spelled longer than necessary, surrogates, beyond the last character. */
+        if ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) ||
+            (c == 0xf4 && s[i] > 0x8f))
+            return false;
+        i += more;
+    }
+    return true;
+}
+
+fpr_status archive_check_name(const char *name, size_t bytes, fpr_error *error)
+{
+    if (!is_utf8((const uint8_t *)name, bytes))
+        return base_fail(error, FPR_BAD_HEADER, "has a tensor whose name is no UTF-8");
+    if (bytes == 12 && !memcmp(name, "__metadata__", 12))
+        return base_fail(error, FPR_BAD_HEADER, "has a tensor named __metadata__, which a safetensors file cannot hold");
+    return FPR_OK;
+}
+
+static int compare(const source_tensor *a, const source_tensor *b)
+{
+    const size_t n = a->name_bytes < b->name_bytes ? a->name_bytes : b->name_bytes;
+    const int c = memcmp(a->name, b->name, n);
+    return c ? c : (a->name_bytes > b->name_bytes) - (a->name_bytes < b->name_bytes);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return compare(*(const source_tensor *const *)a, *(const source_tensor *const *)b);
+}
+
+fpr_status archive_check_unique(const source *s, fpr_error *error)
+{
+    const source_tensor **order = base_alloc(s->tensor_count, sizeof *order);
+    if (!order) return base_no_memory(error, s->tensor_count * sizeof *order);
+    for (size_t i = 0; i < s->tensor_count; i++) order[i] = &s->tensors[i];
+    qsort(order, s->tensor_count, sizeof *order, by_name);
+    fpr_status status = FPR_OK;
+    for (size_t i = 1; !status && i < s->tensor_count; i++)
+        if (!compare(order[i - 1], order[i])) {
+            status = base_fail(error, FPR_BAD_HEADER, "has two tensors of one name");
+            base_error_in_tensor(error, order[i]->name);
+        }
+    base_free(order);
+    return status;
+}
+
+static bool ends_with(const zip_member *m, const char *end)
+{
+    const size_t n = strlen(end);
+    return m->name_bytes >= n && !memcmp(m->name + m->name_bytes - n, end, n);
+}
+
+static bool has_member(const zip_archive *zip, const char *end)
+{
+    for (size_t i = 0; i < zip_count(zip); i++)
+        if (ends_with(zip_at(zip, i), end)) return true;
+    return false;
+}
+
+static fpr_status open_archive(file_source *file, const source_options *options, source **out, fpr_error *error)
+{
+    zip_archive *zip;
+    *out = NULL;
+    fpr_status status = zip_open(file, &zip, error);
+    if (!status && has_member(zip, "data.pkl")) return torch_open_zip(file, zip, options, out, error);
+    if (!status && has_member(zip, ".npy")) return npz_open_zip(file, zip, options, out, error);
+    if (!status)
+        status = base_fail(error, FPR_BAD_HEADER, "is a zip archive with neither data.pkl (PyTorch) nor .npy members (numpy) in it");
+    if (zip) zip_close(zip);
+    file_source_close(file);
+    return status;
+}
+
+const source_format source_archive = {.name = "zip", .probe = zip_probe, .open = open_archive};

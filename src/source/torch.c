@@ -1,0 +1,341 @@
+/* PyTorch's files as a source: .pt, .pth, .ckpt, .bin. */
+#include "source/torch.h"
+
+#include "source/archive.h"
+
+#include <stdlib.h>
+
+typedef struct store {
+    dense_store base;
+    const torch_file *t;
+    const torch_storage *storage;
+} store;
+
+static fpr_status read_store(const dense_store *base, uint64_t from, uint64_t count, void *dst, fpr_error *error)
+{
+    const store *s = (const store *)(const void *)base;
+    const torch_storage *x = s->storage;
+    if (from > x->bytes || count > x->bytes - from)
+        return base_fail(error, FPR_BAD_HEADER, "a tensor reaches beyond its storage");
+    if (!x->member || !x->member->deflated) return file_source_read(s->t->file, x->offset + from, dst, count, error);
+    return zip_read(s->t->zip, x->member, from, count, dst, error);
+}
+
+static fpr_status read_tensor(const source *base, size_t tensor, uint64_t from, uint64_t count, void *dst,
+                              fpr_error *error)
+{
+    const torch_file *t = (const torch_file *)(const void *)base;
+    const torch_tensor *x = &t->tensors[tensor];
+    const store s = {{read_store, t->options->cancel}, t, &x->storage};
+    fpr_status status = dense_read(&x->view, &s.base, from, count, dst, error);
+    if (status) base_error_in_tensor(error, base->tensors[tensor].name);
+    return status;
+}
+
+static void close_file(source *base)
+{
+    torch_file *t = (torch_file *)(void *)base;
+    pickle_free(&t->pickle);
+    zip_close(t->zip);
+    torch_script_free(&t->script);
+    file_source_close(t->file);
+    base_free((char *)(uintptr_t)t->base.key);
+    base_free(t->base.tensors);
+    base_free(t->base.skipped);
+    base_free(t->base.files);
+    base_free((source_options *)(uintptr_t)t->options);
+    base_free(t->storages);
+    base_free(t->tensors);
+    base_free(t->names.bytes);
+    base_free(t->numbers.numbers);
+    base_free(t->marks);
+    base_free(t);
+}
+
+/* ---------------------------------------------------------------- lists that grow */
+
+/* Names are kept by their place until all are known: the text moves while it grows. */
+static fpr_status add_name(torch_file *t, const char *name, size_t bytes, size_t *at, fpr_error *error)
+{
+    if (t->names.count + bytes + 1 > TORCH_NAMES_MOST)
+        return base_fail(error, FPR_BAD_HEADER, "names of tensors take more than 16 MiB: more than its bytes can hold");
+    if (t->names.count + bytes + 1 > t->names.room) {
+        const size_t room = (t->names.count + bytes + 1) * 2;
+        char *grown = base_grow(t->names.bytes, room, 1);
+        if (!grown) return base_no_memory(error, room);
+        t->names.bytes = grown;
+        t->names.room = room;
+    }
+    *at = t->names.count;
+    memcpy(t->names.bytes + *at, name, bytes);
+    t->names.bytes[*at + bytes] = 0;
+    t->names.count += bytes + 1;
+    return FPR_OK;
+}
+
+static fpr_status add_numbers(torch_file *t, const torch_tensor *x, size_t *at, fpr_error *error)
+{
+    const size_t n = 2 * (size_t)x->view.rank;
+    if (t->numbers.count + n > t->numbers.room) {
+        const size_t room = (t->numbers.count + n) * 2;
+        uint64_t *grown = base_grow(t->numbers.numbers, room, sizeof *grown);
+        if (!grown) return base_no_memory(error, room * sizeof *grown);
+        t->numbers.numbers = grown;
+        t->numbers.room = room;
+    }
+    *at = t->numbers.count;
+    for (unsigned d = 0; d < x->view.rank; d++) {
+        t->numbers.numbers[*at + d] = x->view.shape[d];
+        t->numbers.numbers[*at + x->view.rank + d] = x->view.stride[d];
+    }
+    t->numbers.count += n;
+    return FPR_OK;
+}
+
+fpr_status torch_add_skipped(torch_file *t, const char *name, size_t name_bytes, const char *why, fpr_error *error)
+{
+    if (t->base.skipped_count == t->skipped_room) {
+        const size_t room = t->skipped_room ? t->skipped_room * 2 : 16;
+        source_skipped *grown = base_grow(t->base.skipped, room, sizeof *grown);
+        if (!grown) return base_no_memory(error, room * sizeof *grown);
+        t->base.skipped = grown;
+        t->skipped_room = room;
+    }
+    size_t at = 0, reason = 0;
+    fpr_status status = archive_check_name(name, name_bytes, error);
+    if (!status) status = add_name(t, name, name_bytes, &at, error);
+    if (!status) status = add_name(t, why, strlen(why), &reason, error);
+    if (status) return status;
+    t->base.skipped[t->base.skipped_count++] = (source_skipped){(const char *)(uintptr_t)at, (const char *)(uintptr_t)reason};
+    return FPR_OK;
+}
+
+static fpr_status make_room(torch_file *t, fpr_error *error)
+{
+    if (t->base.tensor_count < t->tensor_room) return FPR_OK;
+    const size_t room = t->tensor_room ? t->tensor_room * 2 : 64;
+    torch_tensor *tensors = base_grow(t->tensors, room, sizeof *tensors);
+    if (tensors) t->tensors = tensors;
+    source_tensor *all = base_grow(t->base.tensors, room, sizeof *all);
+    if (all) t->base.tensors = all;
+    if (!tensors || !all) return base_no_memory(error, room * sizeof *all);
+    t->tensor_room = room;
+    return FPR_OK;
+}
+
+fpr_status torch_add_tensor(torch_file *t, const char *name, size_t name_bytes, pickle_ref v, source_kind kind,
+                            uint64_t groups, fpr_error *error)
+{
+    torch_tensor x;
+    uint64_t shape[DENSE_RANK_MOST], stride[DENSE_RANK_MOST];
+    size_t name_at = 0, numbers_at = 0;
+    fpr_status status = torch_describe(t, v, &x, shape, stride, error);
+    if (status) return status;
+    if (x.why) return torch_add_skipped(t, name, name_bytes, x.why, error);
+    status = archive_check_name(name, name_bytes, error);
+    if (!status) status = make_room(t, error);
+    if (!status) status = add_name(t, name, name_bytes, &name_at, error);
+    if (!status) status = add_numbers(t, &x, &numbers_at, error);
+    if (status) return status;
+    const bool plain = dense_is_plain(&x.view) && (!x.storage.member || !x.storage.member->deflated);
+    x.view.shape = (const uint64_t *)(uintptr_t)numbers_at;
+    t->tensors[t->base.tensor_count] = x;
+    t->base.tensors[t->base.tensor_count++] = (source_tensor){
+        .name = (const char *)(uintptr_t)name_at,
+        .name_bytes = name_bytes,
+        .dtype = x.dtype,
+        .rank = x.view.rank,
+        .elements = x.elements,
+        .bytes = x.bytes,
+        .stored_bytes = x.bytes < x.storage.bytes ? x.bytes : x.storage.bytes,
+        .kind = x.view.rank >= 3 ? kind : SOURCE_KIND_UNKNOWN,
+        .groups = x.view.rank >= 3 ? groups : 0,
+        .depth = SOURCE_NO_DEPTH,
+        .plain = plain,
+        .offset = plain ? x.storage.offset + x.view.offset : 0};
+    return FPR_OK;
+}
+
+/* ---------------------------------------------------------------- when all is known */
+
+static void settle_places(torch_file *t)
+{
+    for (size_t i = 0; i < t->base.tensor_count; i++) {
+        source_tensor *s = &t->base.tensors[i];
+        dense_view *v = &t->tensors[i].view;
+        s->name = t->names.bytes + (uintptr_t)s->name;
+        v->shape = t->numbers.numbers + (uintptr_t)v->shape;
+        v->stride = v->shape + v->rank;
+        s->shape = v->shape;
+    }
+    for (size_t i = 0; i < t->base.skipped_count; i++) {
+        source_skipped *s = &t->base.skipped[i];
+        s->name = t->names.bytes + (uintptr_t)s->name;
+        s->why = t->names.bytes + (uintptr_t)s->why;
+    }
+}
+
+/* Stride 0 makes much of little: fine while it stays below what the file has, and so are a few tensors on one storage. */
+static fpr_status check_expansion(const torch_file *t, fpr_error *error)
+{
+    const uint64_t size = file_source_size(t->file);
+    uint64_t expanded = 0, all = 0;
+    if (t->options->allow_expand) return FPR_OK;
+    for (size_t i = 0; i < t->base.tensor_count; i++) {
+        const source_tensor *s = &t->base.tensors[i];
+        if (s->bytes > t->tensors[i].storage.bytes && !base_add(expanded, s->bytes, &expanded)) expanded = UINT64_MAX;
+        if (!base_add(all, s->bytes, &all)) all = UINT64_MAX;
+        if (expanded > size || all > 8 * size + (UINT64_C(64) << 20)) {
+            base_fail(error, FPR_BAD_HEADER, "tensors are far larger than what is stored of them (%llu bytes of a file of "
+                      "%llu); --allow-expand takes them", (unsigned long long)(expanded > size ? expanded : all),
+                      (unsigned long long)size);
+            base_error_in_tensor(error, s->name);
+            return FPR_BAD_HEADER;
+        }
+    }
+    return FPR_OK;
+}
+
+static fpr_status new_file(file_source *file, const source_options *options, const char *variant, torch_file **out,
+                           fpr_error *error)
+{
+    torch_file *t = *out = base_calloc(1, sizeof *t);
+    source_options *own = base_alloc(1, sizeof *own);
+    file_source **files = base_alloc(1, sizeof *files);
+    if (!t || !own || !files) {
+        base_free(t);
+        base_free(own);
+        base_free(files);
+        file_source_close(file);
+        return base_no_memory(error, sizeof *t);
+    }
+    *own = *options;
+    files[0] = t->file = file;
+    t->options = own;
+    t->base.format = &source_torch;
+    t->base.variant = variant;
+    t->base.files = files;
+    t->base.file_count = 1;
+    return FPR_OK;
+}
+
+/* The pickle is read: lists what it holds. */
+static fpr_status finish(torch_file *t, fpr_status status, source **out, fpr_error *error)
+{
+    if (!status) status = torch_list(t, error);
+    if (!status) settle_places(t);
+    if (!status) status = archive_check_unique(&t->base, error);
+    if (!status) status = check_expansion(t, error);
+    pickle_free(&t->pickle);
+    torch_script_free(&t->script);
+    base_free(t->marks);
+    t->marks = NULL;
+    if (status) close_file(&t->base);
+    else *out = &t->base;
+    return status;
+}
+
+/* ---------------------------------------------------------------- archives */
+
+typedef struct member_input {
+    zip_archive *zip;
+    const zip_member *member;
+} member_input;
+
+static fpr_status read_member(void *context, uint64_t at, uint64_t count, void *dst, fpr_error *error)
+{
+    const member_input *m = context;
+    return zip_read(m->zip, m->member, at, count, dst, error);
+}
+
+static const zip_member *find_member(const torch_file *t, const char *name)
+{
+    char text[300];
+    const size_t n = strlen(name);
+    if (t->prefix_bytes + n > sizeof text) return NULL;
+    memcpy(text, t->prefix, t->prefix_bytes);
+    memcpy(text + t->prefix_bytes, name, n);
+    return zip_find(t->zip, text, t->prefix_bytes + n);
+}
+
+static bool has_folder(const torch_file *t, const char *folder)
+{
+    const size_t n = strlen(folder);
+    for (size_t i = 0; i < zip_count(t->zip); i++) {
+        const zip_member *m = zip_at(t->zip, i);
+        if (m->name_bytes > t->prefix_bytes + n && !memcmp(m->name, t->prefix, t->prefix_bytes) &&
+            !memcmp(m->name + t->prefix_bytes, folder, n))
+            return true;
+    }
+    return false;
+}
+
+/* The order of bytes is a member of its own, since 1.13. */
+static fpr_status read_byte_order(torch_file *t, fpr_error *error)
+{
+    const zip_member *m = find_member(t, "byteorder");
+    char text[8] = {0};
+    if (!m) return FPR_OK;
+    if (m->size >= sizeof text) return base_fail(error, FPR_BAD_HEADER, "has a byte order that is not known");
+    const fpr_status status = zip_read(t->zip, m, 0, m->size, text, error);
+    if (status) return status;
+    t->big_endian = !strcmp(text, "big");
+    if (!t->big_endian && strcmp(text, "little") != 0)
+        return base_fail(error, FPR_BAD_HEADER, "has a byte order that is not known");
+    return FPR_OK;
+}
+
+static fpr_status read_archive(torch_file *t, fpr_error *error)
+{
+    const zip_member *first = zip_at(t->zip, 0);
+    const char *slash = memchr(first->name, '/', first->name_bytes);
+    t->prefix = first->name;
+    t->prefix_bytes = slash ? (size_t)(slash - first->name) + 1 : 0;
+    const zip_member *m = find_member(t, "data.pkl");
+    if (!m) return base_fail(error, FPR_BAD_HEADER, "is a zip archive without data.pkl, thus none of PyTorch");
+    t->folder = has_folder(t, "tensors/") ? "tensors/" : "data/";
+    t->scripted = has_folder(t, "code/");
+    if (t->scripted) t->base.variant = "torchscript";
+    fpr_status status = read_byte_order(t, error);
+    if (!status && t->scripted) status = torch_script_read(t, error);
+    pickle_input *in = status ? NULL : base_calloc(1, sizeof *in);
+    if (!in) return status ? status : base_no_memory(error, sizeof *in);
+    member_input context = {t->zip, m};
+    in->read = read_member;
+    in->context = &context;
+    in->size = m->size;
+    in->cancel = t->options->cancel;
+    status = pickle_read(in, &t->pickle, error);
+    base_free(in);
+    return status;
+}
+
+fpr_status torch_open_zip(file_source *file, zip_archive *zip, const source_options *options, source **out,
+                          fpr_error *error)
+{
+    torch_file *t;
+    *out = NULL;
+    fpr_status status = new_file(file, options, "torch-zip", &t, error);
+    if (status) {
+        zip_close(zip);
+        return status;
+    }
+    t->zip = zip;
+    status = read_archive(t, error);
+    return finish(t, status, out, error);
+}
+
+/* ---------------------------------------------------------------- the older format */
+
+static fpr_status open_legacy(file_source *file, const source_options *options, source **out, fpr_error *error)
+{
+    torch_file *t;
+    *out = NULL;
+    fpr_status status = new_file(file, options, "torch-legacy", &t, error);
+    if (status) return status;
+    status = torch_legacy_read(t, error);
+    return finish(t, status, out, error);
+}
+
+const source_format source_torch = {
+    .name = "torch", .probe = torch_legacy_probe, .open = open_legacy, .read = read_tensor, .close = close_file};
