@@ -509,6 +509,10 @@ FPR_API fpr_status fpr_comparison_html(const fpr_comparison *comparison, fpr_wri
 /* Restores a dense checkpoint. Byte for byte the input of the main job when that ran losslessly. Of the options:
  * force, threads, progress, cancel. */
 FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error);
+/* Writes the tensors of a checkpoint of any format, bit for bit, as a safetensors file as the reference implementation
+ * would write it; what cannot be one is left out (fpr_model_skipped). A safetensors file keeps its header. Of the options:
+ * key, allow_expand, force, threads, progress, cancel. */
+FPR_API fpr_status fpr_convert(const char *input, const char *output, const fpr_options *options, fpr_error *error);
 
 typedef struct fpr_verified {
     char *name;

@@ -31,14 +31,14 @@ enum { EXIT_DONE = 0, EXIT_MACHINE = 1, EXIT_USAGE = 2, EXIT_INVALID = 3, EXIT_R
 /* ---- commands and options */
 
 /* Bits, so that an option can name all commands that take it. */
-enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_EXPORT = 64,
-       CMD_ALL = 127 };
+enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_EXPORT = 64, CMD_CONVERT = 128,
+       CMD_ALL = 255 };
 
 typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
+    OPT_BANDWIDTH, OPT_HALF, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
 
@@ -73,6 +73,7 @@ int cmd_prune(const settings *set);
 int cmd_inspect(const settings *set);
 int cmd_compare(const settings *set);
 int cmd_unpack(const settings *set);
+int cmd_convert(const settings *set);
 int cmd_verify(const settings *set);
 int cmd_info(const settings *set);
 int cmd_export(const settings *set);

@@ -75,7 +75,7 @@ int cmd_info(const settings *set)
     fpr_model *model;
     fpr_error error;
     int status = EXIT_DONE;
-    if (fpr_model_open(path, &model, &error) != FPR_OK) return fail(&error, path);
+    if (fpr_model_open_with(path, &set->job, &model, &error) != FPR_OK) return fail(&error, path);
     fpr_layout layout = set->job.layout == FPR_LAYOUT_AUTO ? fpr_model_layout(model) : set->job.layout;
     if (set->json) {
         if (fpr_info_json(model, layout, write_to_stream, stdout, &error) != FPR_OK && !ferror(stdout))

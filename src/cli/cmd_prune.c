@@ -72,7 +72,7 @@ static int resolve_target(fpr_options *job, double ratio, const char *input)
     fpr_model *model;
     fpr_error error;
     if (ratio <= 0) return EXIT_DONE;
-    if (fpr_model_open(input, &model, &error) != FPR_OK) return fail(&error, input);
+    if (fpr_model_open_with(input, job, &model, &error) != FPR_OK) return fail(&error, input);
     job->target_bytes = ratio * (double)fpr_model_bytes(model);
     fpr_model_close(model);
     return EXIT_DONE;

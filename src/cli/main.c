@@ -18,9 +18,9 @@ const command commands[] = {
     { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
       "filterprune [OPTIONS] INPUT OUTPUT\n"
       "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
-      "       filterprune inspect|compare|unpack|verify|info|export|help ...",
+      "       filterprune inspect|compare|unpack|convert|verify|info|export|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
-      "a smaller checkpoint and a report. INPUT is *.safetensors, or *.index.json.",
+      "a smaller checkpoint and a report. INPUT: safetensors, PyTorch, numpy or ONNX.",
       "filterprune model.safetensors small.safetensors\n"
       "filterprune --lossless -j2 model.safetensors same.safetensors",
       cmd_prune },
@@ -43,6 +43,12 @@ const command commands[] = {
       "everything but the weights that were pruned or quantized.",
       "filterprune unpack small.safetensors model.safetensors",
       cmd_unpack },
+    { "convert", CMD_CONVERT, 2, 2, "INPUT and OUTPUT",
+      "filterprune convert [OPTIONS] INPUT OUTPUT",
+      "Writes the tensors of a checkpoint of PyTorch, numpy or ONNX, bit for bit, as a\n"
+      "safetensors file. Nothing in INPUT is executed.",
+      "filterprune convert model.pth model.safetensors",
+      cmd_convert },
     { "verify", CMD_VERIFY, 1, 2, "PACKED (and ORIGINAL, if you like)",
       "filterprune verify [OPTIONS] PACKED [ORIGINAL]",
       "Decodes every tensor and checks every checksum; with ORIGINAL, compares each\n"
@@ -203,7 +209,7 @@ static int run_help(int argc, char **argv)
     const command *cmd = commands;
     if (argc > 0 && argv[0][0] != '-' && !(cmd = find_command(argv[0]))) {
         char name[SAFE_NAME];
-        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, verify, info, export and help",
+        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, convert, verify, info, export and help",
                           safe_name(name, argv[0]));
     }
     return print_help(cmd);

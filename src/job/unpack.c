@@ -1,4 +1,5 @@
-/* Restores a dense checkpoint: the original header, byte for byte, then every tensor decoded. */
+/* Restores a dense checkpoint: the original header, byte for byte, then every tensor decoded. The same for a checkpoint of
+ * another format makes a safetensors file of it. */
 #include "job/job.h"
 
 typedef struct unpack_run {
@@ -28,8 +29,8 @@ static fpr_status write_batch(void *context, fpr_error *error)
     return file_out_place(run->out, run->offset, run->parts, run->count, error);
 }
 
-static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const fpr_options *options,
-                               file_out **out, fpr_error *error)
+static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const char *phase,
+                               const fpr_options *options, file_out **out, fpr_error *error)
 {
     size_t n = model_shard_tensors(model, s), *ids = base_alloc(n, sizeof *ids), bytes = 0;
     char *header = NULL;
@@ -52,14 +53,15 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     if (!status) status = file_out_write(*out, header, bytes, error);
     unpack_run run = {.model = model, .ids = ids, .out = *out, .parts = base_alloc(n, sizeof *run.parts)};
     if (!status && !run.parts) status = base_no_memory(error, n * sizeof *run.parts);
-    if (!status) status = job_batches(model, ids, n, options, "unpacking", list_batch, write_batch, &run, error);
+    if (!status) status = job_batches(model, ids, n, options, phase, list_batch, write_batch, &run, error);
     base_free(run.parts);
     base_free(header);
     base_free(ids);
     return status;
 }
 
-static fpr_status unpack_all(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error)
+static fpr_status unpack_all(const fpr_model *model, const char *output, const char *phase, const fpr_options *options,
+                             fpr_error *error)
 {
     bool made = false;
     file_out **outs = base_calloc(fpr_model_shard_count(model), sizeof *outs);
@@ -67,7 +69,7 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const f
                              : base_no_memory(error, fpr_model_shard_count(model) * sizeof *outs);
     for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) {
         char *path = output_shard_path(model, s, output);
-        status = path ? unpack_shard(model, s, path, options, &outs[s], error) : base_no_memory(error, strlen(output));
+        status = path ? unpack_shard(model, s, path, phase, options, &outs[s], error) : base_no_memory(error, strlen(output));
         if (status && path) base_error_in_file(error, path);
         base_free(path);
     }
@@ -83,14 +85,25 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const f
     return status;
 }
 
-FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error)
+static fpr_status restore(const char *input, const char *output, const char *phase, const fpr_options *options,
+                          fpr_error *error)
 {
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
-    if (!status) status = fpr_model_open_with(packed, options, &model, error);
+    if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status) status = output_check(model, output, options, error);
-    if (!status) status = unpack_all(model, output, options, error);
-    if (status) base_error_in_file(error, packed);
+    if (!status) status = unpack_all(model, output, phase, options, error);
+    if (status) base_error_in_file(error, input);
     fpr_model_close(model);
     return status;
+}
+
+FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error)
+{
+    return restore(packed, output, "unpacking", options, error);
+}
+
+FPR_API fpr_status fpr_convert(const char *input, const char *output, const fpr_options *options, fpr_error *error)
+{
+    return restore(input, output, "converting", options, error);
 }

@@ -28,6 +28,7 @@ typedef struct walk {
     torch_file *t;
     fpr_error *error;
     bool take;            /* add what is found; else count alone */
+    bool any_key;         /* keys that are no text, too: an optimizer numbers its parameters */
     uint64_t elements, tensors;
     uint64_t *steps;      /* left */
     char *path;
@@ -204,10 +205,10 @@ static fpr_status meet(walk *w, frame *f, pickle_ref key, pickle_ref value)
     const pickle *p = &t->pickle;
     const bool tensor = torch_is_tensor(p, value), tensors = f->part != PART_MODULES && f->part != PART_CHILDREN;
     const bool inside = f->part == PART_ITEMS || !tensors;
-    if (pickle_kind_of(p, key) != PICKLE_TEXT) return FPR_OK;
+    if (pickle_kind_of(p, key) != PICKLE_TEXT && !w->any_key) return FPR_OK;
     if (tensor ? !tensors : !inside || !holds_names(t, value)) return FPR_OK;
-    size_t bytes, end;
-    const char *text = pickle_text(p, key, &bytes);
+    size_t bytes = 0, end;
+    const char *text = pickle_kind_of(p, key) == PICKLE_TEXT ? pickle_text(p, key, &bytes) : "";
     if (!text) return bad(w, "has a tensor or dictionary whose name is longer than 32 KiB");
     if (tensor && f->part == PART_BUFFERS && is_fleeting(w, f, text)) return FPR_OK;
     if (tensor && f->part == PART_TENSORS && !is_listed(f->tensors, text)) return FPR_OK;
@@ -473,6 +474,7 @@ fpr_status torch_list(torch_file *t, fpr_error *error)
     w->take = true;
     if (!status) status = walk_names(w, c.root);
     w->take = false;
+    w->any_key = true;
     if (!status) status = list_left_out(w, &c);
     file_text_add(&c.key, "", 1);
     if (!status && c.key.failed) status = base_no_memory(error, c.key.count);
