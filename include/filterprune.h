@@ -352,6 +352,7 @@ typedef struct fpr_layer {
     double variance_entropy, variance_entropy_normalized;             /* normalized: k = 9 only */
     double variance_entropy_clean, variance_entropy_clean_normalized; /* over live kernels */
     double orthogonality;
+    bool orthogonality_sampled;     /* taken over 2,048 evenly spaced filters of more */
     double *explained_variance_ratio; /* [k], NULL where there is none */
     uint64_t pruned_kernels;        /* kernels that were not zero and are now */
     uint64_t live_before, live_after; /* kernels; after: neither sparse before nor zero now */

@@ -356,6 +356,49 @@ static void orthogonality_of_a_large_layer(void **state)
     assert_close(orthogonality_of(&l), 1 - sum / O / (O - 1), 1e-8);
 }
 
+/* Of more than 2,048 filters that many are taken, floor(i * filters / 2048), in either order of the axes: the pairs
+ * computed here in double. */
+static void orthogonality_of_very_many_filters(void **state)
+{
+    (void)state;
+    enum { O = 5000, N = 6, TAKEN = 2048 };
+    static float flat[O * N], turned[O * N];
+    static double rows[TAKEN][N];
+    random_state = 11;
+    for (unsigned i = 0; i < O * N; i++) flat[i] = (float)random_normal();
+    for (unsigned f = 0; f < O; f++)
+        for (unsigned d = 0; d < N; d++) turned[d * O + f] = flat[f * N + d];
+    memset(flat + 5000 / 2048 * N, 0, N * sizeof *flat); /* filter 2, the one taken second, is zero */
+    for (unsigned d = 0; d < N; d++) turned[d * O + 2] = 0;
+    double sum = 1; /* |0 - 1| of the zero row */
+    for (unsigned i = 0; i < TAKEN; i++) {
+        double squares = 0;
+        for (unsigned d = 0; d < N; d++) squares += pow((double)flat[i * O / TAKEN * N + d], 2);
+        for (unsigned d = 0; d < N; d++)
+            rows[i][d] = squares > 0 ? (double)flat[i * O / TAKEN * N + d] / sqrt(squares) : 0;
+        for (unsigned j = 0; j < i; j++) {
+            double dot = 0;
+            for (unsigned d = 0; d < N; d++) dot += rows[i][d] * rows[j][d];
+            sum += 2 * fabs(dot);
+        }
+    }
+    const double expected = 1 - sum / TAKEN / (TAKEN - 1);
+    for (unsigned hwio = 0; hwio < 2; hwio++) {
+        fpr_layer_shape shape;
+        const uint64_t oihw_shape[] = {O, 2, 3}, hwio_shape[] = {3, 1, 2, O};
+        assert_true(hwio ? conv_layer_shape(FPR_F32, 4, hwio_shape, FPR_LAYOUT_HWIO, &shape)
+                         : conv_layer_shape(FPR_F32, 3, oihw_shape, FPR_LAYOUT_OIHW, &shape));
+        const conv_block block = {.shape = &shape, .dtype = FPR_F32, .weights = hwio ? turned : flat};
+        const conv_settings settings = {.eps = 0.01, .bins = 70, .threads = 2};
+        conv_measure m = {0};
+        assert_int_equal(conv_measure_blocks(&block, 1, &settings, &m, NULL), FPR_OK);
+        assert_close(m.orthogonality, expected, 1e-6);
+        assert_true(m.orthogonality_sampled);
+        fpr_moments_free(&m.all);
+        fpr_moments_free(&m.live);
+    }
+}
+
 /* eps * max|w| is 0.01 as a double here: a kernel exactly there is live, one below it sparse. */
 static void the_threshold_is_strict(void **state)
 {
@@ -682,6 +725,7 @@ int main(void)
         cmocka_unit_test(orthogonality_in_closed_form),
         cmocka_unit_test(tiny_filters_keep_their_direction),
         cmocka_unit_test(orthogonality_of_a_large_layer),
+        cmocka_unit_test(orthogonality_of_very_many_filters),
         cmocka_unit_test(the_threshold_is_strict),
         cmocka_unit_test(kernels_without_a_basis_are_only_counted),
         cmocka_unit_test(all_zero_layers_are_all_sparse),

@@ -85,6 +85,16 @@ void base_parallel(unsigned threads, size_t count, base_task task, void *context
 typedef struct base_aside base_aside;
 base_aside *base_start_aside(unsigned threads, base_task task, void *context);
 void base_end_aside(base_aside *aside);
+/* ---- stopping: a flag that some signal handler may set, seen wherever work takes long */
+
+/* From now on the calling thread, and whoever works in loops that it begins, looks at this flag; NULL: at none. Returns
+ * the flag of before, which the caller restores when its job is done. */
+const volatile int *base_watch(const volatile int *cancel);
+/* Whether the flag that this thread looks at is set. It stays set: a loop of which some tasks have left early is
+ * followed by base_check_cancelled, and its results are not looked at. */
+bool base_cancelled(void);
+fpr_status base_check_cancelled(fpr_error *error); /* the same as a status */
+
 /* Cores this process may use (affinity and cgroup quota), at least 1. */
 unsigned base_cores(void);
 

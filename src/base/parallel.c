@@ -25,6 +25,7 @@ typedef struct loop {
     size_t count;
     unsigned threads;    /* threads numbered below this may join */
     unsigned joined;     /* others than the caller that are inside; guarded by the pool's mutex */
+    const volatile int *cancel; /* what the caller watches */
     atomic_size_t next;
     struct loop *older;
 } loop;
@@ -43,6 +44,21 @@ static struct {
 
 /* The number of this thread, plus one, while it runs tasks of the pool; 0 outside. */
 static _Thread_local unsigned inside;
+static _Thread_local const volatile int *watched;
+
+const volatile int *base_watch(const volatile int *cancel)
+{
+    const volatile int *before = watched;
+    watched = cancel;
+    return before;
+}
+
+bool base_cancelled(void) { return watched && *watched; }
+
+fpr_status base_check_cancelled(fpr_error *error)
+{
+    return base_cancelled() ? base_fail(error, FPR_CANCELLED, "interrupted") : FPR_OK;
+}
 
 static void pause_briefly(void)
 {
@@ -58,10 +74,12 @@ static bool has_left(loop *l) { return atomic_load_explicit(&l->next, memory_ord
 static void take_indices(loop *l, unsigned worker)
 {
     const unsigned before = inside;
+    const volatile int *watched_before = base_watch(l->cancel);
     inside = worker + 1;
     for (size_t i; (i = atomic_fetch_add_explicit(&l->next, 1, memory_order_relaxed)) < l->count;)
         l->task(l->context, i, worker);
     inside = before;
+    base_watch(watched_before);
 }
 
 /* Tells the threads that wait. The mutex is held. */
@@ -159,7 +177,8 @@ static void finish(loop *l, unsigned worker, bool has_pool)
 
 void base_parallel(unsigned threads, size_t count, base_task task, void *context)
 {
-    loop l = {.task = task, .context = context, .count = count, .threads = threads > WORKERS_MAX ? WORKERS_MAX : threads};
+    loop l = {.task = task, .context = context, .count = count, .threads = threads > WORKERS_MAX ? WORKERS_MAX : threads,
+              .cancel = watched};
     const bool alone = threads < 2 || count < 2;
     if (!alone && inside && inside <= l.threads) {
         publish(&l);
@@ -183,6 +202,7 @@ base_aside *base_start_aside(unsigned threads, base_task task, void *context)
     aside->loop.task = task;
     aside->loop.context = context;
     aside->loop.count = 1;
+    aside->loop.cancel = watched;
     aside->loop.threads = threads > WORKERS_MAX ? WORKERS_MAX : threads;
     if (threads > 1 && !inside && pthread_mutex_trylock(&pool.caller) == 0) {
         if (pool.owner != getpid()) start_afresh();

@@ -221,7 +221,7 @@ static void layer_cells(table *t, const fpr_layer *l, bool has_output)
         table_cell(t, "%s", scope_text(l));
         table_cell(t, "%s", number_plain(a, l->variance_entropy));
         table_cell(t, "%s", number_plain(a, l->variance_entropy_clean));
-        table_cell(t, "%s", number_plain(a, l->orthogonality));
+        table_cell(t, "%s%s", l->orthogonality_sampled ? "~" : "", number_plain(a, l->orthogonality));
         table_cell(t, "%s", number_count(a, l->dead_filter_count));
         table_cell(t, "%s", number_count(a, l->dead_channel_count));
         table_cell(t, "%s", number_plain(a, l->max_abs));
@@ -251,9 +251,15 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
         shown = INTERESTING;
         qsort(order, shown, sizeof *order, by_index); /* those chosen, in the order of the file */
     }
-    for (uint64_t i = 0; i < shown; i++) layer_cells(t, &r->layers[order[i].index], r->has_output);
+    bool sampled = false;
+    for (uint64_t i = 0; i < shown; i++) {
+        const fpr_layer *l = &r->layers[order[i].index];
+        layer_cells(t, l, r->has_output);
+        sampled |= l->orthogonality_sampled && !r->has_output; /* the other table has no such column */
+    }
     fputc('\n', term->out);
     table_print(t, term, 2);
+    if (sampled) fprintf(term->out, "  %s~ over 2,048 evenly spaced filters%s\n", style_on(term, STYLE_DIM), style_off(term));
     if (shown < r->layer_count) {
         char a[NUMBER_TEXT];
         fprintf(term->out, "  %sThe %d layers %s; all %s with -v%s\n", style_on(term, STYLE_DIM), INTERESTING,

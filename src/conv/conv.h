@@ -31,6 +31,13 @@ int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape);
 /* Whether kernels of this shape have a basis (CONV_K_MIN <= k <= CONV_K_MAX). */
 static inline bool conv_has_basis(const fpr_layer_shape *s) { return s->k >= CONV_K_MIN && s->k <= CONV_K_MAX; }
 
+/* Filters among which all pairs are multiplied for orthogonality; of a layer of more, so many are taken. */
+#define CONV_ORTHOGONALITY_FILTERS 2048u
+static inline bool conv_orthogonality_is_sampled(const fpr_layer_shape *s)
+{
+    return conv_has_basis(s) && s->filters > CONV_ORTHOGONALITY_FILTERS;
+}
+
 /* ---- gather.c */
 
 /* Kernels first .. first + count - 1 (kernel index = filter * channels + channel, any layout) as rows of k doubles. */
@@ -68,6 +75,7 @@ typedef struct conv_measure {
     double max_abs;
     uint64_t sparse;
     double variance_entropy, variance_entropy_clean, orthogonality; /* NaN where not defined */
+    bool orthogonality_sampled; /* taken over CONV_ORTHOGONALITY_FILTERS evenly spaced filters, not over all */
     double *explained_variance_ratio; /* [k] given by the caller, or NULL; of the layer's own centered SVD */
     uint64_t dead_filters, dead_channels; /* counts, by sparse kernels */
     /* What it costs when all sparse kernels become zero: the largest |w| in them, and sqrt(sum w^2 over them / sum w^2

@@ -96,6 +96,7 @@ static void fill_tile(const conv_counter *c, uint64_t number, counting *own, dou
 static void count_task(void *context, size_t index, unsigned worker)
 {
     conv_counter *c = context;
+    if (base_cancelled()) return;
     counting *own = &c->counting[worker];
     const unsigned k = c->k;
     const size_t stride = conv_tile_stride(k);
@@ -130,6 +131,7 @@ static fpr_status count_blocks(conv_counter *c, const conv_block *blocks, size_t
     base_parallel(c->workers, (size_t)((c->parts[count] + c->task_tiles - 1) / c->task_tiles), count_task, c);
     base_free(c->parts);
     c->parts = NULL;
+    if (base_cancelled()) return base_check_cancelled(error);
     return c->no_memory ? base_no_memory(error, c->windows[0].count * sizeof(uint64_t)) : FPR_OK;
 }
 

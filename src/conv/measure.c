@@ -108,6 +108,8 @@ static void peak_task(void *context, size_t index, unsigned worker)
 {
     measuring *m = context;
     (void)worker;
+    m->peaks[index] = 0;
+    if (base_cancelled()) return;
     const size_t b = conv_part_block(m->peak_parts, m->count, index);
     const conv_block *block = &m->blocks[b];
     const uint64_t first = (index - m->peak_parts[b]) * PEAK_PART, all = block->shape->kernels * block->shape->k;
@@ -123,6 +125,7 @@ static fpr_status find_peaks(measuring *m, fpr_error *error)
     m->peaks = base_alloc(parts, sizeof *m->peaks);
     if (!m->peaks) return base_no_memory(error, parts * sizeof *m->peaks);
     base_parallel(m->settings->threads, (size_t)parts, peak_task, m);
+    if (base_cancelled()) return base_check_cancelled(error);
     for (size_t b = 0; b < m->count; b++) {
         conv_measure *r = &m->results[b];
         uint64_t peak = 0, flags = 0;
@@ -390,7 +393,7 @@ static void kernels_task(void *context, size_t index, unsigned worker)
     sums *slot = &m->slots[index];
     const unsigned moments_k = conv_has_basis(block->shape) ? (unsigned)k : 0;
     sums_over(slot, moments_k, m->slots_memory + index * 4 * NUM_MOMENTS_DOUBLES(m->k_max));
-    if (!m->results[b].finite) return;
+    if (!m->results[b].finite || base_cancelled()) return;
     if (is_point(block) && !m->settings->half)
         sort_points(m, b, first, last, slot, (uint8_t *)scratch);
     else if (k <= CONV_K_MAX)
@@ -489,6 +492,7 @@ static fpr_status sort_kernels(measuring *m, fpr_error *error)
         const uint64_t left = parts - m->wave_first;
         m->wave_count = left < m->wave_size ? left : m->wave_size;
         base_parallel(m->settings->threads, (size_t)m->wave_count, kernels_task, m);
+        if (base_cancelled()) return base_check_cancelled(error);
         const size_t first = conv_part_block(m->parts, m->count, m->wave_first);
         const size_t last = conv_part_block(m->parts, m->count, m->wave_first + m->wave_count - 1);
         m->wave_block = first;

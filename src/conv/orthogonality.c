@@ -4,7 +4,10 @@
  * for, at twice the speed of doubles. Float weights of ordinary size are multiplied where they are, and the lengths of
  * their rows are taken out of the products; others are first scaled to unit length in double, because weight decay drives
  * filters to 1e-30, whose squares a float cannot hold. Layers of many filters are cut into pairs of row groups, so that
- * memory stays small and threads share one large layer; the sum over pairs is taken in their order. */
+ * memory stays small and threads share one large layer; the sum over pairs is taken in their order.
+ *
+ * Pairs grow with the square of the filters, and a file of a megabyte may name a million of them: of more than
+ * CONV_ORTHOGONALITY_FILTERS only so many, evenly spaced, are multiplied, and the value is marked as sampled. */
 #include "conv/orthogonality.h"
 #include "conv/tile.h"
 
@@ -35,7 +38,19 @@ typedef struct turning {
     uint8_t *memory;
 } turning;
 
-static uint64_t group_count(const fpr_layer_shape *s) { return (s->filters + GROUP - 1) / GROUP; }
+/* Filters that are multiplied, and the place of the i-th of them: floor(i * filters / taken). */
+static uint64_t taken_count(const fpr_layer_shape *s)
+{
+    return conv_orthogonality_is_sampled(s) ? CONV_ORTHOGONALITY_FILTERS : s->filters;
+}
+
+static uint64_t taken(const fpr_layer_shape *s, uint64_t i)
+{
+    const uint64_t n = taken_count(s);
+    return i * (s->filters / n) + i * (s->filters % n) / n;
+}
+
+static uint64_t group_count(const fpr_layer_shape *s) { return (taken_count(s) + GROUP - 1) / GROUP; }
 
 static bool is_wanted(const conv_block *block) { return conv_has_basis(block->shape) && block->shape->filters > 1; }
 
@@ -55,6 +70,22 @@ static double row_unit(double x)
     return ldexp(1, exponent < -1000 ? 1000 : -exponent);
 }
 
+/* Weight d of n taken filters from `first` on: side by side in an HWIO tensor, unless some are left out between. */
+static void load_across(const turning *t, const conv_block *block, uint64_t first, size_t n, uint64_t d, double *run)
+{
+    const fpr_layer_shape *s = block->shape;
+    const bool half = t->settings->half;
+    if (!conv_orthogonality_is_sampled(s)) {
+        conv_load(t->kernels, block->dtype, block->weights, d * s->filters + first, n, half, 1, run);
+        return;
+    }
+    const size_t size = conv_weight_bytes(block->dtype);
+    _Alignas(8) uint8_t some[GROUP * sizeof(double)];
+    for (size_t f = 0; f < n; f++)
+        memcpy(some + f * size, (const uint8_t *)block->weights + (d * s->filters + taken(s, first + f)) * size, size);
+    conv_load(t->kernels, block->dtype, some, 0, n, half, 1, run);
+}
+
 /* Length of each filter of a group; weights of a filter lie together in OIHW, one in each row of an HWIO tensor. */
 static void norm_task(void *context, size_t index, unsigned worker)
 {
@@ -65,7 +96,8 @@ static void norm_task(void *context, size_t index, unsigned worker)
     if (!t->results[b].finite) return;
     const bool half = t->settings->half, hwio = s->layout == FPR_LAYOUT_HWIO;
     const uint64_t first = (index - t->norm_parts[b]) * GROUP, width = s->channels * s->k;
-    const size_t n = s->filters - first < GROUP ? (size_t)(s->filters - first) : GROUP;
+    const uint64_t filters = taken_count(s);
+    const size_t n = filters - first < GROUP ? (size_t)(filters - first) : GROUP;
     double *run = t->benches[worker].run, *unit = t->unit + t->rows_first[b] + first,
            *scale = t->scale + t->rows_first[b] + first;
     double peak[GROUP] = {0}, squares[GROUP] = {0};
@@ -73,8 +105,8 @@ static void norm_task(void *context, size_t index, unsigned worker)
     for (size_t f = 0; f < n; f++) unit[f] = 1;
     if (hwio) {
         for (int pass = first_pass; pass < 2; pass++) {
-            for (uint64_t d = 0; d < width; d++) {
-                conv_load(t->kernels, block->dtype, block->weights, d * s->filters + first, n, half, 1, run);
+            for (uint64_t d = 0; d < width && !base_cancelled(); d++) {
+                load_across(t, block, first, n, d, run);
                 for (size_t f = 0; f < n; f++) {
                     const double w = pass ? run[f] * unit[f] : fabs(run[f]);
                     if (pass)
@@ -89,9 +121,9 @@ static void norm_task(void *context, size_t index, unsigned worker)
         for (size_t f = 0; f < n; f++) {
             double range[2] = {0, 0};
             for (int pass = first_pass; pass < 2; pass++) {
-                for (uint64_t d = 0; d < width; d += RUN) {
+                for (uint64_t d = 0; d < width && !base_cancelled(); d += RUN) {
                     const size_t m = width - d < RUN ? (size_t)(width - d) : RUN;
-                    conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + d, m, half,
+                    conv_load(t->kernels, block->dtype, block->weights, taken(s, first + f) * width + d, m, half,
                               pass ? unit[f] : 1, run);
                     if (pass)
                         squares[f] += t->kernels->sum_squares(run, m);
@@ -110,6 +142,7 @@ static bool lie_ready(const turning *t, size_t b, uint64_t first, size_t n)
 {
     const conv_block *block = &t->blocks[b];
     if (block->dtype != FPR_F32 || t->settings->half || block->shape->layout == FPR_LAYOUT_HWIO) return false;
+    if (conv_orthogonality_is_sampled(block->shape)) return false; /* not at one distance from each other */
     const double *scale = t->scale + t->rows_first[b] + first;
     for (size_t f = 0; f < n; f++)
         if (scale[f] != 0 && !(scale[f] >= 1 / LENGTH_MAX && scale[f] <= 1 / LENGTH_MIN)) return false;
@@ -126,7 +159,7 @@ static void pack_rows(const turning *t, size_t b, uint64_t first, size_t n, uint
     const double *unit = t->unit + t->rows_first[b] + first, *scale = t->scale + t->rows_first[b] + first;
     if (s->layout == FPR_LAYOUT_HWIO) {
         for (size_t d = 0; d < depth; d++) {
-            conv_load(t->kernels, block->dtype, block->weights, (from + d) * s->filters + first, n, half, 1, run);
+            load_across(t, block, first, n, from + d, run);
             for (size_t f = 0; f < n; f++) rows[f * depth + d] = (float)(run[f] * unit[f] * scale[f]);
         }
         return;
@@ -135,7 +168,7 @@ static void pack_rows(const turning *t, size_t b, uint64_t first, size_t n, uint
     for (size_t f = 0; f < n; f++) {
         for (size_t d = 0; d < depth; d += RUN) {
             const size_t m = depth - d < RUN ? depth - d : RUN;
-            conv_load(t->kernels, block->dtype, block->weights, (first + f) * width + from + d, m, half, 1, run);
+            conv_load(t->kernels, block->dtype, block->weights, taken(s, first + f) * width + from + d, m, half, 1, run);
             t->kernels->pack(rows + f * depth + d, run, m, unit[f], scale[f]);
         }
     }
@@ -152,7 +185,7 @@ typedef struct operand {
 
 static operand operand_of(const turning *t, size_t b, uint64_t group, float *room)
 {
-    const uint64_t filters = t->blocks[b].shape->filters, first = group * GROUP;
+    const uint64_t filters = taken_count(t->blocks[b].shape), first = group * GROUP;
     operand o = {.first = first, .n = (size_t)(filters - first < GROUP ? filters - first : GROUP), .room = room};
     o.ready = lie_ready(t, b, first, o.n);
     for (size_t f = 0; f < o.n; f++) o.scale[f] = o.ready ? t->scale[t->rows_first[b] + first + f] : 1;
@@ -199,6 +232,7 @@ static void pair_task(void *context, size_t index, unsigned worker)
     const operand one = operand_of(t, b, i, w->a), other = i == j ? one : operand_of(t, b, j, w->b);
     const uint64_t width = s->channels * s->k;
     for (uint64_t from = 0; from < width; from += DEPTH) {
+        if (base_cancelled()) return;
         const size_t depth = width - from < DEPTH ? (size_t)(width - from) : DEPTH;
         const num_rows x = rows_of(t, b, &one, from, depth, w->run);
         const num_rows y = i == j ? x : rows_of(t, b, &other, from, depth, w->run);
@@ -219,7 +253,7 @@ static fpr_status prepare(turning *t, fpr_error *error)
         return base_no_memory(error, 3 * t->count * sizeof *t->rows_first);
     for (size_t b = 0; b < t->count; b++) {
         t->rows_first[b] = rows;
-        if (is_wanted(&t->blocks[b])) rows += t->blocks[b].shape->filters;
+        if (is_wanted(&t->blocks[b])) rows += taken_count(t->blocks[b].shape);
     }
     const uint64_t pairs = t->pair_parts[t->count];
     const size_t packed = GROUP * DEPTH * sizeof(float), product = GROUP * GROUP * sizeof(float);
@@ -242,12 +276,14 @@ static void sum_up(const turning *t)
 {
     for (size_t b = 0; b < t->count; b++) {
         if (!is_wanted(&t->blocks[b]) || !t->results[b].finite) continue;
-        const double o = (double)t->blocks[b].shape->filters;
+        const uint64_t filters = taken_count(t->blocks[b].shape);
+        const double o = (double)filters;
         double sum = 0;
         for (uint64_t p = t->pair_parts[b]; p < t->pair_parts[b + 1]; p++) sum += t->sums[p];
-        for (uint64_t f = 0; f < t->blocks[b].shape->filters; f++)
+        for (uint64_t f = 0; f < filters; f++)
             if (t->scale[t->rows_first[b] + f] == 0) sum += 1; /* |0 - 1| on the diagonal */
         t->results[b].orthogonality = 1 - sum / (o * (o - 1));
+        t->results[b].orthogonality_sampled = conv_orthogonality_is_sampled(t->blocks[b].shape);
     }
 }
 
@@ -260,7 +296,8 @@ fpr_status conv_orthogonality(const conv_block *blocks, size_t count, const conv
     if (status == FPR_OK) {
         base_parallel(settings->threads, (size_t)t.norm_parts[count], norm_task, &t);
         base_parallel(settings->threads, (size_t)t.pair_parts[count], pair_task, &t);
-        sum_up(&t);
+        status = base_check_cancelled(error);
+        if (!status) sum_up(&t);
     }
     base_free(t.rows_first);
     base_free(t.norm_parts);

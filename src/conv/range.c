@@ -40,6 +40,9 @@ static void range_task(void *context, size_t index, unsigned worker)
     const uint64_t last = block->shape->kernels - first < size ? block->shape->kernels : first + size;
     double *x = r->scratch + worker * conv_projection_scratch(r->k), *c = x + r->k * stride, *peak = c + r->k * stride;
     double range[2] = {INFINITY, -INFINITY};
+    r->ranges[index][0] = range[0];
+    r->ranges[index][1] = range[1];
+    if (base_cancelled()) return;
     for (uint64_t at = first; at < last; at += width) {
         const size_t n = last - at < width ? (size_t)(last - at) : width;
         conv_scaled_tile(r->kernels, block, r->settings->half, at, n, x, peak, stride);
@@ -63,6 +66,7 @@ fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_
     r.ranges = r.parts ? base_alloc(r.parts[count], sizeof *r.ranges) : NULL;
     if (r.parts && r.scratch && r.ranges) {
         base_parallel(settings->threads, (size_t)r.parts[count], range_task, &r);
+        status = base_check_cancelled(error);
         for (uint64_t p = 0; p < r.parts[count]; p++) {
             range[0] = fmin(range[0], r.ranges[p][0]);
             range[1] = fmax(range[1], r.ranges[p][1]);

@@ -71,6 +71,7 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
     void **bytes = base_alloc(count, sizeof *bytes);
     fpr_status status = bytes ? FPR_OK : base_no_memory(error, count * sizeof *bytes);
     double told = job_now();
+    const volatile int *watched = base_watch(options->cancel);
     for (size_t first = 0, n; !status && first < count; first += n) {
         uint64_t wanted;
         n = next_batch(model, ids + first, count - first, &wanted);
@@ -89,6 +90,7 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
         status = job_cancelled(options, error);
         if (!status) status = load(model, ids + first, n, job_threads(options), bytes,
                                    first && together ? beside : NULL, context, error);
+        if (!status) status = job_cancelled(options, error);
         if (!status) status = visit(context, first, n, bytes, error);
         if (options->progress && job_now() - told > PROGRESS_SECONDS) {
             told = job_now();
@@ -96,6 +98,7 @@ fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, 
         }
     }
     if (!status && count && beside) status = beside(context, error);
+    base_watch(watched);
     if (options->progress && !status) options->progress(options->progress_context, phase, total, total);
     base_free(bytes);
     return status;

@@ -328,6 +328,7 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "variance_entropy_clean"), report_number(out, l->variance_entropy_clean);
     report_key(out, "variance_entropy_clean_normalized"), report_number(out, l->variance_entropy_clean_normalized);
     report_key(out, "orthogonality"), report_number(out, l->orthogonality);
+    report_key(out, "orthogonality_sampled"), report_bool(out, l->orthogonality_sampled);
     report_key(out, "explained_variance_ratio"), report_numbers(out, l->explained_variance_ratio, l->conv.k);
     report_key(out, "live_before"), report_integer(out, l->live_before);
     report_key(out, "live_after"), report_integer(out, l->live_after);

@@ -26,7 +26,9 @@ static void cut_note(report_out *out, uint64_t rows, const char *what)
     page_print(out, " %s are listed; the JSON report has all.</p>", what);
 }
 
-static void bar(report_out *out, double v, double width, bool share)
+typedef enum bar_kind { BAR_NUMBER, BAR_SHARE, BAR_SAMPLED } bar_kind;
+
+static void bar(report_out *out, double v, double width, bar_kind kind)
 {
     char text[REPORT_NUMBER];
     if (!isfinite(v)) {
@@ -36,12 +38,13 @@ static void bar(report_out *out, double v, double width, bool share)
     report_format_fixed(text, width < 0 ? 0 : width > 1 ? 1 : width, 3);
     report_text(out, "<td class=\"bar\" style=\"--v:");
     report_text(out, text);
-    if (share) {
+    if (kind != BAR_NUMBER) {
         report_text(out, "\" data-v=\"");
         page_number(out, v);
     }
     report_text(out, "\">");
-    if (share)
+    if (kind == BAR_SAMPLED) report_text(out, "~");
+    if (kind == BAR_SHARE)
         page_share(out, v);
     else
         report_format_fixed(text, v, 3), report_text(out, text);
@@ -92,7 +95,7 @@ static void stored_cells(report_out *out, const fpr_stored *s)
     size_cell(out, s->bytes_before);
     size_cell(out, s->bytes_after);
     double left = s->bytes_before ? (double)s->bytes_after / (double)s->bytes_before : NAN;
-    bar(out, left, left, true);
+    bar(out, left, left, BAR_SHARE);
     page_print(out, "<td class=\"left\">%s</td>", s->codec ? s->codec : "\xE2\x80\x93");
 }
 
@@ -105,13 +108,13 @@ static void layer_row(report_out *out, const fpr_report *r, const fpr_layer *l)
     page_shape(out, l->shape, l->rank);
     page_print(out, "</td><td class=\"left\">%s</td>", fpr_dtype_name(l->dtype));
     count_cell(out, l->conv.kernels);
-    bar(out, l->sparsity, l->sparsity, true);
+    bar(out, l->sparsity, l->sparsity, BAR_SHARE);
     report_text(out, "<td>");
     page_value(out, l->variance_entropy);
     report_text(out, "</td>");
-    bar(out, l->variance_entropy_normalized, l->variance_entropy_normalized, false);
-    bar(out, l->variance_entropy_clean_normalized, l->variance_entropy_clean_normalized, false);
-    bar(out, l->orthogonality, l->orthogonality, false);
+    bar(out, l->variance_entropy_normalized, l->variance_entropy_normalized, BAR_NUMBER);
+    bar(out, l->variance_entropy_clean_normalized, l->variance_entropy_clean_normalized, BAR_NUMBER);
+    bar(out, l->orthogonality, l->orthogonality, l->orthogonality_sampled ? BAR_SAMPLED : BAR_NUMBER);
     count_cell(out, l->dead_filter_count);
     count_cell(out, l->dead_channel_count);
     binary_cell(out, &l->binary);

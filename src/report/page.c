@@ -120,7 +120,7 @@ static void words(report_out *out)
          "Entropy (base 10) of the variance ratios of a layer\xE2\x80\x99s own kernels; divided by T(n), what n random "
          "kernels of nine weights would have. Near or above 1: the layer looks untrained; near 0: its kernels are all "
          "alike."},
-        {"orthogonality", "1 when all filters of a layer are orthogonal, lower the more they repeat each other."},
+        {"orthogonality", "1 when all filters of a layer are orthogonal, lower the more they repeat each other; with ~ it is taken over 2,048 evenly spaced filters of a layer that has more."},
         {"binary-like",
          "The weights take two values, within the stated error, for the stated share of the live kernels."},
     };

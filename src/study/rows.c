@@ -92,6 +92,7 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
     row->variance_entropy = m->variance_entropy;
     row->variance_entropy_clean = m->variance_entropy_clean;
     row->orthogonality = m->orthogonality;
+    row->orthogonality_sampled = m->orthogonality_sampled;
     row->variance_entropy_normalized = normalized(&layer->shape, m->variance_entropy, layer->shape.kernels);
     row->variance_entropy_clean_normalized =
         normalized(&layer->shape, m->variance_entropy_clean, layer->shape.kernels - m->sparse);
