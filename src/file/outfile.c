@@ -17,6 +17,7 @@
 #define BUFFER_BYTES (UINT64_C(1) << 20)
 #define READ_BYTES (UINT64_C(1) << 17) /* read back at a time: stays in the second cache level */
 #define PIECES 4u                      /* so many of them are half a buffer */
+#define WRITE_BYTES (UINT64_C(8) << 20) /* written at a time: between two writes the cancel flag is looked at */
 #define LINKS_MAX 40 /* symbolic links followed before it counts as a loop, as the kernel does */
 #define TEMPORARY_NAME 32
 
@@ -164,7 +165,7 @@ fpr_status file_out_create(const char *path, bool force, file_out **result, fpr_
 
 /* ---- writing */
 
-/* Writes all parts at the file's end; on return they are consumed. */
+/* Writes at most two parts at the file's end; on return they are consumed. */
 static fpr_status write_parts(file_out *out, struct iovec *parts, int count, fpr_error *error)
 {
     while (count) {
@@ -173,7 +174,17 @@ static fpr_status write_parts(file_out *out, struct iovec *parts, int count, fpr
             count--;
             continue;
         }
-        ssize_t done = writev(out->fd, parts, count);
+        if (base_cancelled()) {
+            out->failed = true;
+            return base_check_cancelled(error);
+        }
+        struct iovec now[2];
+        int n = 0;
+        for (uint64_t left = WRITE_BYTES; n < count && left; left -= now[n++].iov_len) {
+            now[n] = parts[n];
+            if (now[n].iov_len > left) now[n].iov_len = left;
+        }
+        ssize_t done = writev(out->fd, now, n);
         if (done < 0 && errno == EINTR) continue;
         if (done <= 0) {
             out->failed = true;
@@ -225,11 +236,17 @@ fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts
     for (size_t part = pass_over(parts, 0, count, &skip, 0); part < count;) {
         struct iovec vector[VECTOR_PARTS];
         int n = 0;
-        for (size_t i = part; i < count && n < VECTOR_PARTS; i++) {
-            const uint64_t from = i == part ? skip : 0;
+        uint64_t left = WRITE_BYTES;
+        if (base_cancelled()) {
+            out->failed = true;
+            return base_check_cancelled(error);
+        }
+        for (size_t i = part; i < count && n < VECTOR_PARTS && left; i++) {
+            const uint64_t from = i == part ? skip : 0, bytes_left = parts[i].count - from;
             const uint8_t *bytes = (const uint8_t *)parts[i].bytes + from;
             memcpy(&vector[n].iov_base, &bytes, sizeof bytes); /* iov_base is not const; pwritev only reads */
-            vector[n++].iov_len = parts[i].count - from;
+            vector[n].iov_len = bytes_left < left ? bytes_left : left;
+            left -= vector[n++].iov_len;
         }
         ssize_t done = pwritev(out->fd, vector, n, (off_t)offset);
         if (done < 0 && errno == EINTR) continue;
@@ -315,6 +332,7 @@ fpr_status file_out_hash(file_out *out, file_hash *hash, unsigned threads, fpr_e
     /* All bytes are in the file now, so that the buffer is free to read them back. */
     reading r = {.out = out, .hash = hash};
     for (unsigned turn = 0; !status && (r.offset < out->written || r.ready_bytes); turn = !turn) {
+        if ((status = base_check_cancelled(error))) break;
         const uint64_t left = out->written - r.offset, half = PIECES * READ_BYTES;
         r.bytes = left < half ? left : half;
         r.filling = out->buffer + turn * half;

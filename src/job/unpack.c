@@ -88,6 +88,7 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const c
 static fpr_status restore(const char *input, const char *output, const char *phase, const fpr_options *options,
                           fpr_error *error)
 {
+    const volatile int *watched = base_watch(options->cancel);
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
     if (!status) status = fpr_model_open_with(input, options, &model, error);
@@ -95,6 +96,7 @@ static fpr_status restore(const char *input, const char *output, const char *pha
     if (!status) status = unpack_all(model, output, phase, options, error);
     if (status) base_error_in_file(error, input);
     fpr_model_close(model);
+    base_watch(watched);
     return status;
 }
 

@@ -260,6 +260,7 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
             options->progress(options->progress_context, "verifying", done, total);
         }
     }
+    if (!status) status = job_cancelled(options, error);
     if (!status) status = verify_missing(run, error);
     if (!status) status = model_check_unchanged(p, error);
     if (!status && run->original) status = model_check_unchanged(run->original, error);
@@ -272,6 +273,7 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
                               fpr_verification **verification, fpr_error *error)
 {
     *verification = NULL;
+    const volatile int *watched = base_watch(options->cancel);
     fpr_model *p = NULL, *o = NULL;
     verify_run run = {.threads = job_threads(options), .result = base_calloc(1, sizeof *run.result)};
     fpr_status status = run.result ? fpr_options_check(options, error) : base_no_memory(error, sizeof *run.result);
@@ -294,5 +296,6 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
     base_free(run.keys);
     fpr_model_close(p);
     fpr_model_close(o);
+    base_watch(watched);
     return status;
 }

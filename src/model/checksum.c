@@ -27,7 +27,7 @@ fpr_status checksum_new(const fpr_model *model, job_checksum **sum, fpr_error *e
 /* Adds what comes before `offset` of a file, if anything does. */
 static void read_until(job_checksum *c, size_t file, uint64_t offset, const atomic_bool *stop)
 {
-    while (!c->error.status && !(stop && atomic_load(stop)) && c->file <= file) {
+    while (!c->error.status && !(stop && atomic_load(stop)) && !base_cancelled() && c->file <= file) {
         const file_source *source = model_file(c->model, c->file);
         const uint64_t size = file_source_size(source), end = c->file < file ? size : offset;
         if (c->at >= end) {
@@ -58,6 +58,7 @@ fpr_status checksum_rest(job_checksum *c, const atomic_bool *stop, uint64_t *val
 {
     const size_t last = model_file_count(c->model) - 1;
     read_until(c, last, file_source_size(model_file(c->model, last)), stop);
+    if (!c->error.status) base_check_cancelled(&c->error);
     if (c->error.status) {
         if (error) *error = c->error;
         return c->error.status;

@@ -179,6 +179,10 @@ static void encode_heads(void *context, size_t chunk, unsigned worker_index)
     const size_t n = pack_chunk_size(j->values.count, chunk);
     const uint64_t first = chunk * PACK_CHUNK;
     const bool last = first + n == j->values.count;
+    if (base_cancelled()) { /* nothing of it is used then */
+        atomic_store(&j->grown, true);
+        return;
+    }
     heads_of(j, fetch(j, first, n, w->elements), n, w->heads);
     adaptive_begin_encoding(w->coder, w->out, j->capacity);
     code_runs(j, w, first, n, false);
@@ -252,7 +256,7 @@ fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, u
         no_memory = atomic_load(&j.no_memory);
     }
     workers_free(j.workers, threads);
-    return no_memory ? base_no_memory(error, PACK_CHUNK * 4) : FPR_OK;
+    return no_memory ? base_no_memory(error, PACK_CHUNK * 4) : base_check_cancelled(error);
 }
 
 /* ---- decoding */
@@ -303,6 +307,7 @@ static fpr_status open_chunks(job *j, const uint8_t *at, const uint8_t *end, fpr
 
 static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
 {
+    if (base_cancelled()) return;
     job *j = context;
     worker *w = &j->workers[worker_index];
     const size_t n = pack_chunk_size(j->values.count, chunk);
@@ -329,6 +334,7 @@ static fpr_status decode_all(job *j, unsigned threads, fpr_error *error)
         status = base_no_memory(error, PACK_CHUNK * 4);
     } else {
         base_parallel(threads, (size_t)chunks, decode_chunk, j);
+        status = base_check_cancelled(error);
         for (uint64_t i = 0; i < chunks && !status; i++)
             if (j->wrong[i]) status = pack_bad(error, j->wrong[i]);
     }

@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#define CANCEL_EVERY 4096u   /* kernels between two looks at the cancel flag */
 #define UNIT_LEAST 4u        /* weights of a unit that may be two-level: fewer are two-level by accident */
 #define BLOCK_WEIGHTS 65536u /* weights restored by one task */
 
@@ -135,7 +136,7 @@ typedef struct finder {
     const pack_layer *layer;
     const uint8_t *bytes;
     unsigned width;
-    pair layer_pair, *filter_pairs; /* [filters] */
+    pair layer_pair, *filter_pairs; /* [filters]; NULL where filters are too small to be units: there may be millions */
     scope_count scopes[4];          /* by fpr_scope */
     uint64_t dead;
 } finder;
@@ -178,6 +179,7 @@ static void count_scopes(finder *f, uint8_t *map)
     const uint64_t kernels = l->filters * l->channels;
     for (unsigned s = 1; s < 4; s++) f->scopes[s].symmetric = true;
     for (uint64_t i = 0; i < kernels; i++) {
+        if (i % CANCEL_EVERY == 0 && base_cancelled()) return;
         if (!l->hwio) { /* in a pruned layer, most */
             const uint64_t zeros = zero_kernels(f->bytes + i * l->k * f->width, l->k * f->width, kernels - i);
             f->dead += zeros;
@@ -199,12 +201,12 @@ static void count_scopes(finder *f, uint8_t *map)
         f->scopes[FPR_SCOPE_KERNEL].kernels++;
         f->scopes[FPR_SCOPE_KERNEL].pairs++;
         f->scopes[FPR_SCOPE_KERNEL].symmetric &= is_symmetric(&p, f->width);
-        f->scopes[FPR_SCOPE_FILTER].kernels += pair_join(&f->filter_pairs[filter], &p);
+        if (f->filter_pairs) f->scopes[FPR_SCOPE_FILTER].kernels += pair_join(&f->filter_pairs[filter], &p);
         f->scopes[FPR_SCOPE_LAYER].kernels += pair_join(&f->layer_pair, &p);
     }
     f->scopes[FPR_SCOPE_LAYER].pairs = f->layer_pair.count != 0;
     f->scopes[FPR_SCOPE_LAYER].symmetric = is_symmetric(&f->layer_pair, f->width);
-    for (uint64_t i = 0; i < l->filters; i++) {
+    for (uint64_t i = 0; i < l->filters && f->filter_pairs; i++) {
         f->scopes[FPR_SCOPE_FILTER].pairs += f->filter_pairs[i].count != 0;
         if (f->filter_pairs[i].count)
             f->scopes[FPR_SCOPE_FILTER].symmetric &= is_symmetric(&f->filter_pairs[i], f->width);
@@ -298,14 +300,16 @@ fpr_status pack_kernels_find(const uint8_t *bytes, pack_element element, const p
     *useful = false;
     if (!promising(layer, element.width, bytes)) return FPR_OK;
     finder f = {.layer = layer, .bytes = bytes, .width = element.width};
-    f.filter_pairs = base_calloc(layer->filters, sizeof *f.filter_pairs);
+    const uint64_t units = unit_weights(layer, FPR_SCOPE_FILTER) < UNIT_LEAST ? 0 : layer->filters;
+    f.filter_pairs = units ? base_calloc(units, sizeof *f.filter_pairs) : NULL;
     k->map = base_calloc(layer->filters * layer->channels / 4 + 1, 1);
     fpr_status status = FPR_OK;
-    if (!f.filter_pairs || !k->map) {
-        status = base_no_memory(error, layer->filters * (layer->channels / 4 + sizeof *f.filter_pairs));
+    if ((units && !f.filter_pairs) || !k->map) {
+        status = base_no_memory(error, layer->filters * (layer->channels / 4) + units * sizeof *f.filter_pairs);
         goto out;
     }
     count_scopes(&f, k->map);
+    if ((status = base_check_cancelled(error))) goto out;
     k->layer = *layer;
     k->scope = cheapest_scope(&f);
     *useful = k->scope || f.dead;
@@ -413,6 +417,7 @@ static void restore_block(void *context, size_t index, unsigned worker)
     uint64_t first = index * r->block, end = first + r->block;
     if (end > kernels_of(l)) end = kernels_of(l);
     uint64_t ordinal = r->ordinal[index];
+    if (base_cancelled()) return;
     for (uint64_t kernel = first; kernel < end; kernel++) {
         if (pack_map_get(r->kernels.map, kernel) != PACK_TWO_LEVEL) continue;
         uint64_t which = r->kernels.scope == FPR_SCOPE_KERNEL   ? ordinal
@@ -555,7 +560,8 @@ fpr_status pack_kernels_decode(const uint8_t *blob, const pack_head *head, unsig
         memset(dst, 0, (size_t)head->info.bytes);
         if (r.kernels.two_level)
             base_parallel(threads, (size_t)((kernels_of(l) + r.block - 1) / r.block), restore_block, &r);
-        status = atomic_load(&r.idle_sign) ? pack_bad(error, "a sign between equal levels")
+        status = base_cancelled() ? base_check_cancelled(error)
+                 : atomic_load(&r.idle_sign) ? pack_bad(error, "a sign between equal levels")
                                            : restore_dense(&r, blob, head, section, element, threads, error);
     }
     pack_kernels_free(&r.kernels);

@@ -221,6 +221,7 @@ static void encode_task(void *context, size_t index, unsigned worker)
         pack_blob_hash(job->blob);
         return;
     }
+    if (base_cancelled()) return;
     index -= job->hash_too;
     palette_worker *w = &job->workers[worker];
     uint64_t first;
@@ -248,7 +249,7 @@ fpr_status pack_palette_encode(const pack_values *v, const uint8_t *colours, uns
     if (!job.workers) return base_no_memory(error, PACK_CHUNK * 3);
     base_parallel(threads, (size_t)chunks + job.hash_too, encode_task, &job);
     workers_free(job.workers, threads);
-    return atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK * 2) : FPR_OK;
+    return atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK * 2) : base_check_cancelled(error);
 }
 
 /* ---- decoding */
@@ -280,6 +281,7 @@ static void decode_task(void *context, size_t index, unsigned worker)
     uint64_t first;
     size_t n = chunk_values(job, index, &first);
     const uint8_t *indices;
+    if (base_cancelled()) return;
     bool no_memory = false;
     job->wrong[index] = pack_chunk_read(&job->chunks, index, w->rans, &w->zstd, w->indices, &indices, &no_memory);
     if (no_memory) atomic_store(&job->no_memory, true);
@@ -316,6 +318,7 @@ static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pa
         status = base_no_memory(error, PACK_CHUNK);
     } else {
         base_parallel(threads, (size_t)chunks, decode_task, job);
+        status = base_check_cancelled(error);
         for (uint64_t i = 0; i < chunks && !status; i++)
             if (job->wrong[i])
                 status =

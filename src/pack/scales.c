@@ -5,6 +5,8 @@
 #include "base/simd.h"
 #include "pack/blob.h"
 
+/* Of more filters than this of a few weights each, sums and classes would take more memory than the tensor. */
+#define FILTERS_MANY (UINT64_C(1) << 20)
 #define FIT_ELEMENTS (1u << 18) /* of a larger tensor only so many are looked at */
 #define FIT_SEGMENT 64u
 
@@ -362,7 +364,7 @@ static fpr_status fit_gathered(const pack_values *v, pack_scales *s, fpr_error *
         return base_no_memory(error, (l->filters + channels) * 8 + l->k * v->element.width);
     }
     float *counts = sums + l->filters + channels;
-    for (uint64_t f = 0, id = 0; f < l->filters; f++)
+    for (uint64_t f = 0, id = 0; f < l->filters && !base_cancelled(); f++)
         for (uint64_t c = 0; c < l->channels; c++, id++) {
             if (pack_map_get(v->map, id) != PACK_DENSE) continue;
             pack_kernel_copy(l, v->element.width, v->bytes, id, 0, l->k, kernel);
@@ -394,6 +396,7 @@ fpr_status pack_scales_fit(const pack_values *v, pack_scales *scales, fpr_error 
     if (!l->filters || !v->element.exponent_bits) return FPR_OK;
     uint64_t stride = l->hwio && !v->map ? l->filters : l->channels * l->k;
     if (stride > SCALES_PATTERN || l->channels * l->k < 2 || l->filters * l->channels * l->k < 256) return FPR_OK;
+    if (l->filters > FILTERS_MANY && l->channels * l->k < 16) return FPR_OK;
     fpr_status status = v->map ? fit_gathered(v, scales, error) : fit_dense(v, scales, error);
     if (status) pack_scales_free(scales);
     return status;

@@ -212,7 +212,7 @@ static void encode_task(void *context, size_t index, unsigned worker_index)
         pack_blob_hash(job->blob);
         return;
     }
-    if (atomic_load(&job->no_memory)) return;
+    if (atomic_load(&job->no_memory) || base_cancelled()) return;
     if (!encode_chunk(job, index - job->hash_too, &job->workers[worker_index])) atomic_store(&job->no_memory, true);
 }
 
@@ -268,7 +268,7 @@ fpr_status pack_values_encode(const pack_values *values, const pack_plan *plan, 
     if (!job.workers) return base_no_memory(error, PACK_CHUNK * 8);
     base_parallel(threads, (size_t)chunks + job.hash_too, encode_task, &job);
     workers_free(job.workers, threads);
-    return atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK * 8) : FPR_OK;
+    return atomic_load(&job.no_memory) ? base_no_memory(error, PACK_CHUNK * 8) : base_check_cancelled(error);
 }
 
 /* ---- decoding */
@@ -343,6 +343,7 @@ static const char *decode_chunk(decode_job *job, uint64_t chunk, worker *w, bool
 static void decode_task(void *context, size_t index, unsigned worker_index)
 {
     decode_job *job = context;
+    if (base_cancelled()) return;
     bool no_memory = false;
     job->wrong[index] = decode_chunk(job, index, &job->workers[worker_index], &no_memory);
     if (no_memory) atomic_store(&job->no_memory, true);
@@ -431,6 +432,7 @@ fpr_status pack_values_decode(const pack_values *values, const uint8_t *blob, co
         status = base_no_memory(error, PACK_CHUNK * 8);
     } else {
         base_parallel(threads, (size_t)chunks, decode_task, &job);
+        status = base_check_cancelled(error);
         for (uint64_t i = 0; i < chunks && !status; i++)
             if (job.wrong[i])
                 status =

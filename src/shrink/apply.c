@@ -219,6 +219,7 @@ static void find_live(apply_run *run, uint64_t first, uint64_t end)
 static void apply_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
+    if (base_cancelled()) return;
     apply_run *run = context;
     uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
     const shrink_view view = {run->shape, run->dtype, run->weights};
@@ -297,6 +298,7 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
         (changes && !run->costs))
         return base_no_memory(error, s->filters + s->channels + parts * sizeof *run->errors);
     base_parallel(threads, parts, apply_part, run);
+    if (base_cancelled()) return base_check_cancelled(error);
     if (run->errors) {
         add_errors(run, parts, outcome);
     } else if (changes) {

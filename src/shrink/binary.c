@@ -29,6 +29,10 @@
 #define SETTLING 128 /* weights that say roughly where two levels are */
 /* A filter of more kernels is not treated as a unit: its points would not fit the bound on memory. */
 #define FILTER_KERNELS_MAX (UINT64_C(1) << 18)
+/* Filters whose levels are kept to find those of the layer. Of more, which are filters of very few weights, so many at
+ * most are taken, evenly spaced: where a layer has two levels, these have them. What the levels found are worth is
+ * measured over all filters. */
+#define FILTERS_SUMMED_MAX (UINT64_C(1) << 18)
 #define SCOPES 3 /* layer, filter, kernel: FPR_SCOPE_LAYER + index, the cheapest first */
 enum { BY_LAYER, BY_FILTER, BY_KERNEL };
 
@@ -45,7 +49,8 @@ typedef struct binary_run {
     uint64_t live, failed_max;
     atomic_uint_fast64_t failed;
     uint64_t batch; /* filters of one task */
-    filter_sum *filters;
+    uint64_t every; /* distance of the filters that are summed */
+    filter_sum *filters; /* of every such one */
     double *points;         /* [threads][2 * channels] */
     uint64_t *point_counts; /* likewise */
     tally (*tallies)[SCOPES];
@@ -152,7 +157,7 @@ static void fail_kernels(binary_run *run, uint64_t n)
 /* Once true it stays true, whatever the order of the tasks: the outcome does not depend on the threads. */
 static bool has_failed(binary_run *run)
 {
-    return atomic_load_explicit(&run->failed, memory_order_relaxed) > run->failed_max;
+    return atomic_load_explicit(&run->failed, memory_order_relaxed) > run->failed_max || base_cancelled();
 }
 
 /* Sums and counts of the weights up to the border, and beyond it. Eight chains hide the latency of the additions, and
@@ -297,8 +302,8 @@ static void measure_filter(binary_run *run, uint64_t filter, filter_context *c)
     each_kernel(run, filter, measure_kernel, c);
     fail_kernels(run, c->dense);
     if (!c->by_filter) return;
-    filter_sum *sum = &run->filters[filter];
-    *sum = sum_of(c->values, c->counts, c->points);
+    const filter_sum own = sum_of(c->values, c->counts, c->points), *sum = &own;
+    if (filter % run->every == 0) run->filters[filter / run->every] = own;
     if (!c->points || s->channels * s->k < UNIT_WEIGHTS_MIN) return;
     if (c->all_exact && c->points <= 2) {
         tally_exact(&c->tallies[BY_FILTER], (sum->pair.low_count + sum->pair.high_count) / s->k, &sum->pair,
@@ -328,11 +333,16 @@ static void measure_filters(void *context, size_t index, unsigned worker)
 
 /* ---------------------------------------------------------------- the scope of the layer */
 
+static uint64_t summed_filters(const binary_run *run)
+{
+    return (run->view->shape->filters + run->every - 1) / run->every;
+}
+
 /* The layer's two levels from those of its filters, weighted: optimal among the splits that cut through no filter's
  * level, and where the layer is two-level none is cut. */
 static fpr_status layer_levels(binary_run *run, fpr_error *error)
 {
-    uint64_t filters = run->view->shape->filters;
+    const uint64_t filters = summed_filters(run);
     double *values = base_alloc(filters, 2 * sizeof *values);
     uint64_t *counts = base_alloc(filters, 2 * sizeof *counts);
     if (!values || !counts) {
@@ -470,6 +480,7 @@ static void mark_kernel(binary_run *run, void *context, uint64_t kernel, const d
 static void mark_filters(void *context, size_t index, unsigned worker)
 {
     (void)worker;
+    if (base_cancelled()) return;
     binary_run *run = context;
     const fpr_layer_shape *s = run->view->shape;
     uint64_t end = (index + 1) * run->batch < s->filters ? (index + 1) * run->batch : s->filters;
@@ -524,18 +535,19 @@ static fpr_status allocate(binary_run *run, size_t tasks, unsigned threads, fpr_
     run->tallies = base_alloc(tasks, sizeof *run->tallies);
     bool enough = run->tallies != NULL;
     if (s->channels <= FILTER_KERNELS_MAX) {
-        run->filters = base_alloc(s->filters, sizeof *run->filters);
+        run->filters = base_alloc(summed_filters(run), sizeof *run->filters);
         run->points = base_alloc(threads * s->channels, 2 * sizeof *run->points);
         run->point_counts = base_alloc(threads * s->channels, 2 * sizeof *run->point_counts);
         enough = enough && run->filters && run->points && run->point_counts;
     }
-    return enough ? FPR_OK : base_no_memory(error, s->filters * sizeof *run->filters);
+    return enough ? FPR_OK : base_no_memory(error, summed_filters(run) * sizeof *run->filters);
 }
 
 static fpr_status compare_scopes(binary_run *run, unsigned threads, fpr_error *error)
 {
     const fpr_layer_shape *s = run->view->shape;
     run->batch = shrink_at_least_one(2048 / s->channels);
+    run->every = (s->filters + FILTERS_SUMMED_MAX - 1) / FILTERS_SUMMED_MAX;
     size_t tasks = (size_t)((s->filters + run->batch - 1) / run->batch);
     fpr_status status = allocate(run, tasks, threads, error);
     if (status) return status;

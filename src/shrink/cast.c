@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#define CANCEL_EVERY 65536u /* numbers converted between two looks at the cancel flag */
+
 static inline uint32_t bits_of_float(float f)
 {
     uint32_t u;
@@ -113,6 +115,7 @@ static inline bool cast_loop(fpr_dtype from, const uint8_t *src, fpr_dtype to, u
     size_t in = from == FPR_F64 ? 8 : from == FPR_F32 ? 4 : 2, out = to == FPR_F64 ? 8 : to == FPR_F32 ? 4 : 2;
     bool exact = true;
     for (uint64_t i = 0; i < count; i++) {
+        if (i % CANCEL_EVERY == 0 && base_cancelled()) break; /* the caller looks at it, too */
         double value = load(from, src + i * in);
         store(to, dst + i * out, value);
         exact &= bits_of_double(load(to, dst + i * out)) == bits_of_double(value);

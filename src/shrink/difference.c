@@ -10,7 +10,7 @@ bool shrink_difference(fpr_dtype a_type, const void *a, fpr_dtype b_type, const 
 {
     double p[CHUNK], q[CHUNK], square = 0, norm = 0, peak = 0;
     unsigned a_bytes = fpr_dtype_bits(a_type) / 8, b_bytes = fpr_dtype_bits(b_type) / 8;
-    for (uint64_t i = 0; i < count; i += CHUNK) {
+    for (uint64_t i = 0; i < count && !base_cancelled(); i += CHUNK) {
         uint64_t n = count - i < CHUNK ? count - i : CHUNK;
         shrink_cast(a_type, (const uint8_t *)a + i * a_bytes, FPR_F64, p, n);
         shrink_cast(b_type, (const uint8_t *)b + i * b_bytes, FPR_F64, q, n);
@@ -61,7 +61,7 @@ bool shrink_same_values(fpr_dtype a_type, const void *a, fpr_dtype b_type, const
 {
     double p[CHUNK], q[CHUNK];
     unsigned a_bytes = fpr_dtype_bits(a_type) / 8, b_bytes = fpr_dtype_bits(b_type) / 8;
-    for (uint64_t i = 0; i < count; i += CHUNK) {
+    for (uint64_t i = 0; i < count && !base_cancelled(); i += CHUNK) {
         uint64_t n = count - i < CHUNK ? count - i : CHUNK;
         shrink_cast(a_type, (const uint8_t *)a + i * a_bytes, FPR_F64, p, n);
         shrink_cast(b_type, (const uint8_t *)b + i * b_bytes, FPR_F64, q, n);

@@ -43,6 +43,7 @@ static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint
 static void flag_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
+    if (base_cancelled()) return;
     const plan_run *run = context;
     uint64_t first, end, magnitudes[MAGNITUDES];
     part_bounds(run, index, &first, &end);
@@ -75,6 +76,7 @@ static uint8_t fate_of(unsigned flags, bool goes)
 static void decide_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
+    if (base_cancelled()) return;
     plan_run *run = context;
     uint8_t *fate = run->plan->fate, fates[2][FLAGS];
     uint64_t first, end, count[FATE_KEPT_ZERO + 1] = {0};
@@ -125,6 +127,10 @@ static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uin
     double *scores = base_alloc(units, sizeof *scores);
     if (!scores) return base_no_memory(error, units * sizeof *scores);
     shrink_scores_threaded(run->view, run->structure, criterion, threads, scores);
+    if (base_cancelled()) {
+        base_free(scores);
+        return base_check_cancelled(error);
+    }
     shrink_span span = {scores, NULL, units};
     shrink_cut cut = shrink_select(&span, 1, n);
     for (uint64_t i = 0; i < units; i++) {
@@ -189,6 +195,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     plan->changes = plan->zeroed > 0;
     if (!status && binary && (!run.prune || shrink_may_be_binary(&view, options, plan, threads)))
         status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
+    if (!status) status = base_check_cancelled(error);
     plan->only_sparse = !plan->levels && (by_eps || !plan->zeroed);
     if (!status) base_parallel(threads, parts, settle_part, &run);
     base_free(goes);

@@ -200,6 +200,7 @@ static void score_kernels(const score_run *run, uint64_t first, uint64_t count)
 static void score_task(void *context, size_t index, unsigned worker)
 {
     (void)worker;
+    if (base_cancelled()) return;
     const score_run *run = context;
     uint64_t first = index * run->part, left = run->view->shape->kernels - first;
     score_kernels(run, first, left < run->part ? left : run->part);
