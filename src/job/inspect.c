@@ -69,6 +69,7 @@ static void fill_stored(const study *s, fpr_report *r)
 FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fpr_report **report, fpr_error *error)
 {
     *report = NULL;
+    const volatile int *watched = base_watch(options->cancel);
     fpr_model *model = NULL;
     inspect_run run = {.options = options};
     double since = job_now();
@@ -95,5 +96,6 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     }
     study_free(run.study);
     fpr_model_close(model);
+    base_watch(watched);
     return status;
 }

@@ -329,6 +329,7 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
                              fpr_error *error)
 {
     if (report) *report = NULL;
+    const volatile int *watched = base_watch(options->cancel);
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
     fpr_options own = *options;
@@ -337,5 +338,6 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
     if (!status) status = run_job(model, output, &own, report, error);
     if (status) base_error_in_file(error, input);
     fpr_model_close(model);
+    base_watch(watched);
     return status;
 }

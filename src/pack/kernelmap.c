@@ -259,7 +259,7 @@ static void write_map(finder *f, pack_kernels *k)
         }
         unsigned value = pack_map_get(k->map, kernel);
         if (value == PACK_TWO_LEVEL) {
-            pair unit = k->scope == FPR_SCOPE_LAYER ? f->layer_pair : f->filter_pairs[kernel / l->channels];
+            pair unit = k->scope == FPR_SCOPE_FILTER ? f->filter_pairs[kernel / l->channels] : f->layer_pair;
             kernel_pair(l, f->width, f->bytes, kernel, &p);
             if (!k->scope || (k->scope != FPR_SCOPE_KERNEL && !pair_join(&unit, &p))) {
                 value = PACK_DENSE;

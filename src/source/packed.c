@@ -189,7 +189,8 @@ static fpr_status hash_raw(const source *s, file_hash *raw, uint8_t *buffer, fpr
         const source_tensor *t = &s->tensors[i];
         for (uint64_t at = 0, n; !status && !t->packed && at < t->bytes; at += n) {
             n = t->bytes - at < READ_CHUNK ? t->bytes - at : READ_CHUNK;
-            status = file_source_read(s->files[0], t->offset + at, buffer, n, error);
+            status = base_check_cancelled(error);
+            if (!status) status = file_source_read(s->files[0], t->offset + at, buffer, n, error);
             if (!status) file_hash_add(raw, buffer, n);
         }
     }

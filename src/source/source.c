@@ -52,6 +52,7 @@ static void read_chunk(void *context, size_t i, unsigned worker)
 {
     (void)worker;
     const read_context *c = context;
+    if (base_check_cancelled(&c->errors[i])) return;
     uint64_t begin = (uint64_t)i * READ_CHUNK, n = c->bytes - begin < READ_CHUNK ? c->bytes - begin : READ_CHUNK;
     file_source_read(c->file, c->offset + begin, c->dst + begin, n, &c->errors[i]);
 }
@@ -60,7 +61,7 @@ fpr_status source_read_file(const file_source *file, uint64_t offset, uint64_t b
                             fpr_error *error)
 {
     size_t chunks = (size_t)((bytes + READ_CHUNK - 1) / READ_CHUNK);
-    if (threads <= 1 || chunks <= 1) return file_source_read(file, offset, dst, bytes, error);
+    if (chunks <= 1) return file_source_read(file, offset, dst, bytes, error);
     read_context c = {file, offset, bytes, dst, base_calloc(chunks, sizeof *c.errors)};
     if (!c.errors) return base_no_memory(error, chunks * sizeof *c.errors);
     base_parallel(threads, chunks, read_chunk, &c);
