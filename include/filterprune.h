@@ -213,6 +213,7 @@ typedef struct fpr_options {
     fpr_bandwidth bandwidth;
     double bandwidth_value;    /* for FPR_BANDWIDTH_FIXED, > 0 */
     bool half;                 /* round weights to float16 first, diagnostics only */
+    bool spectra;              /* singular values of whole layers: needs OpenBLAS and LAPACKE at run time */
     /* comparisons and collections */
     fpr_order order;           /* of the rows */
     fpr_paper paper;           /* overrides half, bins, weights, range and order */
@@ -311,7 +312,7 @@ typedef struct fpr_binary {
 
 #define FPR_SPECTRUM_POINTS 256
 
-/* Singular values of a layer, W as out x (in k), or of a linear layer; with fpr_options.spectra only. Eight significant
+/* Singular values of a layer, W as out x (in k), or of a linear layer; with fpr_options.spectra only. Nine
  * digits, of which the last may differ between processors and versions of OpenBLAS. NaN: not defined. */
 typedef struct fpr_spectrum {
     bool known;
@@ -320,6 +321,7 @@ typedef struct fpr_spectrum {
     double effective_rank;  /* exp of the entropy of s^2 / sum s^2 */
     uint64_t rank90, rank99, rank999; /* fewest singular values with that share of sum s^2 */
     double condition;       /* largest over smallest; NaN where that is below 1e-12 of the largest */
+    uint64_t full_rank;     /* the smaller of out and in * k */
     double alpha;           /* exponent of the tail, as WeightWatcher 0.7.7 fits it; NaN for depthwise layers */
     float *values;          /* [value_count] by falling size, as shares of the largest: the first, the last, and evenly
                              * between where there are more than FPR_SPECTRUM_POINTS */
@@ -363,6 +365,7 @@ typedef struct fpr_layer {
     uint64_t *dead_filters, *dead_channels; /* indices, ascending, after pruning (inspect: before) */
     uint64_t dead_filter_count, dead_channel_count;
     fpr_binary binary;
+    fpr_spectrum spectrum;          /* of the input; known with options.spectra only */
     fpr_stored stored;
     double error_max_abs, error_relative_l2; /* of the restored weights against the input */
     /* Figure 2: the first filters' kernels, [picture_filters][picture_channels][k], before and after; NULL unless
@@ -380,6 +383,7 @@ typedef struct fpr_other {      /* a tensor that is no layer */
     unsigned rank;
     uint64_t *shape;
     fpr_stored stored;
+    fpr_spectrum spectrum; /* of a linear layer, see fpr_layer */
     fpr_change change;
     bool cast;
     double error_max_abs, error_relative_l2; /* against the input; 0 where nothing changed */

@@ -41,6 +41,12 @@ static float *random_weights(size_t n)
     return w;
 }
 
+static void spectrum(const fpr_layer_shape *shape, const float *w, uint64_t bytes_free, unsigned threads, fpr_spectrum *out)
+{
+    const linalg_layer layer = {.shape = shape, .dtype = FPR_F32, .weights = w, .bytes_free = bytes_free};
+    assert_int_equal(linalg_spectrum(&layer, threads, out, NULL), FPR_OK);
+}
+
 static void close_to(double got, double want, double tolerance)
 {
     if (!(fabs(got - want) <= tolerance * fabs(want))) fail_msg("%.12g is not %.12g", got, want);
@@ -71,12 +77,12 @@ static void figures_of_matrices_of_every_form(void **state)
                 sum += s[i] * s[i];
             }
             fpr_spectrum one, two;
-            assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, w, UINT64_MAX, 1, &one, NULL), FPR_OK);
-            assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, w, UINT64_MAX, 2, &two, NULL), FPR_OK);
-            close_to(one.norm, s[0], 1e-7);
-            close_to(one.stable_rank, total / s[0] / s[0], 1e-7);
-            close_to(one.effective_rank, exp(entropy), 1e-7);
-            close_to(one.condition, s[0] / s[n - 1], 1e-7);
+            spectrum(&shape, w, UINT64_MAX, 1, &one);
+            spectrum(&shape, w, UINT64_MAX, 2, &two);
+            close_to(one.norm, s[0], 1e-8);
+            close_to(one.stable_rank, total / s[0] / s[0], 1e-8);
+            close_to(one.effective_rank, exp(entropy), 1e-8);
+            close_to(one.condition, s[0] / s[n - 1], 1e-8);
             assert_true(one.rank90 == ranks[0] && one.rank99 == ranks[1] && one.rank999 == ranks[2]);
             assert_int_equal(one.value_count, n < FPR_SPECTRUM_POINTS ? n : FPR_SPECTRUM_POINTS);
             assert_true(one.values[0] == 1);
@@ -106,17 +112,17 @@ static void the_condition_of_a_nearly_singular_layer(void **state)
         size_t n;
         double *s = values_by_svd(&v, w, &n);
         fpr_spectrum got;
-        assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, w, UINT64_MAX, 1, &got, NULL), FPR_OK);
+        spectrum(&shape, w, UINT64_MAX, 1, &got);
         assert_true(s[0] / s[n - 1] > 1e8);
         close_to(got.condition, s[0] / s[n - 1], 1e-5);
         base_free(got.values);
         /* Without memory for the second look it is not claimed to be known. */
-        assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, w, 0, 1, &got, NULL), FPR_OK);
+        spectrum(&shape, w, 0, 1, &got);
         assert_true(isnan(got.condition));
         base_free(got.values);
         /* Nor where a whole filter is zero. */
         for (size_t i = 0; i < (tall ? out : in); i++) w[tall ? i * in : i] = 0;
-        assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, w, UINT64_MAX, 1, &got, NULL), FPR_OK);
+        spectrum(&shape, w, UINT64_MAX, 1, &got);
         assert_true(isnan(got.condition));
         base_free(got.values);
         free(s);
@@ -130,7 +136,7 @@ static void layers_without_a_spectrum(void **state)
     static const float zero[90];
     const fpr_layer_shape shape = layer(10, 1, 9, FPR_LAYOUT_OIHW);
     fpr_spectrum got;
-    assert_int_equal(linalg_spectrum(&shape, false, false, FPR_F32, zero, UINT64_MAX, 1, &got, NULL), FPR_OK);
+    spectrum(&shape, zero, UINT64_MAX, 1, &got);
     assert_true(got.known && got.norm == 0 && isnan(got.stable_rank) && isnan(got.condition) && isnan(got.alpha));
     base_free(got.values);
 }

@@ -95,6 +95,8 @@ static const option_row rows[] = {
       "silverman|scott|NUMBER", "of the densities" },
     { OPT_HALF, diagnostics, "half", 0, NULL, STUDY, FLAG, AT(job.half), 0, 0, NULL,
       "round weights to float16 for the diagnostics" },
+    { OPT_SPECTRA, diagnostics, "spectra", 0, NULL, CMD_PRUNE | CMD_INSPECT, FLAG, AT(job.spectra), 0, 0, NULL,
+      "singular values of whole layers (OpenBLAS, LAPACKE)" },
     { OPT_ORDER, diagnostics, "order", 0, "ORDER", CMD_COMPARE, CHOICE, AT(job.order), 0, 0,
       "similarity|name|given|mean", "of rows" },
     { OPT_PAPER, diagnostics, "paper", 0, "P", CMD_COMPARE, CHOICE, AT(job.paper), 0, 0,

@@ -38,7 +38,7 @@ typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
+    OPT_BANDWIDTH, OPT_HALF, OPT_SPECTRA, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
 
@@ -96,6 +96,7 @@ bool is_near(unsigned distance, size_t length);
 
 /* Non-zero once SIGINT, SIGTERM or SIGHUP came; jobs stop soon after. */
 extern volatile int interrupted;
+extern volatile int may_be_killed; /* a signal may end the program at once: nothing is being written */
 
 /* ---- messages */
 
@@ -201,6 +202,7 @@ void page_abandon(page *p);
 /* ---- summaries */
 
 typedef struct page_names { const char *html, *json; } page_names; /* report files, NULL when there are none */
+void print_spectra(const fpr_report *report, bool all, const terminal *term); /* spectra.c */
 void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages,
                    const terminal *term);
 void print_warnings(const fpr_report *report); /* to standard error, one line each */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 volatile int interrupted;
+volatile int may_be_killed;
 
 const command commands[] = {
     { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
@@ -92,7 +93,25 @@ static void hold_standard_streams(void)
     }
 }
 
-static void on_signal(int number) { interrupted = number; }
+/* Whoever waits for the program shall see that the signal ended it. */
+static void end_by_signal(int number)
+{
+    struct sigaction action = { .sa_handler = SIG_DFL };
+    sigset_t set;
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    raise(number);
+}
+
+/* A factorization of LAPACK looks at no flag, and may take seconds; nothing is written meanwhile that would stay behind. */
+static void on_signal(int number)
+{
+    interrupted = number;
+    if (may_be_killed) end_by_signal(number);
+}
 
 static void catch_signals(void)
 {
@@ -106,19 +125,6 @@ static void catch_signals(void)
     /* A closed pipe and a file that may not grow are errors of write(), and so messages. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-}
-
-/* Whoever waits for the program shall see that the signal ended it. */
-static void end_by_signal(int number)
-{
-    struct sigaction action = { .sa_handler = SIG_DFL };
-    sigset_t set;
-    sigemptyset(&action.sa_mask);
-    sigaction(number, &action, NULL);
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    raise(number);
 }
 
 /* A word that is no file and nearly a command was meant as one. */

@@ -39,6 +39,8 @@ static void draw(progress *bar, const char *phase, uint64_t done, uint64_t total
 static void on_progress(void *context, const char *phase, uint64_t done, uint64_t total)
 {
     progress *bar = context;
+    may_be_killed = !strcmp(phase, "spectra");
+    if (!bar->wanted) return;
     double now = seconds_now();
     if (now - bar->start < patience || now - bar->drawn < 0.1) return;
     bar->drawn = now;
@@ -54,14 +56,13 @@ void progress_begin(progress *bar, const settings *set, fpr_options *job, const 
     bar->start = seconds_now();
     /* A dumb terminal cannot erase a line. */
     bar->wanted = bar->term.is_terminal && !set->quiet && type && strcmp(type, "dumb") != 0;
-    if (bar->wanted) {
-        job->progress = on_progress;
-        job->progress_context = bar;
-    }
+    job->progress = on_progress;
+    job->progress_context = bar;
 }
 
 void progress_end(progress *bar)
 {
+    may_be_killed = 0;
     if (bar->shown) fputs("\r\033[K", stderr);
     bar->shown = false;
 }

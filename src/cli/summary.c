@@ -288,4 +288,5 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     print_warning_lines(r, set->verbose, term);
     print_groups(r, term);
     print_layers(r, set->verbose, term);
+    if (set->job.spectra) print_spectra(r, set->verbose, term);
 }

@@ -83,6 +83,8 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     if (!status) status = study_visit_finite(run.study, "counting", inspect_batch, &run, &run.layers, error);
     if (run.report) rows_phase(run.report, "count", &since);
     if (!status) fill_stored(run.study, run.report);
+    if (!status && options->spectra) status = job_spectra(run.study, options, run.report, error);
+    if (run.report && options->spectra) rows_phase(run.report, "spectra", &since);
     if (!status) status = rows_groups(run.study, false, run.report, error);
     if (!status) status = rows_changes(run.report, error);
     if (run.report) rows_phase(run.report, "distributions", &since);

@@ -3,11 +3,19 @@
  * options.c  defaults, and the checks that every job makes first
  * prune.c prune_batch.c prune_amount.c   the main job, see prune.h
  * inspect.c compare.c unpack.c verify.c info.c export.c   one job each
+ * spectra.c  singular values of whole layers, for inspect and the main job
  * conclude.c  what follows from the matrix of a comparison, see compare.h */
 #ifndef FPR_JOB_H
 #define FPR_JOB_H
 
 #include "out/out.h"
 #include "study/study.h"
+
+/* ---- spectra.c */
+
+#define JOB_SPECTRA_PHASE "spectra" /* as progress calls it; nothing is written while it lasts */
+
+/* For options.spectra: fills the rows of report, made of that study. FPR_IO where the libraries are missing. */
+fpr_status job_spectra(const study *s, const fpr_options *options, fpr_report *report, fpr_error *error);
 
 #endif

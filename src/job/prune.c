@@ -290,6 +290,7 @@ static fpr_status run_job(fpr_model *model, const char *output, fpr_options *opt
     if (!status && !(sum.aside = base_start_aside(job_threads(options), sum_rest, &sum)))
         status = base_no_memory(error, sizeof sum);
     if (!status) status = rows_new(run.study, &r, error);
+    if (!status && options->spectra) status = job_spectra(run.study, options, r, error);
     if (r) rows_phase(r, "measure", &since);
     if (!status) status = study_prepare(run.study, error);
     if (r) rows_phase(r, "range", &since);

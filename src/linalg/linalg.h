@@ -8,7 +8,7 @@
  * Kernels have their own SVD in num/, of 9 by 9 and with the same bits everywhere. Matrices here have hundreds to thousands
  * of rows. Every call runs on one thread, and ours above it work on a fixed partition, so that a result does not depend on
  * their number; it does depend on the processor and the version of OpenBLAS, in its last digits. So nothing that decides
- * about bytes may read it, and figures are rounded to eight significant digits.
+ * about bytes may read it, and figures are rounded to nine digits, of which eight are significant everywhere.
  *
  * Called by job/. */
 #ifndef FPR_LINALG_H
@@ -46,6 +46,8 @@ typedef struct linalg_view {
 } linalg_view;
 
 uint64_t linalg_columns(const linalg_view *v);
+/* Whether n weights are numbers all: nothing else may be given to what follows. */
+bool linalg_is_finite(fpr_dtype dtype, const void *weights, uint64_t n);
 /* The min(rows, columns) squares of singular values, ascending, from the eigenvalues of the smaller Gram matrix: each with
  * an error of some 1e-16 of the largest. *singular: a row or column of the smaller side is all zero. Memory: 8 bytes an element of that matrix's lower triangle, and 16 MiB. */
 fpr_status linalg_squares(const linalg_view *v, unsigned threads, double *squares, bool *singular, fpr_error *error);
@@ -64,10 +66,18 @@ double linalg_tail_exponent(const double *values, size_t n, double *scratch);
 
 /* ---- spectrum.c */
 
-/* The spectrum of a layer, W as out x (in k). bytes_free: memory that may be taken beside the tensor for what only the
- * condition needs; where it is too little, condition is NaN. No alpha for depthwise layers. `transposed`: the tensor is
- * [in, out/groups, k...]. Fills *out, whose values are base_free's. */
-fpr_status linalg_spectrum(const fpr_layer_shape *shape, bool transposed, bool linear, fpr_dtype dtype, const void *weights,
-                           uint64_t bytes_free, unsigned threads, fpr_spectrum *out, fpr_error *error);
+typedef struct linalg_layer {
+    const fpr_layer_shape *shape;
+    bool transposed; /* [in, out/groups, k...] */
+    bool depthwise;  /* has no alpha: its slices are rows of one weight */
+    bool linear;     /* no convolution: WeightWatcher does not scale it */
+    fpr_dtype dtype;
+    const void *weights;
+    uint64_t bytes_free; /* memory that may be taken beside the tensor for what only the condition needs: where it is too
+                          * little, that is NaN */
+} linalg_layer;
+
+/* The spectrum of a layer, W as out x (in k). Fills *out, whose values are base_free's. */
+fpr_status linalg_spectrum(const linalg_layer *layer, unsigned threads, fpr_spectrum *out, fpr_error *error);
 
 #endif

@@ -9,6 +9,17 @@
 
 uint64_t linalg_columns(const linalg_view *v) { return v->outer * v->inner; }
 
+bool linalg_is_finite(fpr_dtype dtype, const void *weights, uint64_t n)
+{
+    const num_kernels *kernels = num_kernels_best();
+    switch (dtype) {
+    case FPR_F64: return kernels->peak64(weights, n) < UINT64_C(0x7ff) << 52;
+    case FPR_F32: return kernels->peak32(weights, n) < UINT32_C(0xff) << 23;
+    case FPR_F16: return kernels->peak16(weights, n) < 0x1f << 10;
+    default: return kernels->peak16(weights, n) < 0xff << 7;
+    }
+}
+
 static void load_run(const linalg_view *v, uint64_t at, uint64_t n, double *out)
 {
     const num_kernels *kernels = num_kernels_best();

@@ -26,11 +26,11 @@ static axes axes_of(const fpr_layer_shape *s, bool transposed)
     return a;
 }
 
-static double eight_digits(double x)
+static double nine_digits(double x)
 {
     if (!isfinite(x) || x == 0) return x;
     char text[32];
-    snprintf(text, sizeof text, "%.7e", x);
+    snprintf(text, sizeof text, "%.8e", x);
     return strtod(text, NULL);
 }
 
@@ -52,9 +52,9 @@ static void figures(const double *squares, size_t n, fpr_spectrum *out)
         const double p = squares[i] / total;
         if (p > 0) entropy -= p * log(p);
     }
-    out->norm = eight_digits(out->norm);
-    out->stable_rank = eight_digits(total / squares[n - 1]);
-    out->effective_rank = eight_digits(exp(entropy));
+    out->norm = nine_digits(out->norm);
+    out->stable_rank = nine_digits(total / squares[n - 1]);
+    out->effective_rank = nine_digits(exp(entropy));
     out->rank90 = rank_of(squares, n, total, 0.9);
     out->rank99 = rank_of(squares, n, total, 0.99);
     out->rank999 = rank_of(squares, n, total, 0.999);
@@ -68,7 +68,7 @@ static fpr_status condition(const linalg_view *w, double largest, double smalles
         const fpr_status status = linalg_smallest(w, &smallest, error);
         if (status) return status;
     }
-    if (smallest >= NO_CONDITION * largest) out->condition = eight_digits(largest / smallest);
+    if (smallest >= NO_CONDITION * largest) out->condition = nine_digits(largest / smallest);
     return FPR_OK;
 }
 
@@ -105,7 +105,7 @@ static fpr_status tail(double *pool, size_t n, double scale, fpr_spectrum *out, 
     size_t from = 0;
     for (size_t i = 0; i < n; i++) pool[i] *= scale;
     while (from < n && !(pool[from] > TAIL_LEAST)) from++;
-    if (n - from > 1) out->alpha = eight_digits(linalg_tail_exponent(pool + from, n - from, scratch));
+    if (n - from > 1) out->alpha = nine_digits(linalg_tail_exponent(pool + from, n - from, scratch));
     base_free(scratch);
     return FPR_OK;
 }
@@ -144,16 +144,15 @@ static fpr_status keep_values(const double *squares, size_t n, fpr_spectrum *out
     return FPR_OK;
 }
 
-fpr_status linalg_spectrum(const fpr_layer_shape *shape, bool transposed, bool linear, fpr_dtype dtype, const void *weights,
-                           uint64_t bytes_free, unsigned threads, fpr_spectrum *out, fpr_error *error)
+fpr_status linalg_spectrum(const linalg_layer *layer, unsigned threads, fpr_spectrum *out, fpr_error *error)
 {
-    const axes a = axes_of(shape, transposed);
-    linalg_view w = {.dtype = dtype, .weights = weights, .rows = a.out, .row_stride = a.out_stride,
+    const axes a = axes_of(layer->shape, layer->transposed);
+    linalg_view w = {.dtype = layer->dtype, .weights = layer->weights, .rows = a.out, .row_stride = a.out_stride,
                      .outer = a.in, .outer_stride = a.in_stride, .inner = a.k, .inner_stride = a.k_stride};
     if (a.in_stride == 1) /* runs that lie together */
         w.outer = a.k, w.outer_stride = a.k_stride, w.inner = a.in, w.inner_stride = 1;
     const size_t n = (size_t)(a.out < a.in * a.k ? a.out : a.in * a.k);
-    *out = (fpr_spectrum){.known = true, .norm = 0, .stable_rank = NAN, .effective_rank = NAN, .condition = NAN, .alpha = NAN};
+    *out = (fpr_spectrum){.known = true, .norm = 0, .stable_rank = NAN, .effective_rank = NAN, .condition = NAN, .alpha = NAN, .full_rank = n};
     double *squares = base_alloc(n, sizeof *squares);
     fpr_status status = squares ? FPR_OK : base_no_memory(error, n * sizeof *squares);
     bool singular = true;
@@ -163,10 +162,10 @@ fpr_status linalg_spectrum(const fpr_layer_shape *shape, bool transposed, bool l
         status = keep_values(squares, n, out, error);
     }
     if (!status && !singular)
-        status = condition(&w, sqrt(squares[n - 1]), sqrt(squares[0]), n, bytes_free, out, error);
+        status = condition(&w, sqrt(squares[n - 1]), sqrt(squares[0]), n, layer->bytes_free, out, error);
     const uint64_t pooled = (a.out < a.in ? a.out : a.in) * a.k;
-    const double scale = linear ? 1 : (double)a.k / 2;
-    if (!status && a.in > 1 && pooled >= TAIL_VALUES_MIN && pooled <= TAIL_VALUES_MAX)
+    const double scale = layer->linear ? 1 : (double)a.k / 2;
+    if (!status && !layer->depthwise && pooled >= TAIL_VALUES_MIN && pooled <= TAIL_VALUES_MAX)
         status = a.k == 1 ? tail(squares, n, scale, out, error) : tail_of_slices(&a, w, scale, threads, out, error);
     base_free(squares);
     return status;

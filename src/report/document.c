@@ -168,6 +168,7 @@ static void options(report_out *out, const fpr_report *r)
     else
         report_string0(out, o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
     report_key(out, "half"), report_bool(out, o->half);
+    report_key(out, "spectra"), report_bool(out, o->spectra);
     report_key(out, "prune"), report_bool(out, o->prune);
     report_key(out, "structure"), report_string0(out, structures[o->structure]);
     report_key(out, "criterion"), report_string0(out, criteria[o->criterion]);
@@ -338,6 +339,7 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "dead_channels"), report_integers(out, l->dead_channels, l->dead_channel_count);
     report_key(out, "removable_weights"), report_integer(out, l->removable_weights);
     binary(out, &l->binary);
+    report_spectrum(out, &l->spectrum);
     stored(out, &l->stored);
     error_entry(out, l->error_max_abs, l->error_relative_l2, &l->change);
     report_key(out, "warnings"), report_strings(out, l->warnings, l->warning_count);
@@ -351,6 +353,7 @@ static void other(report_out *out, const fpr_other *t)
     report_key(out, "name"), report_string(out, t->name, t->name_bytes);
     report_key(out, "dtype"), report_string0(out, fpr_dtype_name(t->dtype));
     report_key(out, "shape"), report_integers(out, t->shape, t->rank);
+    report_spectrum(out, &t->spectrum);
     stored(out, &t->stored);
     error_entry(out, t->error_max_abs, t->error_relative_l2, &t->change);
     report_end(out, '}');

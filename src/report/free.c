@@ -30,6 +30,7 @@ static void free_layer(fpr_layer *layer)
     base_free(layer->dead_channels);
     base_free(layer->picture_before);
     base_free(layer->picture_after);
+    base_free(layer->spectrum.values);
     free_strings(layer->warnings, layer->warning_count);
 }
 
@@ -57,6 +58,7 @@ void fpr_report_free(fpr_report *report)
     for (size_t i = 0; report->others && i < report->other_count; i++) {
         base_free(report->others[i].name);
         base_free(report->others[i].shape);
+        base_free(report->others[i].spectrum.values);
     }
     base_free(report->others);
     base_free(report->changes.wholly_zero);

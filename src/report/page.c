@@ -155,6 +155,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
         page_layers(&out, r);
         page_dead(&out, r);
     }
+    page_spectra(&out, r);
     page_others(&out, r);
     page_audit(&out, r);
     words(&out);

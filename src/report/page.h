@@ -50,6 +50,7 @@ void page_group_table(report_out *out, const fpr_report *r);
 void page_distributions(report_out *out, const fpr_group *g, char letter); /* distributions.c: Figure 1 */
 void page_binary(report_out *out, const fpr_report *r);                    /* binary.c: Figure 2 */
 void page_depth(report_out *out, const fpr_report *r);                     /* depth.c */
+void page_spectra(report_out *out, const fpr_report *r);                   /* spectra.c: only with --spectra */
 void page_layers(report_out *out, const fpr_report *r);                    /* layers.c */
 void page_dead(report_out *out, const fpr_report *r);
 void page_others(report_out *out, const fpr_report *r);

@@ -63,6 +63,10 @@ void report_integers(report_out *out, const uint64_t *v, size_t count); /* an ar
 void report_densities(report_out *out, const double *v, size_t count);
 void report_strings(report_out *out, char *const *v, size_t count);
 
+/* ---- spectra.c */
+void report_spectrum(report_out *out, const fpr_spectrum *s); /* a member "spectrum"; nothing when it is not known */
+double report_spectrum_needed(const fpr_spectrum *s);          /* share of the rank that holds 99 % of the energy */
+
 /* ---- csv.c: fields of tables; commas and line ends are the caller's. NaN and infinities: empty. */
 void report_csv_text(report_out *out, const char *text);
 void report_csv_number(report_out *out, double v);
