@@ -1,0 +1,518 @@
+/* From inputs to outputs: which channels are constant, which equal another one of their value, which go together. */
+#include "graph/lattice.h"
+
+#include <math.h>
+
+/* ---- classes */
+
+uint32_t lattice_class(const lattice *l, uint64_t element)
+{
+    uint32_t *p = l->parent, e = (uint32_t)element;
+    while (p[e] != e) e = p[e] = p[p[e]];
+    return e;
+}
+
+static void tie(lattice *l, uint64_t a, uint64_t b)
+{
+    uint32_t x = lattice_class(l, a), y = lattice_class(l, b);
+    if (x < y) l->parent[y] = x;
+    else l->parent[x] = y;
+}
+
+static void set_constant(lattice *l, uint64_t element, double c)
+{
+    if (!isfinite(c)) return;
+    l->flags[element] |= CONSTANT;
+    l->constant[element] = c == 0 ? 0 : c; /* no negative zero */
+}
+
+static bool is_constant(const lattice *l, uint64_t element) { return l->flags[element] & CONSTANT; }
+
+/* What an element equals: equal keys within a value mean equal channels. No finite number has the bits of a NaN. */
+static uint64_t key_of(const lattice *l, uint64_t element)
+{
+    uint64_t bits = UINT64_C(0x7ff8) << 48 | l->leader[element];
+    if (is_constant(l, element)) memcpy(&bits, &l->constant[element], sizeof bits);
+    return bits;
+}
+
+static uint64_t scatter(uint64_t x)
+{
+    x ^= x >> 31;
+    x *= UINT64_C(0x9e3779b97f4a7c15);
+    return x ^ x >> 29;
+}
+
+/* Splits what has been equal so far by one more key: leader[i] becomes the first j <= i with the same leader and key. */
+static void refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n)
+{
+    uint64_t slots = 16;
+    while (slots < 2 * (uint64_t)n) slots *= 2;
+    uint32_t *table = base_calloc(slots, sizeof *table);
+    if (!table) lattice_failed(l, slots * sizeof *table);
+    for (uint32_t i = 0; table && i < n; i++) {
+        uint64_t at = scatter(key[i] + scatter(leader[i])) & (slots - 1);
+        while (table[at] && (leader[i] != leader[table[at] - 1] || key[i] != key[table[at] - 1])) at = (at + 1) & (slots - 1);
+        if (!table[at]) table[at] = i + 1;
+    }
+    /* Leaders change only after all have been compared. */
+    for (uint32_t i = n; table && i-- > 0;) {
+        uint64_t at = scatter(key[i] + scatter(leader[i])) & (slots - 1);
+        while (leader[i] != leader[table[at] - 1] || key[i] != key[table[at] - 1]) at = (at + 1) & (slots - 1);
+        leader[i] = table[at] - 1;
+    }
+    base_free(table);
+}
+
+/* ---- stops */
+
+static void block(lattice *l, onnx_name name, uint32_t node)
+{
+    lane *v = &l->lanes[name];
+    if (name && v->block <= BLOCK_INPUT) v->block = BLOCK_NODE(node);
+}
+
+static void stop(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    for (uint32_t i = 0; i < n->input_count; i++) block(l, n->inputs[i], node);
+    for (uint32_t k = 0; k < n->output_count; k++) block(l, n->outputs[k], node);
+}
+
+/* Whether an index into the shape of a value can be the one of its channels. */
+static bool reads_axis(const lattice *l, const onnx_node *n, uint32_t input, unsigned axis, unsigned rank)
+{
+    int64_t count, other;
+    bool reads = false;
+    if (input) return true;
+    if (onnx_is_op(l->g->model, n, "Gather")) {
+        double *index = lattice_list(l, n, 1, &count);
+        for (int64_t i = 0; index && i < count; i++) reads = reads || index[i] == axis || index[i] + rank == axis;
+        reads = reads || !index;
+        base_free(index);
+        return reads;
+    }
+    if (!onnx_is_op(l->g->model, n, "Slice")) return true;
+    double *from = lattice_list(l, n, 1, &count), *to = lattice_list(l, n, 2, &other);
+    reads = !from || !to || count != 1 || other != 1;
+    if (!reads) {
+        double a = *from < 0 ? *from + rank : *from, b = *to < 0 ? *to + rank : *to;
+        reads = n->input_count > 4 || (a <= axis && axis < b);
+    }
+    base_free(from);
+    base_free(to);
+    return reads;
+}
+
+/* A Shape is harmless where only other axes of it are looked at. */
+static void block_shapes(lattice *l)
+{
+    const onnx_model *m = l->g->model;
+    for (uint32_t i = 0; i < m->node_count; i++) {
+        const onnx_node *n = graph_node(l->g, i);
+        for (uint32_t k = 0; k < n->input_count; k++) {
+            uint32_t p = l->g->values[n->inputs[k]].producer;
+            const onnx_node *shape = n->inputs[k] && p != ONNX_NONE ? graph_node(l->g, p) : NULL;
+            if (!shape || !onnx_is_op(m, shape, "Shape") || !shape->input_count) continue;
+            const lane *v = &l->lanes[shape->inputs[0]];
+            if (v->tracked && (shape->attribute_count || reads_axis(l, n, k, v->axis, v->rank))) block(l, shape->inputs[0], p);
+        }
+        if (!onnx_is_op(m, n, "Shape") || !n->input_count || !n->output_count) continue;
+        const graph_value *out = &l->g->values[n->outputs[0]];
+        if (out->is_output || out->captured) block(l, n->inputs[0], i);
+    }
+}
+
+/* ---- one operand after the other */
+
+static bool is_read(const lattice *l, const onnx_node *n, uint32_t output)
+{
+    if (output >= n->output_count || !n->outputs[output]) return false;
+    const graph_value *v = &l->g->values[n->outputs[output]];
+    return v->readers || v->is_output || v->captured;
+}
+
+static void forward_unary(lattice *l, uint32_t node, const op_row *op)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
+    double p[2];
+    bool cast = !strcmp(op->name, "Cast");
+    int64_t to = cast ? graph_int(l->g, n, "to", 0) : ONNX_FLOAT;
+    bool whole = to == ONNX_FLOAT || to == ONNX_DOUBLE;
+    if (!graph_unary_parameters(l->g, n, p) || is_read(l, n, 1) ||
+        (!whole && to != ONNX_FLOAT16 && to != ONNX_BFLOAT16)) {
+        stop(l, node);
+        return;
+    }
+    for (uint32_t i = 0; i < y->channels; i++) {
+        tie(l, x->first + i, y->first + i);
+        l->leader[y->first + i] = l->leader[x->first + i];
+        if (!is_constant(l, x->first + i)) continue;
+        double c = op->unary(l->constant[x->first + i], p);
+        if (whole || c == 0) set_constant(l, y->first + i, c); /* narrower types round */
+    }
+}
+
+/* A constant operand per channel of y: its value where it is the same at every place, else NaN. */
+static double *operand_values(lattice *l, uint32_t tensor, const lane *y)
+{
+    unsigned axis = 0;
+    const onnx_tensor *t = &l->g->model->tensors[tensor];
+    uint64_t along = lattice_along(l, tensor, y, &axis), inner = 1;
+    double *all = along ? graph_tensor_values(l->g, tensor, NULL) : NULL;
+    double *values = all && t->elements ? base_alloc(y->channels, sizeof *values) : NULL;
+    for (unsigned i = axis + 1; i < t->rank; i++) inner *= t->shape[i];
+    if (t->rank < y->rank - y->axis) inner = t->elements; /* lies behind the channels' axis as a whole */
+    for (uint32_t c = 0; values && c < y->channels; c++) values[c] = all[along == 1 ? 0 : c * inner];
+    for (uint64_t i = 0; values && i < t->elements; i++) {
+        uint64_t c = along == 1 ? 0 : i / inner % along;
+        if (all[i] != values[c]) values[c] = (double)NAN;
+    }
+    for (uint32_t c = 1; values && along == 1 && c < y->channels; c++) values[c] = values[0];
+    base_free(all);
+    return values;
+}
+
+typedef struct operand {
+    const lane *value;  /* NULL: a constant */
+    double *constant;   /* [channels] */
+} operand;
+
+static bool find_operand(lattice *l, const onnx_node *n, uint32_t i, const lane *y, operand *o)
+{
+    *o = (operand){0};
+    uint32_t tensor = l->g->values[n->inputs[i]].tensor;
+    if (tensor != ONNX_NONE) {
+        o->constant = operand_values(l, tensor, y);
+        return o->constant;
+    }
+    const lane *v = o->value = &l->lanes[n->inputs[i]];
+    return v->tracked && v->rank - v->axis == y->rank - y->axis && (v->channels == y->channels || v->channels == 1);
+}
+
+static bool operand_constant(const lattice *l, const operand *o, uint32_t i, double *c)
+{
+    if (!o->value) {
+        *c = o->constant[i];
+        return isfinite(*c);
+    }
+    uint64_t e = o->value->first + (o->value->channels == 1 ? 0 : i);
+    *c = l->constant[e];
+    return is_constant(l, e);
+}
+
+/* PRelu: x >= 0 stays. */
+static double apply(const op_row *op, double a, double b) { return op->binary ? op->binary(a, b) : a < 0 ? a * b : a; }
+
+/* Sum so far (its constants in c, NaN: none) and one more operand. */
+static void take_operand(lattice *l, const op_row *op, const operand *o, double *c, const lane *y, uint64_t *key, bool first)
+{
+    bool absorbs = op->binary && !strcmp(op->name, "Mul");
+    for (uint32_t i = 0; i < y->channels; i++) {
+        double v;
+        bool known = operand_constant(l, o, i, &v);
+        uint64_t element = o->value ? o->value->first + (o->value->channels == 1 ? 0 : i) : 0;
+        if (o->value) key[i] = key_of(l, element);
+        else if (known) memcpy(&key[i], &v, sizeof v);
+        else key[i] = UINT64_C(0x7ff8) << 48 | i; /* differs from place to place: equals nothing */
+        if (o->value && o->value->channels == y->channels) tie(l, element, y->first + i);
+        if (first) c[i] = known ? v : (double)NAN;
+        else if (absorbs && (c[i] == 0 || (known && v == 0))) c[i] = 0;
+        else c[i] = known && isfinite(c[i]) ? apply(op, c[i], v) : (double)NAN;
+    }
+    if (first)
+        for (uint32_t i = 0; i < y->channels; i++) l->leader[y->first + i] = 0;
+    refine(l, l->leader + y->first, key, y->channels);
+}
+
+static void forward_nary(lattice *l, uint32_t node, const op_row *op)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *y = &l->lanes[n->outputs[0]];
+    double *c = base_alloc(y->channels, sizeof *c);
+    uint64_t *key = base_alloc(y->channels, sizeof *key);
+    if (!c || !key) lattice_failed(l, y->channels * sizeof *key);
+    bool good = !onnx_find_attribute(l->g->model, n, "axis");
+    for (uint32_t i = 0; i < n->input_count && !l->status && good; i++) {
+        operand o = {0};
+        good = n->inputs[i] && find_operand(l, n, i, y, &o);
+        if (good && o.value && o.value->channels != y->channels) block(l, n->inputs[i], node);
+        if (good) take_operand(l, op, &o, c, y, key, i == 0);
+        base_free(o.constant);
+    }
+    for (uint32_t i = 0; i < y->channels && !l->status && good; i++) set_constant(l, y->first + i, c[i]);
+    if (!good) stop(l, node);
+    base_free(c);
+    base_free(key);
+}
+
+static void forward_norm(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
+    double *p[4] = {0}, eps = graph_float(l->g, n, "epsilon", 1e-5);
+    uint64_t *key = base_alloc(y->channels, sizeof *key);
+    if (!key) lattice_failed(l, y->channels * sizeof *key);
+    bool good = n->input_count >= 5 && !graph_int(l->g, n, "training_mode", 0) && !is_read(l, n, 1);
+    for (uint32_t k = 0; k < 4 && good; k++) {
+        uint32_t t = l->g->values[n->inputs[k + 1]].tensor;
+        good = t != ONNX_NONE && l->g->model->tensors[t].elements == y->channels;
+        if (good) good = (p[k] = graph_tensor_values(l->g, t, NULL)) != NULL;
+    }
+    for (uint32_t i = 0; i < y->channels && good; i++) l->leader[y->first + i] = l->leader[x->first + i];
+    for (uint32_t k = 0; k < 4 && good && !l->status; k++) {
+        memcpy(key, p[k], y->channels * sizeof *key);
+        refine(l, l->leader + y->first, key, y->channels);
+    }
+    for (uint32_t i = 0; i < y->channels && good && !l->status; i++) {
+        double by = p[0][i] / sqrt(p[3][i] + eps);
+        tie(l, x->first + i, y->first + i);
+        if (is_constant(l, x->first + i)) set_constant(l, y->first + i, (l->constant[x->first + i] - p[2][i]) * by + p[1][i]);
+        else if (p[0][i] == 0 && isfinite(by)) set_constant(l, y->first + i, p[1][i]);
+    }
+    if (!good) stop(l, node);
+    for (int k = 0; k < 4; k++) base_free(p[k]);
+    base_free(key);
+}
+
+/* ---- along space */
+
+/* Whether a constant c stays the constant c. */
+static bool stays(const lattice *l, const onnx_node *n, const op_row *op, double c)
+{
+    if (!strcmp(op->name, "AveragePool")) {
+        uint32_t k;
+        uint64_t kernel[3] = {2, 2, 2};
+        graph_ints(l->g, n, "kernel_shape", &k);
+        bool counts = graph_int(l->g, n, "count_include_pad", 0) && !graph_has_no_padding(l->g, n, k < 3 ? k : 3, kernel);
+        return c == 0 || (!counts && !graph_int(l->g, n, "ceil_mode", 0));
+    }
+    if (!strcmp(op->name, "ReduceSum")) return c == 0;
+    if (op->way == WAY_RESIZE) return !graph_text_is(l->g, n, "coordinate_transformation_mode", "tf_crop_and_resize", false);
+    if (op->way != WAY_PAD || !graph_text_is(l->g, n, "mode", "constant", true)) return true;
+    int64_t count;
+    bool given = n->input_count > 2 && n->inputs[2];
+    double *value = lattice_list(l, n, 2, &count);
+    double fill = value && count ? *value : graph_float(l->g, n, "value", 0);
+    base_free(value);
+    return (!given || value) && fill == c;
+}
+
+static void forward_space(lattice *l, uint32_t node, const op_row *op)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
+    if (is_read(l, n, 1)) stop(l, node); /* places of the largest values */
+    for (uint32_t i = 0; i < y->channels; i++) {
+        tie(l, x->first + i, y->first + i);
+        l->leader[y->first + i] = l->leader[x->first + i];
+        if (is_constant(l, x->first + i) && stays(l, n, op, l->constant[x->first + i]))
+            set_constant(l, y->first + i, l->constant[x->first + i]);
+    }
+}
+
+/* ---- parts and shapes: `count` channels of x from `from` on are y's from `to` on, each stretched to `times` */
+static void pass_on(lattice *l, const lane *x, uint64_t from, const lane *y, uint64_t to, uint64_t count, uint64_t times)
+{
+    for (uint64_t i = 0; i < count; i++)
+        for (uint64_t k = 0; k < times; k++) {
+            uint64_t a = x->first + from + i, b = y->first + (to + i) * times + k, leader = l->leader[a];
+            tie(l, a, b);
+            l->leader[b] = leader >= from ? (uint32_t)((leader - from + to) * times + k) : (uint32_t)((to + i) * times + k);
+            if (is_constant(l, a)) set_constant(l, b, l->constant[a]);
+        }
+}
+
+static void forward_concat(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *y = &l->lanes[n->outputs[0]];
+    int64_t axis = graph_int(l->g, n, "axis", 1);
+    uint64_t at = 0;
+    if (axis < 0) axis += y->rank;
+    for (uint32_t k = 0; k < n->input_count; k++) {
+        const lane *x = &l->lanes[n->inputs[k]];
+        if (axis == (int64_t)y->axis) {
+            pass_on(l, x, 0, y, at, x->channels, 1);
+            at += x->channels;
+            continue;
+        }
+        if (x->channels != y->channels) {
+            stop(l, node);
+            return;
+        }
+        for (uint32_t i = 0; i < y->channels; i++) {
+            bool same = is_constant(l, x->first + i) && (!k || (is_constant(l, y->first + i) &&
+                                                                l->constant[y->first + i] == l->constant[x->first + i]));
+            tie(l, x->first + i, y->first + i);
+            l->leader[y->first + i] = i;
+            if (same) set_constant(l, y->first + i, l->constant[x->first + i]);
+            else l->flags[y->first + i] &= (uint8_t)~CONSTANT;
+        }
+    }
+}
+
+static void forward_parts(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]];
+    for (uint32_t k = 0; k < n->output_count; k++) {
+        bool fits;
+        const lane *y = &l->lanes[n->outputs[k]];
+        uint64_t from = lattice_part(l, n, k, &fits);
+        if (n->outputs[k] && y->tracked && fits) pass_on(l, x, from, y, 0, y->channels, 1);
+        else stop(l, node);
+    }
+}
+
+/* ---- convolutions and matrix products */
+
+uint64_t lattice_weight_at(const mixer *m, uint64_t o, uint64_t i)
+{
+    if (!m->transposed) return (o * m->ins + i) * m->taps;
+    uint64_t per = m->outs / m->groups, group = o / per;
+    return ((group * m->ins + i) * per + o % per) * m->taps;
+}
+
+typedef struct weighing {
+    const uint8_t *weights, *bias; /* as stored */
+    size_t size, bias_size;
+    fpr_dtype dtype, bias_dtype;
+} weighing;
+
+static double weight_value(const weighing *w, uint64_t at) { return graph_load(w->dtype, w->weights + at * w->size); }
+
+static double bias_value(const weighing *w, const mixer *m, const lattice *l, uint64_t o)
+{
+    if (m->bias == ONNX_NONE) return 0;
+    uint64_t at = l->g->model->tensors[m->bias].elements == 1 ? 0 : o;
+    return graph_load(w->bias_dtype, w->bias + at * w->bias_size);
+}
+
+/* One filter: its live kernels are noted; constant when nothing that changes reaches it. */
+static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
+{
+    const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
+    uint64_t group = o / (m->outs / m->groups);
+    double c = bias_value(w, m, l, o);
+    bool changes = false;
+    for (uint64_t i = 0; i < m->ins; i++) {
+        uint64_t at = lattice_weight_at(m, o, i), e = x->first + group * m->ins + i, bit = o * m->ins + i;
+        double sum = 0;
+        bool some = false;
+        for (uint64_t k = 0; k < m->taps; k++) {
+            double v = weight_value(w, at + k);
+            some = some || v != 0;
+            sum += v;
+        }
+        if (!some) continue;
+        if (!isfinite(sum)) {
+            block(l, m->in, m->node);
+            block(l, m->out, m->node);
+        }
+        m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
+        if (!x->tracked || !is_constant(l, e)) changes = true;
+        else if (l->constant[e] != 0 && !m->folds) changes = true;
+        else c += l->constant[e] * sum;
+    }
+    if (!changes) set_constant(l, y->first + o, c);
+}
+
+/* Filters whose weights (as stored), bias and, for depthwise ones, input are the same. */
+static void compare_filters(lattice *l, mixer *m, const weighing *w)
+{
+    const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
+    uint32_t *leader = l->leader + y->first;
+    uint64_t *key = base_alloc(m->outs, sizeof *key), per = m->outs / m->groups;
+    if (!key) lattice_failed(l, m->outs * sizeof *key);
+    for (uint64_t o = 0; o < m->outs && key; o++) {
+        leader[o] = m->depthwise && x->tracked ? (uint32_t)(scatter(key_of(l, x->first + o / per)) >> 33) : (uint32_t)(o / per);
+        uint64_t h = 0, b = 0;
+        double bias = bias_value(w, m, l, o);
+        memcpy(&b, &bias, sizeof b);
+        for (uint64_t i = 0; i < m->ins; i++) {
+            const uint8_t *p = w->weights + lattice_weight_at(m, o, i) * w->size;
+            for (uint64_t k = 0; k < m->taps * w->size; k++) h = (h ^ p[k]) * UINT64_C(0x100000001b3);
+        }
+        key[o] = scatter(h) ^ b;
+    }
+    if (!l->status) refine(l, leader, key, (uint32_t)m->outs);
+    /* What has the same key is compared byte by byte. */
+    for (uint64_t o = 0; o < m->outs && !l->status; o++) {
+        uint64_t a = leader[o];
+        bool same = bias_value(w, m, l, o) == bias_value(w, m, l, a) && a / per <= o / per &&
+                    (m->depthwise || a / per == o / per);
+        if (m->depthwise && same && a != o)
+            same = x->tracked && key_of(l, x->first + o / per) == key_of(l, x->first + a / per);
+        for (uint64_t i = 0; i < m->ins && same && a != o; i++)
+            same = !memcmp(w->weights + lattice_weight_at(m, o, i) * w->size,
+                           w->weights + lattice_weight_at(m, a, i) * w->size, m->taps * w->size);
+        if (!same) leader[o] = (uint32_t)o;
+    }
+    base_free(key);
+}
+
+static void forward_mixer(lattice *l, mixer *m)
+{
+    const onnx_tensor *t = &l->g->model->tensors[m->weight];
+    const onnx_tensor *b = m->bias == ONNX_NONE ? NULL : &l->g->model->tensors[m->bias];
+    uint8_t *weights = base_alloc(t->bytes, 1), *bias = base_alloc(b ? b->bytes : 1, 1);
+    if (!weights || !bias) lattice_failed(l, t->bytes);
+    if (!l->status) l->status = graph_tensor_bytes(l->g, m->weight, weights, l->error);
+    if (!l->status && b) l->status = graph_tensor_bytes(l->g, m->bias, bias, l->error);
+    weighing w = {weights, bias, fpr_dtype_bits(t->dtype) / 8, b ? fpr_dtype_bits(b->dtype) / 8 : 1, t->dtype,
+                  b ? b->dtype : t->dtype};
+    for (uint64_t o = 0; o < m->outs && !l->status; o++) weigh_filter(l, m, &w, o);
+    if (!l->status) compare_filters(l, m, &w);
+    const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
+    if (m->depthwise && !x->tracked) block(l, m->out, m->node);
+    for (uint64_t o = 0; o < m->outs && m->depthwise && x->tracked && !l->status; o++)
+        tie(l, x->first + o / (m->outs / m->groups), y->first + o);
+    base_free(weights);
+    base_free(bias);
+}
+
+/* ---- all of them */
+
+static void forward_node(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const op_row *op = l->g->ops[node];
+    bool tracked = op && n->output_count && l->lanes[n->outputs[0]].tracked;
+    if (op && (op->way == WAY_CONSTANT || op->way == WAY_SHAPE)) return;
+    if (!tracked) {
+        stop(l, node);
+        return;
+    }
+    switch (op->way) {
+    case WAY_UNARY: forward_unary(l, node, op); break;
+    case WAY_NARY: forward_nary(l, node, op); break;
+    case WAY_NORM: forward_norm(l, node); break;
+    case WAY_CONV: case WAY_CONVT: case WAY_GEMM: case WAY_MATMUL:
+        if (l->mixer_of[node] == ONNX_NONE) stop(l, node);
+        else forward_mixer(l, &l->mixers[l->mixer_of[node]]);
+        break;
+    case WAY_POOL: case WAY_PAD: case WAY_RESIZE: forward_space(l, node, op); break;
+    case WAY_CONCAT: forward_concat(l, node); break;
+    case WAY_SPLIT: case WAY_SLICE: forward_parts(l, node); break;
+    case WAY_RESHAPE: {
+        const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
+        pass_on(l, x, 0, y, 0, x->channels, y->channels / x->channels);
+        break;
+    }
+    default: stop(l, node); break;
+    }
+}
+
+void lattice_forward(lattice *l)
+{
+    for (uint64_t e = 0; e < l->elements; e++) l->parent[e] = (uint32_t)e;
+    for (size_t i = 0; i < l->g->model->name_count; i++)
+        for (uint32_t c = 0; l->lanes[i].tracked && c < l->lanes[i].channels; c++) l->leader[l->lanes[i].first + c] = c;
+    block_shapes(l);
+    for (size_t i = 0; i < l->g->model->node_count && !l->status; i++) {
+        if (l->cancel && *l->cancel) l->status = base_fail(l->error, FPR_CANCELLED, "cancelled");
+        else forward_node(l, l->g->order[i]);
+    }
+}

@@ -1,0 +1,135 @@
+/* What the parts of the room share; for src/graph alone. */
+#ifndef FPR_GRAPH_INNER_H
+#define FPR_GRAPH_INNER_H
+
+#include "graph/graph.h"
+
+/* How channels go through an operator, for the lattice. */
+typedef enum graph_way {
+    WAY_STOP,      /* nothing is known: all inputs are read, no output is constant */
+    WAY_UNARY,     /* a function of each entry alone */
+    WAY_NARY,      /* of the entries at the same place, broadcast as numpy does */
+    WAY_NORM,      /* BatchNormalization */
+    WAY_CONV, WAY_CONVT, WAY_GEMM, WAY_MATMUL,
+    WAY_POOL,      /* along space, channels apart */
+    WAY_CONCAT, WAY_SPLIT, WAY_SLICE, WAY_PAD, WAY_RESIZE, WAY_RESHAPE,
+    WAY_CONSTANT, WAY_SHAPE
+} graph_way;
+
+typedef struct run run;
+
+typedef struct op_row {
+    const char *name;
+    graph_way way;
+    void (*run)(run *r);            /* NULL: not evaluated */
+    double (*unary)(double x, const double *p); /* of WAY_UNARY */
+    double (*binary)(double a, double b);       /* of WAY_NARY */
+} op_row;
+
+extern const op_row graph_ops[];
+extern const size_t graph_op_count;
+
+typedef struct graph_value {
+    uint32_t producer;   /* node, or ONNX_NONE */
+    uint32_t tensor;     /* of the model, when it is constant; or ONNX_NONE */
+    bool is_input, is_output, captured; /* captured: a subgraph reads it */
+    uint32_t readers;    /* inputs of nodes that name it */
+} graph_value;
+
+struct graph {
+    onnx_model *model;
+    graph_weights weights;
+    graph_value *values;     /* by name */
+    onnx_name *names;        /* [tensor_count] what a tensor is called in the graph: initializer or output of Constant */
+    const op_row **ops;      /* by node; NULL: not known */
+    uint32_t *order;         /* nodes, producers before readers */
+    uint32_t *inputs;        /* values of the model: inputs without initializer */
+    size_t input_count;
+    uint32_t *outputs;
+    size_t output_count;
+};
+
+/* ---- build.c */
+
+const onnx_node *graph_node(const graph *g, uint32_t node);
+/* A tensor's values as doubles, [elements]; floating-point and whole numbers. Caller frees. NULL with *error. */
+double *graph_tensor_values(const graph *g, uint32_t tensor, fpr_error *error);
+fpr_status graph_tensor_bytes(const graph *g, uint32_t tensor, void *dst, fpr_error *error);
+bool graph_is_replaced(const graph *g, uint32_t tensor);
+double graph_load(fpr_dtype dtype, const uint8_t *p);
+void graph_store(fpr_dtype dtype, uint8_t *p, double value); /* to nearest even */
+bool graph_is_number(fpr_dtype dtype);
+
+int64_t graph_int(const graph *g, const onnx_node *n, const char *name, int64_t otherwise);
+double graph_float(const graph *g, const onnx_node *n, const char *name, double otherwise);
+/* NULL: not there. */
+const int64_t *graph_ints(const graph *g, const onnx_node *n, const char *name, uint32_t *count);
+bool graph_text_is(const graph *g, const onnx_node *n, const char *name, const char *text, bool otherwise);
+
+/* ---- run.c: for the operators */
+
+struct run {
+    const graph *g;
+    const onnx_node *node;
+    const op_row *op;
+    array *values;        /* by name */
+    uint32_t *left;       /* readers that are still to come, by name */
+    bool lacking;         /* some input has no data: outputs get none */
+    bool unknown;         /* set by an operator whose output shape cannot be told */
+    const volatile int *cancel;
+    fpr_error *error;
+    fpr_status status;
+};
+
+#define RUN_BYTES_MAX (UINT64_C(8) << 30) /* of one array */
+
+const array *run_in(const run *r, uint32_t input);  /* NULL: not given */
+/* The data of a small input of whole numbers; NULL when not there or not known. */
+const double *run_list(run *r, uint32_t input, int64_t *count);
+/* Makes an output. NULL: there is nothing to compute, because shapes are all that is wanted or because of an error. */
+double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims);
+void run_fail(run *r, const char *why);
+/* Whether the work goes on: no error, not cancelled. */
+bool run_goes_on(run *r);
+
+/* alpha and beta, or the limits of Clip; false when they are not constant. */
+bool graph_unary_parameters(const graph *g, const onnx_node *n, double p[2]);
+void run_unary(run *r);
+void run_nary(run *r);
+void run_norm(run *r);
+void run_conv(run *r);
+void run_conv_transpose(run *r);
+void run_gemm(run *r);
+void run_matmul(run *r);
+void run_pool(run *r);
+void run_global_pool(run *r);
+void run_reduce(run *r);
+void run_concat(run *r);
+void run_split(run *r);
+void run_slice(run *r);
+void run_pad(run *r);
+void run_resize(run *r);
+void run_flatten(run *r);
+void run_reshape(run *r);
+void run_squeeze(run *r);
+void run_unsqueeze(run *r);
+void run_transpose(run *r);
+void run_shape(run *r);
+void run_gather(run *r);
+void run_softmax(run *r);
+void run_fill(run *r);
+void run_expand(run *r);
+void run_prelu(run *r);
+void run_instance_norm(run *r);
+void run_layer_norm(run *r);
+
+/* Windows of convolutions and pools along one axis. */
+typedef struct window {
+    int64_t kernel, stride, dilation, before, after; /* padding */
+} window;
+/* By the node's attributes for an input of that shape; false with the run's error. */
+bool run_windows(run *r, unsigned spatial, const int64_t *in, const int64_t *kernel, window *w);
+/* Whether no window can reach over a border. */
+bool graph_has_no_padding(const graph *g, const onnx_node *n, unsigned spatial, const uint64_t *kernel);
+
+#endif

@@ -1,0 +1,91 @@
+/* The channels of a graph's values: which are constant, which are read, which go together; for src/graph alone.
+ *
+ * An element is one channel of one value. Elements that an operator needs at the same place (a sum's operands, a
+ * channel before and after its activation, a depthwise filter) are one class and can only leave together. Mixing
+ * operators (convolutions, matrix products) bound classes: they make a channel from all of what they read. */
+#ifndef FPR_GRAPH_LATTICE_H
+#define FPR_GRAPH_LATTICE_H
+
+#include "graph/inner.h"
+
+#define NO_BLOCK 0u           /* why a value's channels must stay */
+#define BLOCK_INPUT 1u        /* an input of the graph */
+#define BLOCK_OUTPUT 2u       /* an output of the graph */
+#define BLOCK_SUBGRAPH 3u     /* a subgraph reads it */
+#define BLOCK_NODE(n) ((n) + 4u) /* that node reads or makes it, and nothing is known of it */
+
+enum { CONSTANT = 1, READ = 2, REMOVED = 4, KEPT = 8 };
+
+typedef struct lane {         /* a value's channels */
+    bool tracked;
+    unsigned rank, axis;
+    uint32_t channels;
+    uint64_t first;           /* element of channel 0 */
+    uint32_t block;           /* BLOCK_*: all of them stay */
+} lane;
+
+/* What a mixer needs a channel of its input for. */
+enum { READS_NOTHING, READS_LIVE, READS_ADDEND /* a constant: part of the bias */, READS_CARRIED /* by a carrier */ };
+
+typedef struct mixer {        /* a convolution or matrix product whose weights are constant */
+    uint32_t node, weight, bias; /* tensors; bias ONNX_NONE: none yet */
+    onnx_name in, out;
+    uint64_t outs, ins, groups, taps; /* ins: per group */
+    bool transposed;          /* weights [ins of all groups][outs per group], else [outs][ins] */
+    bool depthwise;           /* one input channel a group: its channels go together, nothing is mixed */
+    bool folds;               /* a constant input is a constant addend of the output at every place */
+    bool has_bias_input;      /* it could take one */
+    uint8_t *live;            /* bit o * ins + i: some weight is not zero */
+    uint8_t *reads;           /* [channels of in] READS_* */
+    uint32_t *carrier;        /* [groups] channel + 1 that carries the constant ones which leave; 0: none */
+} mixer;
+
+typedef struct lattice {
+    const graph *g;
+    lane *lanes;              /* by name */
+    uint64_t elements;
+    double *constant;         /* of CONSTANT elements */
+    uint8_t *flags;
+    uint32_t *parent;         /* of the class: union-find */
+    uint32_t *leader;         /* the first channel of its value that always equals this one */
+    mixer *mixers;
+    size_t mixer_count;
+    uint32_t *mixer_of;       /* by node, or ONNX_NONE */
+    array *shape[2];          /* by name, for two sizes of input */
+    const volatile int *cancel;
+    fpr_error *error;
+    fpr_status status;
+} lattice;
+
+/* ---- layout.c: which axis of each value its channels lie along */
+fpr_status lattice_open(lattice *l, const graph *g, const volatile int *cancel, fpr_error *error);
+void lattice_close(lattice *l);
+bool lattice_failed(lattice *l, uint64_t bytes);
+/* The dimension is the same for inputs of both sizes; else 0. */
+int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);
+/* Of a constant operand beside a value: how many entries lie along the value's channels: all of them, 1, or 0 when it
+ * does not fit. */
+uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis);
+/* The data of a constant list of whole numbers; NULL when it is none. Caller frees. */
+double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count);
+/* How a reshape stretches a channel: 1 keeps it, S makes S neighbours of it, 0 mixes. */
+uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis);
+/* Where channels of an output of Split or Slice begin in its input. */
+uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits);
+
+/* ---- forward.c: constants and equals, from inputs to outputs; classes on the way */
+void lattice_forward(lattice *l);
+uint32_t lattice_class(const lattice *l, uint64_t element);
+static inline bool lattice_is_live(const mixer *m, uint64_t o, uint64_t i)
+{
+    uint64_t bit = o * m->ins + i;
+    return m->live[bit >> 3] >> (bit & 7) & 1;
+}
+/* Where the taps of kernel [o][i] begin in the weights, o and i as lattice_is_live counts them. */
+uint64_t lattice_weight_at(const mixer *m, uint64_t o, uint64_t i);
+
+/* ---- backward.c: who is read; what leaves */
+void lattice_backward(lattice *l);
+void lattice_decide(lattice *l);
+
+#endif

@@ -1,0 +1,195 @@
+/* The evaluator: one operator after the other in double precision, written to be read and not to be fast. */
+#include "graph/inner.h"
+
+#include <math.h>
+
+#define LIST_MAX 4096u /* entries of a constant that may be a shape: has data even when shapes alone are wanted */
+
+void array_free(array *a)
+{
+    base_free(a->data);
+    a->data = NULL;
+}
+
+size_t graph_input_count(const graph *g) { return g->input_count; }
+size_t graph_output_count(const graph *g) { return g->output_count; }
+const char *graph_output_name(const graph *g, size_t output)
+{
+    return onnx_text_of(g->model, g->model->values[g->outputs[output]].name);
+}
+
+/* How many channels the first convolution that reads the value wants; 3 when none does. */
+static int64_t channels_wanted(const graph *g, onnx_name name)
+{
+    for (size_t i = 0; i < g->model->node_count; i++) {
+        const onnx_node *n = graph_node(g, (uint32_t)i);
+        if (n->input_count < 2 || n->inputs[0] != name || !onnx_is_op(g->model, n, "Conv")) continue;
+        uint32_t w = g->values[n->inputs[1]].tensor;
+        if (w != ONNX_NONE && g->model->tensors[w].rank > 1)
+            return (int64_t)g->model->tensors[w].shape[1] * graph_int(g, n, "group", 1);
+    }
+    return 3;
+}
+
+bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape)
+{
+    const onnx_value *v = &g->model->values[g->inputs[input]];
+    *shape = (array){.known = true, .rank = v->rank, .count = 1};
+    if (!v->has_shape || v->rank > GRAPH_RANK_MAX) return false;
+    for (unsigned i = 0; i < v->rank; i++) {
+        int64_t size = v->shape[i] > 0 ? v->shape[i] : i == 0 ? batch : i == 1 ? channels_wanted(g, v->name) : side;
+        shape->dims[i] = size;
+        if (!base_multiply(shape->count, (uint64_t)size, &shape->count)) return false;
+    }
+    return true;
+}
+
+/* ---- for the operators */
+
+void run_fail(run *r, const char *why)
+{
+    if (r->status) return;
+    r->status = base_fail(r->error, FPR_USAGE, "node %.60s (%.40s): %s", onnx_text_of(r->g->model, r->node->name),
+                          onnx_text_of(r->g->model, r->node->op), why);
+}
+
+bool run_goes_on(run *r)
+{
+    if (!r->status && r->cancel && *r->cancel) r->status = base_fail(r->error, FPR_CANCELLED, "cancelled");
+    return !r->status;
+}
+
+const array *run_in(const run *r, uint32_t input)
+{
+    if (input >= r->node->input_count || !r->node->inputs[input]) return NULL;
+    return &r->values[r->node->inputs[input]];
+}
+
+const double *run_list(run *r, uint32_t input, int64_t *count)
+{
+    const array *a = run_in(r, input);
+    *count = a ? (int64_t)a->count : 0;
+    if (a && !a->data) r->unknown = true;
+    return a ? a->data : NULL;
+}
+
+double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
+{
+    array shape = {.known = true, .rank = rank, .count = 1};
+    if (r->status || output >= r->node->output_count || !r->node->outputs[output]) return NULL;
+    if (rank > GRAPH_RANK_MAX) {
+        run_fail(r, "a value of more than eight axes");
+        return NULL;
+    }
+    for (unsigned i = 0; i < rank; i++) {
+        if (dims[i] < 0 || !base_multiply(shape.count, (uint64_t)dims[i], &shape.count) ||
+            shape.count > RUN_BYTES_MAX / sizeof(double)) {
+            run_fail(r, "its shapes do not fit together");
+            return NULL;
+        }
+        shape.dims[i] = dims[i];
+    }
+    array *a = &r->values[r->node->outputs[output]];
+    array_free(a);
+    *a = shape;
+    if (r->lacking) return NULL;
+    a->data = base_calloc(a->count, sizeof *a->data);
+    if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
+    return a->data;
+}
+
+/* ---- the run */
+
+static void load_constant(run *r, onnx_name name, bool shapes)
+{
+    uint32_t tensor = r->g->values[name].tensor;
+    array *a = &r->values[name];
+    if (tensor == ONNX_NONE || a->known) return;
+    const onnx_tensor *t = &r->g->model->tensors[tensor];
+    if (t->rank > GRAPH_RANK_MAX || t->elements > RUN_BYTES_MAX / sizeof(double)) return;
+    a->known = true;
+    a->rank = t->rank;
+    a->count = t->elements;
+    for (unsigned i = 0; i < t->rank; i++) a->dims[i] = (int64_t)t->shape[i];
+    if ((shapes && t->elements > LIST_MAX) || t->skipped || !graph_is_number(t->dtype)) return;
+    a->data = graph_tensor_values(r->g, tensor, r->error);
+    if (!a->data) r->status = r->error ? r->error->status : FPR_NO_MEMORY;
+}
+
+/* Everything but data of values that nobody reads any more. */
+static void release(run *r, onnx_name name)
+{
+    if (name && r->left[name] && !--r->left[name] && !r->g->values[name].is_output && r->values[name].count > GRAPH_RANK_MAX)
+        array_free(&r->values[name]);
+}
+
+static void run_node(run *r, uint32_t node, bool shapes)
+{
+    const graph *g = r->g;
+    const onnx_node *n = graph_node(g, node);
+    bool unknown = !g->ops[node] || !g->ops[node]->run;
+    r->node = n;
+    r->op = g->ops[node];
+    r->lacking = r->unknown = false;
+    for (uint32_t i = 0; i < n->input_count && !r->status; i++) {
+        if (!n->inputs[i]) continue;
+        load_constant(r, n->inputs[i], shapes);
+        unknown = unknown || !r->values[n->inputs[i]].known;
+        r->lacking = r->lacking || !r->values[n->inputs[i]].data;
+    }
+    if (!r->status && !unknown) r->op->run(r);
+    if (unknown || r->unknown) {
+        if (!shapes) run_fail(r, "is not evaluated");
+        for (uint32_t k = 0; k < n->output_count; k++) {
+            array_free(&r->values[n->outputs[k]]);
+            r->values[n->outputs[k]] = (array){0};
+        }
+    }
+    /* Shapes that do not fit are no error where shapes are only asked for: nothing is known of them. */
+    if (shapes && r->status == FPR_USAGE) r->status = FPR_OK;
+    for (uint32_t i = 0; i < n->input_count; i++) release(r, n->inputs[i]);
+}
+
+static void set_inputs(run *r, const array *inputs, bool *shapes)
+{
+    const graph *g = r->g;
+    for (size_t i = 0; i < g->input_count && !r->status; i++) {
+        array *a = &r->values[g->model->values[g->inputs[i]].name];
+        *a = inputs[i];
+        a->data = NULL;
+        if (!inputs[i].data) *shapes = true;
+        if (!inputs[i].data) continue;
+        a->data = base_alloc(a->count, sizeof *a->data);
+        if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
+        else memcpy(a->data, inputs[i].data, a->count * sizeof *a->data);
+    }
+}
+
+fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t output_count, array *values,
+                     const volatile int *cancel, fpr_error *error)
+{
+    fpr_error own;
+    const onnx_model *m = g->model;
+    run r = {.g = g, .cancel = cancel, .error = error ? error : &own};
+    bool shapes = values != NULL;
+    r.values = base_calloc(m->name_count, sizeof *r.values);
+    r.left = base_calloc(m->name_count, sizeof *r.left);
+    if (!r.values || !r.left) r.status = base_no_memory(error, m->name_count * sizeof *r.values);
+    for (size_t i = 0; i < m->name_count && !r.status; i++) r.left[i] = g->values[i].readers;
+    if (!r.status) set_inputs(&r, inputs, &shapes);
+    for (size_t i = 0; i < m->node_count && run_goes_on(&r); i++) run_node(&r, g->order[i], shapes);
+    for (size_t i = 0; i < output_count && i < g->output_count && !r.status; i++) {
+        onnx_name name = m->values[g->outputs[i]].name;
+        load_constant(&r, name, shapes);
+        outputs[i] = r.values[name];
+        r.values[name].data = NULL;
+    }
+    for (size_t i = 0; i < m->name_count && r.values; i++) {
+        /* Short lists stay with the shapes: they may be the target of a Reshape. */
+        if (!values || r.status || r.values[i].count > GRAPH_RANK_MAX) array_free(&r.values[i]);
+        if (values) values[i] = r.values[i];
+    }
+    base_free(r.values);
+    base_free(r.left);
+    return r.status;
+}

@@ -1,0 +1,491 @@
+/* What moves entries and does not compute with them: shapes, parts, copies; and sums along axes. */
+#include "graph/inner.h"
+
+#include <math.h>
+
+/* A list of whole numbers that was an attribute and became an input. */
+static const double *list_of(run *r, const char *attribute, uint32_t input, double *own, int64_t *count)
+{
+    uint32_t n;
+    const int64_t *ints = graph_ints(r->g, r->node, attribute, &n);
+    if (!ints) return run_list(r, input, count);
+    *count = n;
+    for (uint32_t i = 0; i < n && i < 2 * GRAPH_RANK_MAX; i++) own[i] = (double)ints[i];
+    if (n > 2 * GRAPH_RANK_MAX) run_fail(r, "a value of more than eight axes");
+    return own;
+}
+
+/* An axis that may count from the end; -1 with an error when it is out of range. */
+static int axis_of(run *r, double axis, unsigned rank)
+{
+    if (axis < 0) axis += rank;
+    if (axis >= 0 && axis < rank) return (int)axis;
+    run_fail(r, "its axis is out of range");
+    return -1;
+}
+
+static void set_copy(run *r, const array *x, unsigned rank, const int64_t *dims)
+{
+    double *y = run_out(r, 0, rank, dims);
+    if (r->status || r->unknown || !r->node->output_count || !r->node->outputs[0]) return;
+    if (r->values[r->node->outputs[0]].count != x->count) return run_fail(r, "its shapes do not fit together");
+    if (y) memcpy(y, x->data, x->count * sizeof *y);
+}
+
+void run_flatten(run *r)
+{
+    const array *x = run_in(r, 0);
+    int64_t axis = graph_int(r->g, r->node, "axis", 1), dims[2] = {1, 1};
+    if (!x) return;
+    if (axis < 0) axis += x->rank;
+    for (unsigned i = 0; i < x->rank; i++) dims[i >= (uint64_t)axis] *= x->dims[i];
+    set_copy(r, x, 2, dims);
+}
+
+void run_reshape(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count, dims[GRAPH_RANK_MAX], rest = 1, open = -1;
+    const double *shape = list_of(r, "shape", 1, own, &count);
+    bool zero = graph_int(r->g, r->node, "allowzero", 0);
+    if (!x || !shape || r->status) return;
+    if (count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
+    for (int64_t i = 0; i < count; i++) {
+        dims[i] = (int64_t)shape[i];
+        if (!dims[i] && !zero) dims[i] = i < x->rank ? x->dims[i] : -2;
+        if (dims[i] == -1) open = i;
+        else rest *= dims[i];
+        if (rest < 0 || rest > INT32_MAX) return run_fail(r, "its shapes do not fit together");
+    }
+    if (open >= 0) dims[open] = rest ? (int64_t)x->count / rest : 0;
+    set_copy(r, x, (unsigned)count, dims);
+}
+
+void run_squeeze(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count, dims[GRAPH_RANK_MAX];
+    const double *axes = list_of(r, "axes", 1, own, &count);
+    unsigned gone = 0, rank = 0;
+    if (!x || r->unknown || r->status) return;
+    for (int64_t i = 0; axes && i < count; i++) {
+        int a = axis_of(r, axes[i], x->rank);
+        if (a < 0) return;
+        gone |= 1u << a;
+    }
+    for (unsigned i = 0; i < x->rank; i++)
+        if (axes ? !(gone >> i & 1) : x->dims[i] != 1) dims[rank++] = x->dims[i];
+    set_copy(r, x, rank, dims);
+}
+
+void run_unsqueeze(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count, dims[GRAPH_RANK_MAX];
+    const double *axes = list_of(r, "axes", 1, own, &count);
+    if (!x || !axes || r->status) return;
+    if (x->rank + (uint64_t)count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
+    unsigned rank = x->rank + (unsigned)count, added = 0, from = 0;
+    for (int64_t i = 0; i < count; i++) {
+        int a = axis_of(r, axes[i], rank);
+        if (a < 0) return;
+        added |= 1u << a;
+    }
+    for (unsigned i = 0; i < rank; i++) dims[i] = added >> i & 1 ? 1 : from < x->rank ? x->dims[from++] : 1;
+    set_copy(r, x, rank, dims);
+}
+
+void run_shape(run *r)
+{
+    const array *x = run_in(r, 0);
+    int64_t n = x ? x->rank : 0, from = graph_int(r->g, r->node, "start", 0), to = graph_int(r->g, r->node, "end", n);
+    from = from < 0 ? from + n : from;
+    to = to < 0 ? to + n : to > n ? n : to;
+    int64_t dims[1] = {to > from ? to - from : 0};
+    r->lacking = false; /* a shape is known without the data */
+    double *y = run_out(r, 0, 1, dims);
+    for (int64_t i = 0; y && i < dims[0]; i++) y[i] = (double)x->dims[from + i];
+}
+
+void run_expand(run *r)
+{
+    const array *x = run_in(r, 0);
+    int64_t count, dims[GRAPH_RANK_MAX];
+    const double *shape = run_list(r, 1, &count);
+    if (!x || !shape) return;
+    unsigned rank = x->rank > count ? x->rank : (unsigned)count;
+    if (rank > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
+    for (unsigned i = 0; i < rank; i++) {
+        int64_t a = i + x->rank >= rank ? x->dims[i + x->rank - rank] : 1;
+        int64_t b = i + (uint64_t)count >= rank ? (int64_t)shape[i + (uint64_t)count - rank] : 1;
+        if (a != b && a != 1 && b != 1) return run_fail(r, "its shapes do not fit together");
+        dims[i] = a == 1 ? b : a;
+    }
+    double *y = run_out(r, 0, rank, dims);
+    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
+    for (uint64_t i = 0; i < all; i++) {
+        uint64_t rest = i, from = 0, step = 1;
+        for (unsigned d = rank; d-- > 0; rest /= (uint64_t)dims[d]) {
+            int at = (int)d - (int)(rank - x->rank);
+            if (at < 0) continue;
+            if (x->dims[at] != 1) from += rest % (uint64_t)dims[d] * step;
+            step *= (uint64_t)x->dims[at];
+        }
+        y[i] = x->data[from];
+    }
+}
+
+/* Constant and ConstantOfShape. */
+void run_fill(run *r)
+{
+    const graph *g = r->g;
+    const onnx_attribute *a = onnx_find_attribute(g->model, r->node, "value");
+    if (!r->node->output_count) return;
+    if (!strcmp(r->op->name, "ConstantOfShape")) {
+        int64_t count, dims[GRAPH_RANK_MAX];
+        const double *shape = run_list(r, 0, &count);
+        if (!shape) return;
+        if (count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
+        for (int64_t i = 0; i < count; i++) dims[i] = (int64_t)shape[i];
+        double *v = a && a->tensor != ONNX_NONE ? graph_tensor_values(g, a->tensor, r->error) : NULL;
+        double *y = run_out(r, 0, (unsigned)count, dims), fill = v ? *v : 0;
+        for (uint64_t i = 0; y && i < r->values[r->node->outputs[0]].count; i++) y[i] = fill;
+        base_free(v);
+        return;
+    }
+    if (a && a->tensor != ONNX_NONE) return; /* loaded where it is read */
+    a = r->node->attribute_count == 1 ? &r->node->attributes[0] : NULL;
+    const char *name = a ? onnx_text_of(g->model, a->name) : "";
+    bool ints = !strcmp(name, "value_ints"), floats = !strcmp(name, "value_floats");
+    if (!ints && !floats && strcmp(name, "value_int") != 0 && strcmp(name, "value_float") != 0) {
+        r->unknown = true;
+        return;
+    }
+    int64_t dims[1] = {ints ? a->int_count : a->float_count};
+    double *y = run_out(r, 0, ints || floats, dims);
+    for (int64_t i = 0; y && (ints || floats) && i < dims[0]; i++) y[i] = ints ? (double)a->ints[i] : (double)a->floats[i];
+    if (y && !ints && !floats) *y = !strcmp(name, "value_int") ? (double)a->i : (double)a->f;
+}
+
+/* ---- parts */
+
+/* Copies a block of lines along one axis: `n` of them, from x[at] to y[to]. */
+static void copy_lines(const array *x, double *y, unsigned axis, int64_t at, int64_t y_lines, int64_t to, int64_t n)
+{
+    uint64_t outer = 1, inner = 1;
+    for (unsigned i = 0; i < x->rank; i++) {
+        if (i < axis) outer *= (uint64_t)x->dims[i];
+        if (i > axis) inner *= (uint64_t)x->dims[i];
+    }
+    for (uint64_t o = 0; o < outer; o++)
+        memcpy(y + (o * (uint64_t)y_lines + (uint64_t)to) * inner,
+               x->data + (o * (uint64_t)x->dims[axis] + (uint64_t)at) * inner, (uint64_t)n * inner * sizeof *y);
+}
+
+void run_concat(run *r)
+{
+    const array *first = run_in(r, 0);
+    int64_t dims[GRAPH_RANK_MAX], at = 0;
+    int axis = first ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 1), first->rank) : -1;
+    if (axis < 0) return;
+    memcpy(dims, first->dims, sizeof dims);
+    dims[axis] = 0;
+    for (uint32_t i = 0; i < r->node->input_count; i++) {
+        const array *x = run_in(r, i);
+        bool fits = x && x->rank == first->rank;
+        for (unsigned d = 0; fits && d < x->rank; d++) fits = d == (unsigned)axis || x->dims[d] == dims[d];
+        if (!fits) return run_fail(r, "its shapes do not fit together");
+        dims[axis] += x->dims[axis];
+    }
+    double *y = run_out(r, 0, first->rank, dims);
+    for (uint32_t i = 0; y && i < r->node->input_count; i++) {
+        const array *x = run_in(r, i);
+        copy_lines(x, y, (unsigned)axis, 0, dims[axis], at, x->dims[axis]);
+        at += x->dims[axis];
+    }
+}
+
+void run_split(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count = 0, at = 0, dims[GRAPH_RANK_MAX];
+    int axis = x ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
+    const double *sizes = list_of(r, "split", 1, own, &count);
+    int64_t outs = r->node->output_count, even;
+    if (axis < 0 || r->unknown || r->status || !outs) return;
+    if (sizes && count != outs) return run_fail(r, "its shapes do not fit together");
+    even = (x->dims[axis] + outs - 1) / outs;
+    memcpy(dims, x->dims, sizeof dims);
+    for (uint32_t k = 0; k < outs && !r->status; k++) {
+        int64_t rest = x->dims[axis] - at;
+        dims[axis] = sizes ? (int64_t)sizes[k] : rest < even ? rest : even;
+        if (dims[axis] > rest) return run_fail(r, "its shapes do not fit together");
+        double *y = run_out(r, k, x->rank, dims);
+        if (y) copy_lines(x, y, (unsigned)axis, at, dims[axis], 0, dims[axis]);
+        at += dims[axis];
+    }
+}
+
+static double entry(const double *list, int64_t i, double otherwise) { return list ? list[i] : otherwise; }
+
+/* Where a slice begins, how long it is, and its step, along every axis. */
+static bool slice_ranges(run *r, const array *x, int64_t *from, int64_t *n, int64_t *step)
+{
+    double s[2 * GRAPH_RANK_MAX], e[2 * GRAPH_RANK_MAX], a[2 * GRAPH_RANK_MAX];
+    int64_t count, ends_count, axes_count, steps_count = 0;
+    const double *starts = list_of(r, "starts", 1, s, &count), *ends = list_of(r, "ends", 2, e, &ends_count);
+    const double *axes = list_of(r, "axes", 3, a, &axes_count), *steps = run_list(r, 4, &steps_count);
+    if (r->unknown || r->status || !starts || !ends || ends_count != count || (axes && axes_count != count) ||
+        (steps && steps_count != count)) {
+        if (!r->unknown) run_fail(r, "its ranges are not given");
+        return false;
+    }
+    for (unsigned i = 0; i < x->rank; i++) from[i] = 0, n[i] = x->dims[i], step[i] = 1;
+    for (int64_t i = 0; i < count; i++) {
+        int d = axis_of(r, entry(axes, i, (double)i), x->rank);
+        double size = d < 0 ? 0 : (double)x->dims[d], by = entry(steps, i, 1), b = starts[i], t = ends[i];
+        if (d < 0 || by == 0) return run_fail(r, "its ranges are not given"), false;
+        b = b < 0 ? b + size : b;
+        t = t < 0 ? t + size : t;
+        b = by > 0 ? fmin(fmax(b, 0), size) : fmin(fmax(b, 0), size - 1);
+        t = by > 0 ? fmin(fmax(t, 0), size) : fmin(fmax(t, -1), size - 1);
+        double lines = ceil((t - b) / by);
+        from[d] = (int64_t)b;
+        step[d] = (int64_t)by;
+        n[d] = lines > 0 ? (int64_t)lines : 0;
+    }
+    return true;
+}
+
+void run_slice(run *r)
+{
+    const array *x = run_in(r, 0);
+    int64_t from[GRAPH_RANK_MAX], n[GRAPH_RANK_MAX], step[GRAPH_RANK_MAX];
+    if (!x || !slice_ranges(r, x, from, n, step)) return;
+    double *y = run_out(r, 0, x->rank, n);
+    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
+    for (uint64_t i = 0; i < all; i++) {
+        uint64_t rest = i;
+        int64_t at = 0, stride = 1;
+        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)n[d]) {
+            at += (from[d] + (int64_t)(rest % (uint64_t)n[d]) * step[d]) * stride;
+            stride *= x->dims[d];
+        }
+        y[i] = x->data[at];
+    }
+}
+
+void run_gather(run *r)
+{
+    const array *x = run_in(r, 0), *index = run_in(r, 1);
+    int axis = x ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
+    int64_t dims[2 * GRAPH_RANK_MAX], inner = 1;
+    unsigned rank = 0;
+    if (axis < 0 || !index) return;
+    if (x->rank + index->rank - 1 > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
+    for (int i = 0; i < axis; i++) dims[rank++] = x->dims[i];
+    for (unsigned i = 0; i < index->rank; i++) dims[rank++] = index->dims[i];
+    for (unsigned i = (unsigned)axis + 1; i < x->rank; i++) inner *= dims[rank++] = x->dims[i];
+    double *y = run_out(r, 0, rank, dims);
+    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
+    for (uint64_t i = 0; i < all; i++) {
+        uint64_t in = i % (uint64_t)inner, which = i / (uint64_t)inner % index->count, out = i / (uint64_t)inner / index->count;
+        double at = index->data[which] < 0 ? index->data[which] + (double)x->dims[axis] : index->data[which];
+        if (!(at >= 0 && at < (double)x->dims[axis])) return run_fail(r, "an index is out of range");
+        y[i] = x->data[(out * (uint64_t)x->dims[axis] + (uint64_t)at) * (uint64_t)inner + in];
+    }
+}
+
+void run_transpose(run *r)
+{
+    const array *x = run_in(r, 0);
+    uint32_t n;
+    const int64_t *perm = graph_ints(r->g, r->node, "perm", &n);
+    int64_t dims[GRAPH_RANK_MAX], from[GRAPH_RANK_MAX], stride = 1, strides[GRAPH_RANK_MAX];
+    if (!x || (perm && n != x->rank)) return run_fail(r, "its axis is out of range");
+    for (unsigned i = x->rank; i-- > 0; stride *= x->dims[i]) strides[i] = stride;
+    for (unsigned i = 0; i < x->rank; i++) {
+        int64_t p = perm ? perm[i] : (int64_t)(x->rank - 1 - i);
+        if (p < 0 || p >= x->rank) return run_fail(r, "its axis is out of range");
+        dims[i] = x->dims[p];
+        from[i] = strides[p];
+    }
+    double *y = run_out(r, 0, x->rank, dims);
+    for (uint64_t i = 0; y && i < x->count; i++) {
+        uint64_t rest = i;
+        int64_t at = 0;
+        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)dims[d]) at += (int64_t)(rest % (uint64_t)dims[d]) * from[d];
+        y[i] = x->data[at];
+    }
+}
+
+/* ---- sums along axes */
+
+void run_reduce(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count, dims[GRAPH_RANK_MAX], full[GRAPH_RANK_MAX];
+    const double *axes = list_of(r, "axes", 1, own, &count);
+    bool keep = graph_int(r->g, r->node, "keepdims", 1);
+    unsigned gone = axes ? 0 : ~0u, rank = 0;
+    if (!x || r->unknown || r->status) return;
+    if (!axes && graph_int(r->g, r->node, "noop_with_empty_axes", 0)) gone = 0;
+    for (int64_t i = 0; axes && i < count; i++) {
+        int a = axis_of(r, axes[i], x->rank);
+        if (a < 0) return;
+        gone |= 1u << a;
+    }
+    double folded = 1;
+    for (unsigned i = 0; i < x->rank; i++) {
+        full[i] = gone >> i & 1 ? 1 : x->dims[i];
+        if (gone >> i & 1) folded *= (double)x->dims[i];
+        if (keep || !(gone >> i & 1)) dims[rank++] = full[i];
+    }
+    double *y = run_out(r, 0, rank, dims);
+    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
+    bool most = !strcmp(r->op->name, "ReduceMax"), least = !strcmp(r->op->name, "ReduceMin");
+    for (uint64_t i = 0; i < all; i++) y[i] = most ? -INFINITY : least ? INFINITY : 0;
+    for (uint64_t i = 0; y && i < x->count; i++) {
+        uint64_t rest = i, to = 0, step = 1;
+        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)x->dims[d]) {
+            if (!(gone >> d & 1)) to += rest % (uint64_t)x->dims[d] * step;
+            step *= (uint64_t)full[d];
+        }
+        y[to] = most ? fmax(y[to], x->data[i]) : least ? fmin(y[to], x->data[i]) : y[to] + x->data[i];
+    }
+    for (uint64_t i = 0; i < all && !strcmp(r->op->name, "ReduceMean"); i++) y[i] /= folded;
+}
+
+/* ---- Pad and Resize */
+
+static int64_t reflected(int64_t at, int64_t n, const char *mode)
+{
+    if (at >= 0 && at < n) return at;
+    if (!strcmp(mode, "edge")) return at < 0 ? 0 : n - 1;
+    if (!strcmp(mode, "wrap")) return (at % n + n) % n;
+    if (!strcmp(mode, "reflect") && n > 1) {
+        int64_t turn = 2 * n - 2, p = (at % turn + turn) % turn;
+        return p < n ? p : turn - p;
+    }
+    return !strcmp(mode, "reflect") ? 0 : -1;
+}
+
+void run_pad(run *r)
+{
+    const array *x = run_in(r, 0);
+    double own[2 * GRAPH_RANK_MAX];
+    int64_t count, axes_count, value_count, dims[GRAPH_RANK_MAX], before[GRAPH_RANK_MAX] = {0};
+    const double *pads = list_of(r, "pads", 1, own, &count), *value = run_list(r, 2, &value_count);
+    const double *axes = run_list(r, 3, &axes_count);
+    const onnx_attribute *m = onnx_find_attribute(r->g->model, r->node, "mode");
+    const char *mode = m ? onnx_text_of(r->g->model, m->text) : "constant";
+    if (!x || !pads || r->status || r->unknown) return;
+    int64_t n = axes ? axes_count : x->rank;
+    double fill = value && value_count ? *value : graph_float(r->g, r->node, "value", 0);
+    if (count != 2 * n) return run_fail(r, "its shapes do not fit together");
+    memcpy(dims, x->dims, sizeof dims);
+    for (int64_t i = 0; i < n; i++) {
+        int d = axis_of(r, entry(axes, i, (double)i), x->rank);
+        if (d < 0) return;
+        before[d] = (int64_t)pads[i];
+        dims[d] += (int64_t)pads[i] + (int64_t)pads[n + i];
+    }
+    double *y = run_out(r, 0, x->rank, dims);
+    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
+    for (uint64_t i = 0; i < all; i++) {
+        uint64_t rest = i;
+        int64_t at = 0, stride = 1;
+        bool inside = true;
+        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)dims[d], stride *= x->dims[d]) {
+            int64_t p = reflected((int64_t)(rest % (uint64_t)dims[d]) - before[d], x->dims[d], mode);
+            inside = inside && p >= 0;
+            at += p * stride;
+        }
+        y[i] = inside ? x->data[at] : fill;
+    }
+}
+
+/* Where an output entry lies in the input along one axis. */
+static double source_place(const run *r, int64_t i, int64_t in, int64_t out, double scale)
+{
+    const onnx_attribute *a = onnx_find_attribute(r->g->model, r->node, "coordinate_transformation_mode");
+    const char *mode = a ? onnx_text_of(r->g->model, a->text)
+                         : strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11 ? "asymmetric" : "half_pixel";
+    if (!strcmp(mode, "asymmetric")) return (double)i / scale;
+    if (!strcmp(mode, "align_corners")) return out > 1 ? (double)i * (double)(in - 1) / (double)(out - 1) : 0;
+    if (!strcmp(mode, "pytorch_half_pixel") && out <= 1) return 0;
+    return ((double)i + 0.5) / scale - 0.5;
+}
+
+static double nearest_place(const run *r, double p)
+{
+    const onnx_attribute *a = onnx_find_attribute(r->g->model, r->node, "nearest_mode");
+    const char *mode = a ? onnx_text_of(r->g->model, a->text)
+                         : strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11 ? "floor" : "round_prefer_floor";
+    if (!strcmp(mode, "floor")) return floor(p);
+    if (!strcmp(mode, "ceil")) return ceil(p);
+    return !strcmp(mode, "round_prefer_ceil") ? floor(p + 0.5) : ceil(p - 0.5);
+}
+
+/* Along one axis after the other; the result takes the place of *x. */
+static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, bool linear)
+{
+    int64_t in = x->dims[axis];
+    uint64_t inner = 1, outer = 1;
+    for (unsigned i = 0; i < x->rank; i++) *(i < axis ? &outer : &inner) *= i == axis ? 1 : (uint64_t)x->dims[i];
+    double *y = base_calloc(outer * (uint64_t)out * inner, sizeof *y);
+    if (!y) {
+        r->status = base_no_memory(r->error, outer * (uint64_t)out * inner * sizeof *y);
+        return false;
+    }
+    for (int64_t i = 0; i < out; i++) {
+        double p = source_place(r, i, in, out, scale), low = linear ? floor(p) : nearest_place(r, p), part = linear ? p - low : 0;
+        int64_t a = (int64_t)fmin(fmax(low, 0), (double)(in - 1)), b = (int64_t)fmin(fmax(low + 1, 0), (double)(in - 1));
+        for (uint64_t o = 0; o < outer; o++)
+            for (uint64_t k = 0; k < inner; k++)
+                y[(o * (uint64_t)out + (uint64_t)i) * inner + k] =
+                    (1 - part) * x->data[(o * (uint64_t)in + (uint64_t)a) * inner + k] +
+                    part * x->data[(o * (uint64_t)in + (uint64_t)b) * inner + k];
+    }
+    base_free(x->data);
+    x->data = y;
+    x->dims[axis] = out;
+    x->count = outer * (uint64_t)out * inner;
+    return true;
+}
+
+void run_resize(run *r)
+{
+    const array *x = run_in(r, 0);
+    bool old = strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11;
+    int64_t scale_count, size_count = 0, dims[GRAPH_RANK_MAX];
+    const double *scales = run_list(r, old ? 1 : 2, &scale_count), *sizes = old ? NULL : run_list(r, 3, &size_count);
+    bool linear = graph_text_is(r->g, r->node, "mode", "linear", false);
+    if (!x || r->unknown) return;
+    if (!linear && !graph_text_is(r->g, r->node, "mode", "nearest", true)) return run_fail(r, "its mode is not evaluated");
+    if (onnx_find_attribute(r->g->model, r->node, "axes") || graph_int(r->g, r->node, "antialias", 0) ||
+        graph_text_is(r->g, r->node, "coordinate_transformation_mode", "tf_crop_and_resize", false))
+        return run_fail(r, "its mode is not evaluated");
+    if (size_count != x->rank && scale_count != x->rank) return run_fail(r, "its shapes do not fit together");
+    double by[GRAPH_RANK_MAX];
+    for (unsigned i = 0; i < x->rank; i++) {
+        bool sized = size_count == x->rank;
+        dims[i] = sized ? (int64_t)sizes[i] : (int64_t)floor((double)x->dims[i] * scales[i]);
+        by[i] = sized ? (double)dims[i] / (double)x->dims[i] : scales[i];
+    }
+    double *y = run_out(r, 0, x->rank, dims);
+    if (!y) return;
+    array work = *x;
+    work.data = base_alloc(x->count, sizeof *work.data);
+    if (!work.data) r->status = base_no_memory(r->error, x->count * sizeof *work.data);
+    else memcpy(work.data, x->data, x->count * sizeof *work.data);
+    for (unsigned i = 0; i < x->rank && !r->status; i++)
+        if ((dims[i] != work.dims[i] || by[i] != 1) && !resize_axis(r, &work, i, dims[i], by[i], linear)) break;
+    if (!r->status) memcpy(y, work.data, work.count * sizeof *y);
+    base_free(work.data);
+}
