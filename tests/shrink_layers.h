@@ -14,6 +14,9 @@
 #include "shrink/shrink.h"
 
 /* splitmix64, Steele, Lea and Flood 2014 */
+/* A layer that may be pruned, by the options alone. */
+#define BY_AMOUNT(options) &(shrink_budget){(options)->amount, SHRINK_BY_AMOUNT}
+
 static inline uint64_t random_bits(uint64_t *state)
 {
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -116,8 +119,7 @@ static inline planned plan_weights(fpr_layer_shape shape, fpr_dtype dtype, const
     load_weights(&shape, dtype, p.weights, stored);
     p.max_abs = largest_of(stored, weights_of(&shape));
     base_free(stored);
-    assert_int_equal(shrink_plan_layer(&p.shape, dtype, p.weights, known_max(p.max_abs), options, true,
-                                       SHRINK_BY_OPTIONS, 2, &p.plan, NULL),
+    assert_int_equal(shrink_plan_layer(&p.shape, dtype, p.weights, known_max(p.max_abs), options, BY_AMOUNT(options), 2, &p.plan, NULL),
                      FPR_OK);
     return p;
 }

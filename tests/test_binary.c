@@ -459,8 +459,7 @@ static void any_number_of_threads_gives_the_same_plan(void **state)
     shrink_plan first = {0};
     for (unsigned threads = 0; threads < 5; threads++) {
         shrink_plan plan;
-        assert_int_equal(shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true,
-                                           SHRINK_BY_OPTIONS, threads, &plan, NULL),
+        assert_int_equal(shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, BY_AMOUNT(&options), threads, &plan, NULL),
                          FPR_OK);
         if (!threads) {
             first = plan;
@@ -495,7 +494,7 @@ static void every_failing_allocation_is_reported(void **state)
         shrink_plan plan;
         fpr_error error = {0};
         base_fail_allocation((long)failures);
-        status = shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, true, SHRINK_BY_OPTIONS, 2,
+        status = shrink_plan_layer(&m.shape, FPR_F32, weights, known_max(2.1), &options, BY_AMOUNT(&options), 2,
                                    &plan, &error);
         base_fail_allocation(-1);
         assert_true(status == FPR_OK || status == FPR_NO_MEMORY);
@@ -529,7 +528,7 @@ static void check_fixture(const char *path, const char *const *binary, size_t bi
         for (size_t j = 0; j < weights_of(&s); j++) max_abs = fmax(max_abs, fabs((double)weights[j]));
         fpr_options options = make_options();
         shrink_plan plan;
-        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
+        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, BY_AMOUNT(&options),
                                            2, &plan, NULL),
                          FPR_OK);
         bool expected = false;

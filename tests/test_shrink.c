@@ -330,14 +330,14 @@ static void a_given_count_of_units_goes(void **state)
     for (uint64_t units = 0; units <= 8; units++) {
         shrink_plan plan;
         assert_int_equal(
-            shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, true, units, 1, &plan, NULL),
+            shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, &(shrink_budget){options.amount, units}, 1, &plan, NULL),
             FPR_OK);
         assert_int_equal(plan.zeroed, units);
         shrink_plan_free(&plan);
     }
     shrink_plan plan;
     assert_int_equal(
-        shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, false, 5, 1, &plan, NULL), FPR_OK);
+        shrink_plan_layer(&s, FPR_F64, w, known_max(largest_of(w, 32)), &options, NULL, 1, &plan, NULL), FPR_OK);
     assert_int_equal(plan.zeroed, 0); /* not chosen by --only or --skip */
     shrink_plan_free(&plan);
 }
@@ -445,7 +445,7 @@ static void what_is_known_changes_nothing(void **state)
         shrink_outcome want, got;
         void *copy = base_alloc_aligned(bytes, 1);
         memcpy(copy, p.weights, bytes);
-        assert_int_equal(shrink_plan_layer(&s, dtype, copy, known, &options, true, SHRINK_BY_OPTIONS, 2, &plan, NULL),
+        assert_int_equal(shrink_plan_layer(&s, dtype, copy, known, &options, BY_AMOUNT(&options), 2, &plan, NULL),
                          FPR_OK);
         assert_int_equal(plan.zeroed, p.plan.zeroed);
         assert_int_equal(plan.changes, p.plan.changes);
@@ -486,7 +486,7 @@ static void nothing_to_change_costs_nothing(void **state)
     fpr_options options = make_options();
     shrink_plan plan;
     shrink_outcome outcome;
-    assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(2), &options, true, SHRINK_BY_OPTIONS, 1, &plan, NULL),
+    assert_int_equal(shrink_plan_layer(&s, FPR_F64, w, known_max(2), &options, BY_AMOUNT(&options), 1, &plan, NULL),
                      FPR_OK);
     assert_false(plan.changes);
     assert_int_equal(shrink_apply(&s, FPR_F64, w, known_max(2), 0.01, &plan, 1, &outcome, NULL), FPR_OK);
@@ -518,7 +518,7 @@ static void layout_and_threads_change_nothing(void **state)
         double max_abs = largest_of(after, N);
         shrink_plan plan;
         shrink_outcome outcome;
-        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
+        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, BY_AMOUNT(&options),
                                            threads % 5, &plan, NULL),
                          FPR_OK);
         assert_int_equal(
@@ -569,7 +569,7 @@ static void every_failing_allocation_is_reported(void **state)
         memcpy(copy, w, sizeof w);
         base_fail_allocation(n);
         status =
-            shrink_plan_layer(&s, FPR_F64, copy, known_max(3), &options, true, SHRINK_BY_OPTIONS, 2, &plan, &error);
+            shrink_plan_layer(&s, FPR_F64, copy, known_max(3), &options, BY_AMOUNT(&options), 2, &plan, &error);
         if (!status) status = shrink_apply(&s, FPR_F64, copy, known_max(3), 0.01, &plan, 2, &outcome, &error);
         if (!status) status = shrink_ranking_new(&ranking, &error);
         if (!status) status = shrink_ranking_add(ranking, 0, w, 50, &error);
@@ -609,7 +609,7 @@ static void an_overparametrised_network(void **state)
         for (size_t j = 0; j < weights_of(&s); j++) max_abs = fmax(max_abs, fabs((double)weights[j]));
         fpr_options options = make_options();
         shrink_plan plan;
-        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, true, SHRINK_BY_OPTIONS,
+        assert_int_equal(shrink_plan_layer(&s, FPR_F32, weights, known_max(max_abs), &options, BY_AMOUNT(&options),
                                            2, &plan, NULL),
                          FPR_OK);
         size_t index = (size_t)(t->name[4] - '1'); /* convN.weight */

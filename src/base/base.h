@@ -46,6 +46,10 @@ long base_fail_allocation(long n);
 /* Tests only: allocations alive now. */
 long base_allocations_alive(void);
 
+/* ---- dtypes */
+
+static inline bool base_is_float(fpr_dtype d) { return d == FPR_F64 || d == FPR_F32 || d == FPR_F16 || d == FPR_BF16; }
+
 /* ---- little-endian loads and stores, from any address */
 
 static inline uint16_t base_load_le16(const void *p) { const uint8_t *b = p; return (uint16_t)(b[0] | b[1] << 8); }

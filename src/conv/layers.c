@@ -56,7 +56,7 @@ static bool plausible_area(const fpr_layer_shape *s)
 
 bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out)
 {
-    if (dtype != FPR_F64 && dtype != FPR_F32 && dtype != FPR_F16 && dtype != FPR_BF16) return false;
+    if (!base_is_float(dtype)) return false;
     if (rank < 3 || rank > 5 || (layout != FPR_LAYOUT_OIHW && layout != FPR_LAYOUT_HWIO)) return false;
     const unsigned sides = rank - 2;
     const bool hwio = layout == FPR_LAYOUT_HWIO;

@@ -130,8 +130,7 @@ static fpr_status count_batch(void *context, size_t first, size_t count, void *c
         const study_layer *layer = &s->layers[run->layers[first + i]];
         shrink_plan plan = {0};
         blocks[i] = study_block(s, layer, bytes[i]);
-        status = shrink_plan_layer(&layer->shape, blocks[i].dtype, bytes[i], study_known(layer, &options), &options,
-                                   false, SHRINK_BY_OPTIONS, s->settings.threads, &plan, error);
+        status = shrink_plan_layer(&layer->shape, blocks[i].dtype, bytes[i], study_known(layer, &options), &options, NULL, s->settings.threads, &plan, error);
         if (!status) run->row->binary_layers += plan.binary.scope != FPR_SCOPE_NONE;
         shrink_plan_free(&plan);
     }

@@ -96,8 +96,7 @@ static fpr_status export_layer(export_run *run, const study_layer *layer, void *
     options.binary = true;
     shrink_plan plan = {0};
     shrink_outcome outcome = {0};
-    fpr_status status = shrink_plan_layer(s, t->dtype, weights, study_known(layer, &options), &options, false,
-                                          SHRINK_BY_OPTIONS, job_threads(&options), &plan, error);
+    fpr_status status = shrink_plan_layer(s, t->dtype, weights, study_known(layer, &options), &options, NULL, job_threads(&options), &plan, error);
     bool binary = !status && plan.binary.scope != FPR_SCOPE_NONE, no_memory = false;
     if (binary)
         status =

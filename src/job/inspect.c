@@ -23,8 +23,7 @@ static fpr_status look_at_layer(inspect_run *run, const study_layer *layer, cons
     fpr_options options = *run->options;
     options.prune = false;
     unsigned threads = run->study->settings.threads;
-    fpr_status status = shrink_plan_layer(&layer->shape, row->dtype, weights, study_known(layer, &options), &options,
-                                          false, SHRINK_BY_OPTIONS, threads, &plan, error);
+    fpr_status status = shrink_plan_layer(&layer->shape, row->dtype, weights, study_known(layer, &options), &options, NULL, threads, &plan, error);
     if (!status) row->binary = plan.binary;
     if (!status)
         status = shrink_dead(&layer->shape, row->dtype, weights, study_known(layer, &options), options.eps, threads,

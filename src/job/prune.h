@@ -1,58 +1,82 @@
-/* The state of one main job, shared by the files that carry it out:
+/* The main job, by the files that carry it out, each of which calls only those below it:
  *
- * prune.c        the whole job, shards, outputs
- * prune_batch.c  the one way of a batch of tensors: plan, count, change, encode, put; a batch is written while the one
- *                after it is encoded
- * prune_amount.c ranking over all layers, and the amount that reaches a size */
+ * prune.c     the whole job: study, amount, outputs, report
+ * amount.c    the ranking over all layers, and the amount that reaches a size
+ * shards.c    all shards, or one: its tensors through the pipe (model/pipe.c) and into the writer
+ * items.c     what happens to one tensor, step by step
+ * pictures.c  kernels of a layer as the report shows them */
 #ifndef FPR_JOB_PRUNE_H
 #define FPR_JOB_PRUNE_H
 
 #include "job/job.h"
+#include "pack/pack.h"
 
-typedef struct slot {
-    pack_blob *blob;
-    void *bytes; /* dense, when there is no blob */
-} slot;
-
-typedef struct prune_run {
+/* What is settled before tensors pass. They leave their marks in the report, the counters of the study, and `tensors`. */
+typedef struct prune_job {
     const fpr_model *model;
     const fpr_options *options;
     study *study;
-    fpr_report *report;       /* rows are filled when not NULL */
+    fpr_report *report;       /* NULL: a trial, of which only the size is wanted; nothing is counted */
     bool counting;            /* fill the distributions */
     bool dense;
+    double amount;            /* see shrink_budget */
     uint64_t *units;          /* [layers] from a ranking, or NULL */
-    writer_tensor *tensors;   /* [tensor_count] */
-    slot *slots;              /* [tensor_count] encoded ahead */
     uint64_t adaptive_values; /* see pack_input */
-    size_t shard, put;        /* the shard being written, its next tensor to put */
-    job_writer *writer;
-    const size_t *ids;
-    bool ahead;               /* this pass keeps its outcome in slots */
-    pack_blob **waiting;      /* what the writer has listed, but not written; and slots, up to `put` */
-    size_t waiting_count, waiting_slots;
-} prune_run;
+    writer_tensor *tensors;   /* [tensors of the model] */
+} prune_job;
+
+/* A tensor on its way. */
+typedef struct item {
+    size_t id;                /* in the model */
+    const fpr_tensor *tensor;
+    const study_layer *layer; /* NULL: no convolution */
+    writer_tensor *out;       /* what is decided of it */
+    void *bytes;              /* dense, of the batch: changed in place */
+    void *converted;          /* after --cast; NULL: bytes hold */
+    bool exact;               /* restored as in the input */
+    shrink_plan plan;
+    shrink_outcome outcome;
+    pack_blob *blob;          /* NULL: stored as it is */
+} item;
+
+/* ---- items.c. The steps come in this order; each but the first two may run for many items at once. */
 
 /* The layer that a tensor is, or NULL. */
-study_layer *prune_layer(const prune_run *run, size_t tensor);
+const study_layer *prune_layer(const prune_job *job, size_t tensor);
 /* A layer without NaN or Inf: only such are planned. */
 static inline bool prune_is_planned(const study_layer *layer) { return layer && layer->measure.finite; }
 /* Chosen by --only, --skip and --pointwise. */
-bool prune_allowed(const prune_run *run, const study_layer *layer);
+bool prune_allowed(const prune_job *job, const study_layer *layer);
 
-/* A job_visit for run->ids: everything that happens to a batch; its tensors go to the writer or, ahead, to the slots. */
-fpr_status prune_batch(void *run, size_t first, size_t count, void *const *bytes, fpr_error *error);
-/* Puts all tensors of the shard before `end` that were encoded ahead. */
-fpr_status prune_put_ahead(prune_run *run, size_t end, fpr_error *error);
-void prune_free_slot(slot *s);
-/* Lets go of what waited to be written. */
-void prune_forget_waiting(prune_run *run);
+item item_of(const prune_job *job, size_t id, void *bytes);
+void item_free(item *it);
+/* Which of its kernels go, and which become two-level. */
+fpr_status item_plan(const prune_job *job, item *it, fpr_error *error);
+/* Carries the plan out. */
+fpr_status item_change(const prune_job *job, item *it, fpr_error *error);
+/* --cast. */
+fpr_status item_cast(const prune_job *job, item *it, fpr_error *error);
+/* Packs it, where that gains, and decides what the output says of it. */
+fpr_status item_encode(const prune_job *job, item *it, fpr_error *error);
+/* Adds the kernels of the items to the distributions: as they were, or those that have changed. */
+fpr_status items_count(const prune_job *job, const item *items, size_t count, bool changed, fpr_error *error);
+/* Moves what is known of it into its row of the report. */
+void item_report(const prune_job *job, item *it);
+
+/* ---- pictures.c */
+
+/* The first kernels of binary-like layers, before or after the change. */
+fpr_status pictures_take(const prune_job *job, const item *items, size_t count, bool before, fpr_error *error);
+
+/* ---- shards.c */
 
 /* Encodes and writes all shards; on success *writers are finished but not committed. output NULL: counts bytes only. */
-fpr_status prune_write_all(prune_run *run, const char *output, job_writer **writers, uint64_t *total, fpr_error *error);
-void prune_abandon_all(job_writer **writers, size_t count);
+fpr_status shards_write(prune_job *job, const char *output, job_writer **writers, uint64_t *total, fpr_error *error);
+void shards_abandon(job_writer **writers, size_t count);
 
-/* Settles options->amount and run->units: the ranking of --global, the search of --target-size. */
-fpr_status prune_settle_amount(prune_run *run, fpr_options *options, job_writer **writers, fpr_error *error);
+/* ---- amount.c */
+
+/* Settles job->amount and job->units: the ranking of --global, the search of --target-size. */
+fpr_status amount_settle(prune_job *job, job_writer **writers, fpr_error *error);
 
 #endif

@@ -11,7 +11,7 @@ typedef struct unpack_run {
     uint64_t offset;
 } unpack_run;
 
-static fpr_status list_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+static fpr_status list_parts(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
 {
     unpack_run *run = context;
     uint64_t total = 0;
@@ -23,7 +23,7 @@ static fpr_status list_batch(void *context, size_t first, size_t count, void *co
     return file_out_reserve(run->out, total, &run->offset, error);
 }
 
-static fpr_status write_batch(void *context, fpr_error *error)
+static fpr_status write_parts(void *context, fpr_error *error)
 {
     const unpack_run *run = context;
     return file_out_place(run->out, run->offset, run->parts, run->count, error);
@@ -52,8 +52,9 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     if (!status) status = file_out_write(*out, length, 8, error);
     if (!status) status = file_out_write(*out, header, bytes, error);
     unpack_run run = {.model = model, .ids = ids, .out = *out, .parts = base_alloc(n, sizeof *run.parts)};
+    const model_pipe pipe = {.phase = phase, .put = list_parts, .write = write_parts, .context = &run};
     if (!status && !run.parts) status = base_no_memory(error, n * sizeof *run.parts);
-    if (!status) status = job_batches(model, ids, n, options, phase, list_batch, write_batch, &run, error);
+    if (!status) status = model_run(model, ids, n, options, &pipe, error);
     base_free(run.parts);
     base_free(header);
     base_free(ids);

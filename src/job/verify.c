@@ -9,6 +9,7 @@ typedef struct verify_run {
     const fpr_model *packed, *original;
     file_tree *keys; /* [shards] our metadata, empty where there is none */
     unsigned threads;
+    size_t tensor_rows; /* the row of the first tensor in the result */
     fpr_verification *result;
 } verify_run;
 
@@ -77,11 +78,6 @@ static fpr_status set_problem(fpr_verified *v, const char *text, fpr_error *erro
     return v->problem ? FPR_OK : base_no_memory(error, strlen(text));
 }
 
-static bool is_float(fpr_dtype dtype)
-{
-    return dtype == FPR_F64 || dtype == FPR_F32 || dtype == FPR_F16 || dtype == FPR_BF16;
-}
-
 /* Whether the file states that a tensor of this dtype was converted to that of t. */
 static bool is_cast(const verify_run *run, const fpr_tensor *t, const fpr_tensor *original)
 {
@@ -99,7 +95,7 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
     if (!o) return set_problem(v, "the original has no tensor of this name", error);
     if (o->rank != t->rank || (o->rank && memcmp(o->shape, t->shape, o->rank * sizeof *o->shape)))
         return set_problem(v, "the original has another shape", error);
-    if (o->dtype != t->dtype && !(is_float(o->dtype) && is_float(t->dtype)))
+    if (o->dtype != t->dtype && !(base_is_float(o->dtype) && base_is_float(t->dtype)))
         return set_problem(v, "the original has another dtype", error);
     void *other = base_alloc_aligned(o->bytes, 1);
     if (!other) return base_no_memory(error, o->bytes);
@@ -107,7 +103,7 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
     v->exact = !status && o->dtype == t->dtype && !memcmp(bytes, other, o->bytes);
     if (!status && v->exact) {
         v->max_abs = v->relative_l2 = 0;
-    } else if (!status && !is_float(t->dtype)) {
+    } else if (!status && !base_is_float(t->dtype)) {
         status = set_problem(v, "differs from the original", error);
     } else if (!status && !shrink_difference(t->dtype, bytes, o->dtype, other, t->elements, &v->max_abs, &v->relative_l2)) {
         status = set_problem(v, "differs from the original in NaN", error);
@@ -128,41 +124,26 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
     return status;
 }
 
-static fpr_status verify_tensor(verify_run *run, size_t index, fpr_verified *v, fpr_error *error)
+static fpr_status verify_tensor(verify_run *run, size_t index, const void *bytes, fpr_verified *v, fpr_error *error)
 {
     const fpr_tensor *t = model_tensor(run->packed, index);
-    *v = (fpr_verified){.name = base_copy_text(t->name, t->name_bytes),
-                        .name_bytes = t->name_bytes,
-                        .ok = true,
-                        .exact = stated_lossless(entry_of(run, t), t),
-                        .max_abs = NAN,
-                        .relative_l2 = NAN};
-    void *bytes = base_alloc_aligned(t->bytes, 1);
-    if (!bytes || !v->name) {
-        base_free(bytes);
-        return base_no_memory(error, t->bytes);
-    }
-    fpr_error found = {0};
-    fpr_status status = model_read(run->packed, index, run->threads, bytes, &found);
-    if (status == FPR_BAD_PACKED || status == FPR_TOO_NEW) {
-        status = set_problem(v, found.message, error);
-    } else if (status) {
-        if (error) *error = found;
-    } else {
-        const file_value *entry = entry_of(run, t);
-        bool is_listed = entry || strlen(t->name) == t->name_bytes; /* the first files of the format list no others */
-        if (run->keys[t->shard].root && t->packed && is_listed && !index_agrees(entry, t))
-            status = set_problem(v, "the index in __metadata__ says otherwise than the tensor itself", error);
-        if (!status && run->original) status = compare_tensor(run, t, bytes, v, error);
-    }
-    base_free(bytes);
+    const file_value *entry = entry_of(run, t);
+    fpr_status status = FPR_OK;
+    if (v->problem) return FPR_OK; /* it does not decode */
+    v->exact = stated_lossless(entry, t);
+    bool is_listed = entry || strlen(t->name) == t->name_bytes; /* the first files of the format list no others */
+    if (run->keys[t->shard].root && t->packed && is_listed && !index_agrees(entry, t))
+        status = set_problem(v, "the index in __metadata__ says otherwise than the tensor itself", error);
+    if (!status && run->original) status = compare_tensor(run, t, bytes, v, error);
     return status;
 }
+
+/* ---------------------------------------------------------------- all of them, through the pipe */
 
 typedef struct verify_batch {
     verify_run *run;
     size_t first;
-    fpr_verified *rows;
+    void *const *bytes;
     fpr_error *errors;
 } verify_batch;
 
@@ -170,25 +151,49 @@ static void verify_one(void *context, size_t i, unsigned worker)
 {
     (void)worker;
     const verify_batch *b = context;
-    verify_tensor(b->run, b->first + i, &b->rows[i], &b->errors[i]);
+    const size_t index = b->first + i;
+    verify_tensor(b->run, index, b->bytes[i], &b->run->result->tensors[b->run->tensor_rows + index], &b->errors[i]);
 }
 
-/* Verifies the tensors from `first` on that together have few bytes, side by side; a larger one comes alone. *next is
- * the one after them. */
-static fpr_status verify_some(verify_run *run, size_t first, size_t *next, fpr_error *error)
+/* Tensors pass in their order: the number of one in the pipe is its number in the model. */
+static fpr_status verify_some(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+{
+    verify_run *run = context;
+    verify_batch b = {run, first, bytes, base_calloc(count, sizeof *b.errors)};
+    if (!b.errors) return base_no_memory(error, count * sizeof *b.errors);
+    base_parallel(run->threads, count, verify_one, &b);
+    const fpr_status status = base_first_error(b.errors, count, error);
+    base_free(b.errors);
+    return status;
+}
+
+static fpr_status note_damage(void *context, size_t number, const fpr_error *why, fpr_error *error)
+{
+    const verify_run *run = context;
+    return set_problem(&run->result->tensors[run->tensor_rows + number], why->message, error);
+}
+
+static fpr_status verify_tensors(verify_run *run, const fpr_options *options, fpr_error *error)
 {
     const fpr_model *p = run->packed;
-    uint64_t bytes = 0;
-    size_t n = 0;
-    for (; first + n < fpr_model_tensor_count(p) && (!n || bytes + model_tensor(p, first + n)->bytes <= JOB_BATCH_BYTES); n++)
-        bytes += model_tensor(p, first + n)->bytes;
-    *next = first + n;
-    verify_batch b = {run, first, run->result->tensors + run->result->tensor_count, base_calloc(n, sizeof *b.errors)};
-    if (!b.errors) return base_no_memory(error, n * sizeof *b.errors);
-    base_parallel(run->threads, n, verify_one, &b);
-    run->result->tensor_count += n;
-    const fpr_status status = base_first_error(b.errors, n, error);
-    base_free(b.errors);
+    const size_t n = fpr_model_tensor_count(p);
+    size_t *ids = base_alloc(n, sizeof *ids);
+    if (!ids) return base_no_memory(error, n * sizeof *ids);
+    run->tensor_rows = run->result->tensor_count;
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && i < n; i++) {
+        const fpr_tensor *t = model_tensor(p, i);
+        ids[i] = i;
+        run->result->tensors[run->result->tensor_count++] = (fpr_verified){.name = base_copy_text(t->name, t->name_bytes),
+                                                                           .name_bytes = t->name_bytes,
+                                                                           .ok = true,
+                                                                           .max_abs = NAN,
+                                                                           .relative_l2 = NAN};
+        if (!run->result->tensors[run->result->tensor_count - 1].name) status = base_no_memory(error, t->name_bytes);
+    }
+    const model_pipe pipe = {.phase = "verifying", .work = verify_some, .damaged = note_damage, .context = run};
+    if (!status) status = model_run(p, ids, n, options, &pipe, error);
+    base_free(ids);
     return status;
 }
 
@@ -241,25 +246,13 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
 {
     const fpr_model *p = run->packed;
     uint64_t rows = fpr_model_tensor_count(p) + fpr_model_shard_count(p) + (run->original ? fpr_model_tensor_count(run->original) : 0);
-    uint64_t done = 0, total = 0;
-    for (size_t i = 0; i < fpr_model_tensor_count(p); i++) total += model_tensor(p, i)->bytes;
     run->keys = base_calloc(fpr_model_shard_count(p), sizeof *run->keys);
     run->result->tensors = base_calloc(rows, sizeof *run->result->tensors);
     if (!run->keys || !run->result->tensors) return base_no_memory(error, rows * sizeof *run->result->tensors);
     fpr_status status = FPR_OK;
     for (size_t s = 0; !status && s < fpr_model_shard_count(p); s++) status = own_key(model_shard_key(p, s), &run->keys[s], error);
     if (!status) status = verify_shards(run, error);
-    double told = job_now();
-    for (size_t first = 0, next; !status && first < fpr_model_tensor_count(p); first = next) {
-        next = fpr_model_tensor_count(p);
-        status = job_cancelled(options, error);
-        if (!status) status = verify_some(run, first, &next, error);
-        for (size_t i = first; i < next; i++) done += model_tensor(p, i)->bytes;
-        if (options->progress && job_now() - told > 0.1) {
-            told = job_now();
-            options->progress(options->progress_context, "verifying", done, total);
-        }
-    }
+    if (!status) status = verify_tensors(run, options, error);
     if (!status) status = job_cancelled(options, error);
     if (!status) status = verify_missing(run, error);
     if (!status) status = model_check_unchanged(p, error);

@@ -3,7 +3,7 @@
  *
  * open.c     one file, or an index and its shards
  * model.c    tensors, shards, headers
- * batch.c    tensors from file to memory, in batches
+ * pipe.c     tensors from file to memory, through the hands of whoever works on them, and out again
  * checksum.c XXH3-64 over all files, from what a sweep has in memory
  * options.c  what everybody who works on a model asks of its options
  * Sees sources, and what a layer is; no statistics, no outputs. */
@@ -83,20 +83,32 @@ fpr_status model_header_bytes(const fpr_model *model, size_t shard, uint64_t *by
 /* Checks "check": header and raw tensors, as they are in the file now. Fine when the shard has none. */
 fpr_status model_check_shard(const fpr_model *model, size_t shard, fpr_error *error);
 
-/* ---- batch.c */
+/* ---- pipe.c: read, work, write; the only place where these overlap */
 
-#define JOB_BATCH_BYTES (4u << 20)
+#define MODEL_BATCH_BYTES (4u << 20)
 
-/* Called with the loaded tensors ids[first .. first + count - 1]; bytes[i] belongs to ids[first + i] and may be changed. */
-typedef fpr_status (*job_visit)(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error);
+/* Called with the loaded tensors ids[first .. first + count - 1]; bytes[i] belongs to ids[first + i], is 64-byte aligned
+ * and may be changed. */
+typedef fpr_status (*model_visit)(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error);
 
-/* Called once after each visit, beside the loading of the next batch, while the bytes of that visit are still there. */
-typedef fpr_status (*job_beside)(void *context, fpr_error *error);
+typedef struct model_pipe {
+    const char *phase; /* for progress */
+    model_visit work;  /* a batch, from the calling thread; NULL: nothing to do */
+    /* Makes ready what of the batch is to be written; the batch before has been written by then. NULL: nothing is. */
+    model_visit put;
+    /* Writes what put made ready, by another thread: beside the reading of the next batch and the work on it. The bytes
+     * of the batch stay until then. NULL: put has done it. */
+    fpr_status (*write)(void *context, fpr_error *error);
+    void *context;
+    /* Told before `work`, in order, of each packed tensor that does not decode, ids[number]: its bytes mean nothing.
+     * NULL: that ends the job. */
+    fpr_status (*damaged)(void *context, size_t number, const fpr_error *why, fpr_error *error);
+} model_pipe;
 
-/* Loads ids in order, in batches of at most JOB_BATCH_BYTES (a larger tensor comes alone), and visits each batch.
- * beside may be NULL; with it, two batches are in memory, but not two large tensors. */
-fpr_status job_batches(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
-                       const char *phase, job_visit visit, job_beside beside, void *context, fpr_error *error);
+/* Takes ids in order, in batches of at most MODEL_BATCH_BYTES; a larger tensor comes alone. Two batches are in memory
+ * where something is written, but not two large tensors. */
+fpr_status model_run(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
+                     const model_pipe *pipe, fpr_error *error);
 
 /* ---- checksum.c: XXH3-64 over all files of a model */
 

@@ -21,6 +21,7 @@ typedef struct writer_tensor {
     bool lossless;         /* before it is decided: certain to become so */
     bool decided;          /* the fields below hold */
     uint64_t stored;       /* bytes in the file */
+    bool packed;           /* as a blob */
     const char *codec;     /* static text, "raw" when plain */
     double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
     uint64_t zeroed;       /* kernels that became zero */

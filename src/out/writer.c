@@ -77,7 +77,7 @@ static void add_index(const job_writer *w, file_text *json, bool named, const ch
         const writer_tensor *t = &w->tensors[i];
         if (t->dropped) continue;
         number++;
-        if (is_named(t->source) != named || (t->decided && t->lossless && !strcmp(t->codec, "raw"))) continue;
+        if (is_named(t->source) != named || (t->decided && t->lossless && !t->packed)) continue;
         file_text_format(json, "%s", separator);
         separator = ",";
         add_index_entry(json, t, number - 1);
@@ -155,7 +155,7 @@ static fpr_status packed_header(const job_writer *w, file_text *header, fpr_erro
         const writer_tensor *t = &w->tensors[i];
         if (t->dropped) continue;
         uint64_t stored = begin[i + 1] - begin[i];
-        bool packed = t->decided ? strcmp(t->codec, "raw") != 0 : !is_longer_plain(t, stored);
+        bool packed = t->decided ? t->packed : !is_longer_plain(t, stored);
         file_text_add(header, ",", 1);
         file_text_tensor(header, t->source->name, t->source->name_bytes, packed ? FPR_U8 : t->dtype,
                          packed ? 1 : t->source->rank, packed ? &stored : t->source->shape, begin[i], begin[i + 1]);

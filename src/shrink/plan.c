@@ -143,35 +143,36 @@ static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uin
 }
 
 /* The units that go, where these are not simply the sparse kernels. */
-static fpr_status choose_units(const plan_run *run, const fpr_options *options, uint64_t units, unsigned threads,
-                               uint8_t **goes, fpr_error *error)
+static fpr_status choose_units(const plan_run *run, fpr_criterion criterion, const shrink_budget *budget,
+                               unsigned threads, uint8_t **goes, fpr_error *error)
 {
-    uint64_t count = shrink_unit_count(run->view->shape, run->structure);
+    uint64_t count = shrink_unit_count(run->view->shape, run->structure), units = budget->units;
     *goes = base_alloc(count, 1);
     if (!*goes) return base_no_memory(error, count);
-    if (units == SHRINK_BY_OPTIONS && options->amount < 0) {
+    if (units == SHRINK_BY_AMOUNT && budget->amount < 0) {
         sparse_units(run, *goes);
         return FPR_OK;
     }
-    if (units == SHRINK_BY_OPTIONS) units = shrink_share_of(options->amount, count);
-    return lowest_units(run, options->criterion, units, threads, *goes, error);
+    if (units == SHRINK_BY_AMOUNT) units = shrink_share_of(budget->amount, count);
+    return lowest_units(run, criterion, units, threads, *goes, error);
 }
 
 fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known,
-                             const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
+                             const fpr_options *options, const shrink_budget *budget, unsigned threads,
                              shrink_plan *plan, fpr_error *error)
 {
     shrink_view view = {s, dtype, weights};
     plan_run run = {.view = &view,
                     .plan = plan,
                     .structure = options->structure,
-                    .prune = options->prune && prune_this && (s->k > 1 || options->pointwise)};
+                    .prune = options->prune && budget && (s->k > 1 || options->pointwise)};
     size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
     uint8_t *goes = NULL;
     atomic_init(&run.zeroed, 0);
     atomic_init(&run.live, 0);
     *plan = (shrink_plan){.only_sparse = true};
-    bool by_eps = options->amount < 0 && units == SHRINK_BY_OPTIONS && run.structure == FPR_STRUCTURE_KERNEL;
+    bool by_eps = run.structure == FPR_STRUCTURE_KERNEL &&
+                  (!budget || (budget->amount < 0 && budget->units == SHRINK_BY_AMOUNT));
     /* Without sparse kernels there are no zero ones either, unless nothing is below eps. */
     bool all_live = known.measure && known.measure->sparse == 0 && options->eps > 0;
     if (all_live && by_eps) run.prune = false;
@@ -187,7 +188,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
         base_parallel(threads, parts, flag_and_decide_part, &run);
     } else {
         base_parallel(threads, parts, flag_part, &run);
-        status = choose_units(&run, options, units, threads, &goes, error);
+        status = choose_units(&run, options->criterion, budget, threads, &goes, error);
         run.goes = goes;
         if (!status) base_parallel(threads, parts, decide_part, &run);
     }

@@ -46,7 +46,7 @@ fpr_status shrink_ranking_end(shrink_ranking *ranking, double amount, uint64_t *
                               fpr_error *error);
 void shrink_ranking_free(shrink_ranking *ranking);
 
-#define SHRINK_BY_OPTIONS UINT64_MAX
+#define SHRINK_BY_AMOUNT UINT64_MAX
 
 /* What is known of a layer before its weights are looked at: the largest |w|, and where it was measured at full precision
  * (not --half), all the rest; NULL otherwise. What is known need not be found again: nearly all layers have few sparse
@@ -56,11 +56,17 @@ typedef struct shrink_known {
     const conv_measure *measure;
 } shrink_known;
 
+/* How much of one layer goes. */
+typedef struct shrink_budget {
+    double amount;  /* the share of its units, the lowest ones; negative: the sparse ones, by options->eps */
+    uint64_t units; /* so many of the lowest, whatever the amount (from a ranking); SHRINK_BY_AMOUNT: not so */
+} shrink_budget;
+
 /* Plans one finite layer: which units go, then (if options->binary) whether the rest is binary-like.
- * prune_this: the layer is chosen by --only/--skip/--pointwise. units: how many of the lowest units go (from a ranking),
- * or SHRINK_BY_OPTIONS. */
+ * budget: NULL where none may go, because --only, --skip or --pointwise do not choose the layer. options->amount is not
+ * read. */
 fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known,
-                             const fpr_options *options, bool prune_this, uint64_t units, unsigned threads,
+                             const fpr_options *options, const shrink_budget *budget, unsigned threads,
                              shrink_plan *plan, fpr_error *error);
 void shrink_plan_free(shrink_plan *plan);
 

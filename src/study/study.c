@@ -236,7 +236,7 @@ static bool is_chosen(const study *s, const study_layer *layer, choice which)
 }
 
 /* While it runs, *numbers holds the layer number of each tensor visited. */
-static fpr_status visit_layers(const study *s, choice which, const char *phase, job_visit visit, void *context,
+static fpr_status visit_layers(const study *s, choice which, const char *phase, model_visit visit, void *context,
                                const size_t **numbers, fpr_error *error)
 {
     size_t *ids = base_alloc(s->layer_count, sizeof *ids), n = 0;
@@ -248,14 +248,15 @@ static fpr_status visit_layers(const study *s, choice which, const char *phase, 
         ids[n++] = s->layers[i].tensor;
     }
     *numbers = layers;
-    if (!status) status = job_batches(s->model, ids, n, s->options, phase, visit, NULL, context, error);
+    if (!status) status = model_run(s->model, ids, n, s->options,
+                                    &(model_pipe){.phase = phase, .work = visit, .context = context}, error);
     *numbers = NULL;
     base_free(ids);
     base_free(layers);
     return status;
 }
 
-fpr_status study_visit_finite(const study *s, const char *phase, job_visit visit, void *context, const size_t **layers,
+fpr_status study_visit_finite(const study *s, const char *phase, model_visit visit, void *context, const size_t **layers,
                               fpr_error *error)
 {
     return visit_layers(s, FINITE_LAYERS, phase, visit, context, layers, error);

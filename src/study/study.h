@@ -58,7 +58,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
 /* Bases, the second sweep (ranges), and counters for the third. */
 fpr_status study_prepare(study *s, fpr_error *error);
 /* Visits the layers without NaN or Inf; while it runs, (*layers)[i] is the layer number of the i-th tensor visited. */
-fpr_status study_visit_finite(const study *s, const char *phase, job_visit visit, void *context, const size_t **layers,
+fpr_status study_visit_finite(const study *s, const char *phase, model_visit visit, void *context, const size_t **layers,
                               fpr_error *error);
 /* The second sweep alone, for bases that were set by hand. */
 fpr_status study_ranges(study *s, fpr_error *error);

@@ -1,0 +1,191 @@
+/* What happens to one tensor of the main job, step by step. */
+#include "job/prune.h"
+
+/* What a packed tensor costs in the header alone is more than a smaller tensor can gain. */
+#define NEVER_PACKED_BYTES 512u
+
+const study_layer *prune_layer(const prune_job *job, size_t tensor)
+{
+    size_t l = job->study->layer_of[tensor];
+    return l == SIZE_MAX ? NULL : &job->study->layers[l];
+}
+
+bool prune_allowed(const prune_job *job, const study_layer *layer)
+{
+    const fpr_options *o = job->options;
+    return o->prune && (layer->shape.k > 1 || o->pointwise) &&
+           shrink_selected(&o->only, &o->skip, model_tensor(job->model, layer->tensor)->name);
+}
+
+item item_of(const prune_job *job, size_t id, void *bytes)
+{
+    return (item){.id = id,
+                  .tensor = model_tensor(job->model, id),
+                  .layer = prune_layer(job, id),
+                  .out = &job->tensors[id],
+                  .bytes = bytes,
+                  .exact = true};
+}
+
+void item_free(item *it)
+{
+    shrink_plan_free(&it->plan);
+    base_free(it->outcome.dead_filters);
+    base_free(it->outcome.dead_channels);
+    base_free(it->converted);
+    pack_blob_free(it->blob);
+}
+
+/* ---------------------------------------------------------------- the steps */
+
+fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
+{
+    const study_layer *layer = it->layer;
+    if (!prune_is_planned(layer)) return FPR_OK;
+    const shrink_budget budget = {job->amount, job->units ? job->units[layer - job->study->layers] : SHRINK_BY_AMOUNT};
+    return shrink_plan_layer(&layer->shape, it->tensor->dtype, it->bytes, study_known(layer, job->options), job->options,
+                             prune_allowed(job, layer) ? &budget : NULL, job_threads(job->options), &it->plan, error);
+}
+
+fpr_status item_change(const prune_job *job, item *it, fpr_error *error)
+{
+    const study_layer *layer = it->layer;
+    if (!prune_is_planned(layer)) return FPR_OK;
+    it->exact = !it->plan.changes;
+    return shrink_apply(&layer->shape, it->tensor->dtype, it->bytes, study_known(layer, job->options), job->options->eps,
+                        &it->plan, job_threads(job->options), &it->outcome, error);
+}
+
+fpr_status item_cast(const prune_job *job, item *it, fpr_error *error)
+{
+    (void)job;
+    const writer_tensor *out = it->out;
+    const fpr_tensor *t = it->tensor;
+    if (out->dtype == t->dtype) return FPR_OK;
+    it->converted = base_alloc_aligned(out->bytes, 1);
+    if (!it->converted) return base_no_memory(error, out->bytes);
+    if (shrink_cast(t->dtype, it->bytes, out->dtype, it->converted, t->elements)) return FPR_OK;
+    /* On top of what pruning cost: the sum bounds the distance to the input. */
+    double max_abs, relative_l2;
+    fpr_change change, *sum = &it->outcome.change;
+    shrink_cast_change(out->dtype, it->converted, t->dtype, it->bytes, t->elements, &change);
+    sum->weights = sum->weights + change.weights < t->elements ? sum->weights + change.weights : t->elements;
+    sum->to_inf = change.to_inf;
+    sum->to_zero = change.to_zero;
+    sum->l2 += change.l2;
+    sum->norm = sum->norm > change.norm ? sum->norm : change.norm;
+    shrink_difference(out->dtype, it->converted, t->dtype, it->bytes, t->elements, &max_abs, &relative_l2);
+    it->outcome.error_max_abs += max_abs;
+    it->outcome.error_relative_l2 += relative_l2;
+    it->exact = false;
+    return FPR_OK;
+}
+
+/* A linear layer, seen as filters of one kernel each: rows may be two-level as well. */
+static bool linear_shape(const fpr_tensor *t, fpr_layer_shape *shape)
+{
+    if (!base_is_float(t->dtype) || t->rank != 2 || !t->elements) return false;
+    *shape = (fpr_layer_shape){.filters = t->shape[0],
+                               .channels = 1,
+                               .kernel_rank = 1,
+                               .kernel_shape = {t->shape[1]},
+                               .k = t->shape[1],
+                               .kernels = t->shape[0],
+                               .layout = FPR_LAYOUT_OIHW};
+    return true;
+}
+
+fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
+{
+    writer_tensor *out = it->out;
+    const fpr_tensor *t = it->tensor;
+    fpr_layer_shape linear;
+    const uint64_t overhead = writer_overhead(t);
+    fpr_status status = FPR_OK;
+    if (!job->dense && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
+        pack_input input = {.dtype = out->dtype,
+                            .rank = t->rank,
+                            .shape = t->shape,
+                            .layer = it->layer ? &it->layer->shape : linear_shape(t, &linear) ? &linear : NULL,
+                            .bytes = it->converted ? it->converted : it->bytes,
+                            .size = out->bytes,
+                            .level = job->options->level,
+                            .lossless = it->exact,
+                            .adaptive_values = job->adaptive_values,
+                            .must_beat = out->bytes - overhead};
+        status = pack_encode(&input, job_threads(job->options), &it->blob, error);
+    }
+    out->packed = it->blob != NULL;
+    out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes;
+    out->codec = it->blob ? pack_blob_codec(it->blob) : "raw";
+    out->lossless = it->exact;
+    out->max_abs = it->outcome.error_max_abs;
+    out->relative_l2 = it->outcome.error_relative_l2;
+    out->change = it->outcome.change;
+    out->zeroed = it->plan.zeroed;
+    out->decided = true;
+    return status;
+}
+
+void item_report(const prune_job *job, item *it)
+{
+    if (!job->report || !it->layer) return;
+    fpr_layer *row = &job->report->layers[it->layer - job->study->layers];
+    row->stored = (fpr_stored){it->out->codec, it->tensor->bytes, it->out->stored};
+    row->change = it->out->change;
+    row->cast = it->out->dtype != it->tensor->dtype;
+    row->error_max_abs = it->outcome.error_max_abs;
+    row->error_relative_l2 = it->outcome.error_relative_l2;
+    if (!it->layer->measure.finite) return;
+    row->pruned_kernels = it->plan.zeroed;
+    row->live_after = row->live_before - it->outcome.live_zeroed;
+    row->wholly_zero = it->outcome.wholly_zero;
+    row->binary = it->plan.binary;
+    base_free(row->dead_filters);
+    base_free(row->dead_channels);
+    row->dead_filters = it->outcome.dead_filters;
+    row->dead_channels = it->outcome.dead_channels;
+    row->dead_filter_count = it->outcome.dead_filter_count;
+    row->dead_channel_count = it->outcome.dead_channel_count;
+    it->outcome.dead_filters = it->outcome.dead_channels = NULL;
+}
+
+/* ---------------------------------------------------------------- counting */
+
+static fpr_status count_before(void *context, study_group *group, const conv_block *blocks, size_t n, fpr_error *error)
+{
+    (void)context;
+    return conv_counter_add(group->counter, blocks, n, error);
+}
+
+static fpr_status count_changed(void *context, study_group *group, const conv_block *blocks, size_t n, fpr_error *error)
+{
+    (void)context;
+    return conv_counter_add_changed(group->counter, blocks, n, error);
+}
+
+static bool has_changed_kernels(const item *it)
+{
+    for (uint64_t j = 0; it->plan.changes && j < it->layer->shape.kernels; j++)
+        if (it->plan.fate[j] == CONV_FATE_CHANGED) return true;
+    return false;
+}
+
+fpr_status items_count(const prune_job *job, const item *items, size_t count, bool changed, fpr_error *error)
+{
+    study *s = job->study;
+    conv_block *blocks = base_alloc(count, sizeof *blocks);
+    size_t *layers = base_alloc(count, sizeof *layers), n = 0;
+    fpr_status status = blocks && layers ? FPR_OK : base_no_memory(error, count * sizeof *blocks);
+    for (size_t i = 0; !status && i < count; i++) {
+        const item *it = &items[i];
+        if (!prune_is_planned(it->layer) || (changed && !has_changed_kernels(it))) continue;
+        blocks[n] = study_block(s, it->layer, it->bytes);
+        blocks[n].fate = it->plan.changes ? it->plan.fate : NULL;
+        layers[n++] = (size_t)(it->layer - s->layers);
+    }
+    if (!status) status = study_by_group(s, blocks, layers, n, changed ? count_changed : count_before, NULL, error);
+    base_free(blocks);
+    base_free(layers);
+    return status;
+}
