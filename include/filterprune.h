@@ -101,8 +101,10 @@ FPR_API unsigned fpr_dtype_bits(fpr_dtype dtype);    /* bits of one element: 4, 
 
 /* ------------------------------------------------------------------ 4. checkpoints */
 
-/* How convolution weights are laid out: OIHW is [out, in, k...] (PyTorch), HWIO is [k..., in, out] (TensorFlow). */
-typedef enum fpr_layout { FPR_LAYOUT_AUTO, FPR_LAYOUT_OIHW, FPR_LAYOUT_HWIO } fpr_layout;
+/* How convolution weights are laid out: OIHW is [out, in, k...] (PyTorch), HWIO is [k..., in, out] (TensorFlow), OHWI is
+ * [out, k..., in] (MLX, TFLite). */
+typedef enum fpr_layout { FPR_LAYOUT_AUTO, FPR_LAYOUT_OIHW, FPR_LAYOUT_HWIO, FPR_LAYOUT_OHWI } fpr_layout;
+FPR_API const char *fpr_layout_name(fpr_layout layout); /* "auto", "oihw", "hwio", "ohwi" */
 
 /* What the format of a checkpoint says that a tensor is, where it says so: ONNX, Keras and PyTorch modules do, a state
  * dictionary and safetensors do not, and then shapes and names decide. */
@@ -165,19 +167,25 @@ FPR_API void fpr_model_metadata(const fpr_model *model, size_t index, const char
 /* Reads (and decodes, and checks) one tensor whole into dst, which holds at least tensor->bytes. */
 FPR_API fpr_status fpr_model_read(const fpr_model *model, size_t index, void *dst, fpr_error *error);
 
-/* What a tensor is as a convolution layer. Returns false when it is none under that layout. */
+/* What a tensor is as a convolution layer. Of a transposed convolution, [in, out/groups, k...], filters and channels are
+ * counted as the axes stand in the file, as [TCQ] reads them: what prunes or names filters and channels turns them. */
 typedef struct fpr_layer_shape {
-    uint64_t filters;           /* out */
-    uint64_t channels;          /* in/groups: kernels of one filter */
+    uint64_t filters;           /* out; transposed: in */
+    uint64_t channels;          /* in/groups: kernels of one filter; transposed: out/groups */
     unsigned kernel_rank;       /* 1, 2 or 3 */
     uint64_t kernel_shape[3];
     uint64_t k;                 /* weights of one kernel */
     uint64_t kernels;           /* filters * channels */
-    fpr_layout layout;          /* OIHW or HWIO, never AUTO */
+    fpr_layout layout;          /* never AUTO */
+    bool depthwise;             /* one kernel is a filter and a channel: the unit of pruning is the kernel */
+    bool transposed;
 } fpr_layer_shape;
-/* FPR_LAYOUT_AUTO resolved from the shapes of the whole file: the layout that explains them better, OIHW on a tie. */
+/* FPR_LAYOUT_AUTO resolved from the shapes of the whole file: the layout that explains them best, OIHW on a tie. */
 FPR_API fpr_layout fpr_model_layout(const fpr_model *model);
+/* Whether a tensor is a convolution layer under that layout, by shape, name and what stands beside it. */
 FPR_API bool fpr_model_layer(const fpr_model *model, size_t index, fpr_layout layout, fpr_layer_shape *shape);
+/* Why a tensor that looks like a convolution is not treated as one: static text; NULL when it does not look so, or is. */
+FPR_API const char *fpr_model_lookalike(const fpr_model *model, size_t index, fpr_layout layout);
 
 /* ------------------------------------------------------------------ 5. options */
 
@@ -208,6 +216,7 @@ typedef struct fpr_options {
     bool allow_expand;         /* tensors may have more bytes than the file stores of them */
     /* diagnostics */
     fpr_layout layout;
+    fpr_globs transposed;      /* layers that are transposed convolutions, [in, out/groups, k...] */
     double eps;                /* sparse threshold, 0.01; >= 0 and <= 1 */
     unsigned bins;             /* histogram bins, 70; 2 .. 4096 */
     fpr_bandwidth bandwidth;
@@ -339,6 +348,22 @@ typedef struct fpr_change {
     double l2, norm;          /* L2 norms of the difference and of the tensor in the input */
 } fpr_change;
 
+/* How it is known what kind of convolution a layer is. */
+typedef enum fpr_known {
+    FPR_KNOWN_SHAPE,  /* by its shape alone */
+    FPR_KNOWN_FORMAT, /* the file's format says so */
+    FPR_KNOWN_OPTION, /* --transposed */
+    FPR_KNOWN_NAME,
+    FPR_KNOWN_BIAS    /* by the length of the bias beside it */
+} fpr_known;
+
+/* Weights that the network computes from two tensors: what is diagnosed and pruned is what it computes. */
+typedef enum fpr_computed {
+    FPR_COMPUTED_NOT,
+    FPR_COMPUTED_WEIGHT_NORM, /* w = g v / |v|: the row is v's */
+    FPR_COMPUTED_MASKED       /* w = orig * mask: the row is orig's */
+} fpr_computed;
+
 /* NaN in a double field of a report means "not defined here": JSON null. */
 typedef struct fpr_layer {
     char *name;
@@ -347,6 +372,8 @@ typedef struct fpr_layer {
     unsigned rank;
     uint64_t *shape;
     fpr_layer_shape conv;
+    fpr_known known;                /* why it is depthwise, transposed or neither */
+    fpr_computed computed;
     uint64_t depth;                 /* index among the layers */
     bool finite;                    /* false: NaN or Inf inside, left out of the distributions */
     uint64_t sparse;
@@ -412,6 +439,15 @@ typedef struct fpr_changes {
 /* A relative error above which the network should be tested, in words, wherever it is stated. */
 #define FPR_LARGE_ERROR 0.1
 
+typedef struct fpr_lookalike {  /* looks like a convolution, is not treated as one */
+    char *name;
+    size_t name_bytes;
+    fpr_dtype dtype;
+    unsigned rank;
+    uint64_t *shape;
+    const char *why;            /* static text */
+} fpr_lookalike;
+
 typedef struct fpr_phase { const char *name; double seconds; } fpr_phase;
 
 typedef struct fpr_report {
@@ -424,14 +460,16 @@ typedef struct fpr_report {
     uint64_t output_hash;
     bool output_dense;
     fpr_options options;        /* effective: threads and layout resolved; its pointers are not valid here */
-    char **only, **skip, **drop; /* copies of the patterns */
-    size_t only_count, skip_count, drop_count;
+    char **only, **skip, **drop, **transposed; /* copies of the patterns */
+    size_t only_count, skip_count, drop_count, transposed_count;
     fpr_group *groups;          /* most kernels first */
     size_t group_count;
     fpr_layer *layers;          /* in file order */
     fpr_other *others;
     size_t other_count;
     fpr_changes changes;
+    fpr_lookalike *lookalikes;  /* those of others that look like convolutions */
+    size_t lookalike_count;
     char **warnings;            /* all of them: what a layer's own list says is here, too */
     size_t warning_count;
     fpr_phase phases[16];

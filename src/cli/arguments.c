@@ -89,7 +89,9 @@ static const option_row rows[] = {
     { OPT_BASIS, diagnostics, "basis", 0, "FILE", CMD_COMPARE, TEXT, AT(basis), 0, 0, "robustness|FILE",
       "a fixed basis (joint)" },
     { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | CMD_INFO | CMD_EXPORT, CHOICE, AT(job.layout), 0, 0,
-      "auto|oihw|hwio", "order of weight axes (auto)" },
+      "auto|oihw|hwio|ohwi", "order of weight axes (auto)" },
+    { OPT_TRANSPOSED, diagnostics, "transposed", 0, "GLOB", CMD_PRUNE | CMD_INSPECT, PATTERN, AT(job.transposed), 0, 0, NULL,
+      "these layers are transposed, [in, out, ...]" },
     { OPT_BINS, diagnostics, "bins", 0, "N", STUDY, WHOLE, AT(job.bins), 2, 4096, NULL, "histogram bins (70)" },
     { OPT_BANDWIDTH, diagnostics, "bandwidth", 0, "RULE", STUDY, BANDWIDTH, AT(job.bandwidth), 0, 0,
       "silverman|scott|NUMBER", "of the densities" },
@@ -390,11 +392,12 @@ int parse_arguments(const command *cmd, int argc, char **argv, settings *set)
     fpr_options_init(&set->job);
     set->job.cancel = &interrupted;
     size_t room = (size_t)argc + 1;
-    set->operands = malloc(4 * room * sizeof *set->operands);
+    set->operands = malloc(5 * room * sizeof *set->operands);
     if (!set->operands) return fail_memory();
     set->job.only.patterns = set->operands + room;
     set->job.skip.patterns = set->operands + 2 * room;
     set->job.drop.patterns = set->operands + 3 * room;
+    set->job.transposed.patterns = set->operands + 4 * room;
 
     bool only_operands = false;
     for (int i = 0; i < argc; i++) {

@@ -35,6 +35,7 @@ enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERI
        CMD_ALL = 255 };
 
 typedef enum option_id {
+    OPT_TRANSPOSED,
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
@@ -151,6 +152,7 @@ char *number_share(char dst[NUMBER_TEXT], double share);    /* 1.03 % */
 char *number_seconds(char dst[NUMBER_TEXT], double seconds); /* 0.12 s, 3:05 */
 char *number_plain(char dst[NUMBER_TEXT], double x);        /* three digits; "-" for NaN */
 #define SHAPE_TEXT 128
+const char *layout_name(fpr_layout layout); /* "OIHW" */
 char *shape_text(char dst[SHAPE_TEXT], const uint64_t *shape, unsigned rank); /* 64x3x3x3 */
 double seconds_now(void);
 

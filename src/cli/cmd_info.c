@@ -18,7 +18,7 @@ static void print_head(const fpr_model *model, const char *path, fpr_layout layo
     fprintf(term->out, "%s%s%s\n", style_on(term, STYLE_BOLD), safe_name(name, path), style_off(term));
     fprintf(term->out, "%s bytes, %s tensors, %s elements", number_count(a, fpr_model_bytes(model)),
             number_count(b, count), number_count(share, parameters));
-    if (layers) fprintf(term->out, ", %zu layers (%s)", layers, layout == FPR_LAYOUT_HWIO ? "HWIO" : "OIHW");
+    if (layers) fprintf(term->out, ", %zu layers (%s)", layers, layout_name(layout));
     if (fpr_model_shard_count(model) > 1) fprintf(term->out, ", %zu shards", fpr_model_shard_count(model));
     fputc('\n', term->out);
     if (packed)

@@ -10,6 +10,12 @@ enum { INTERESTING = 10 };
 /* Columns before the text of a line. */
 enum { MARGIN = 11 };
 
+const char *layout_name(fpr_layout layout)
+{
+    static const char *const names[] = { "auto", "OIHW", "HWIO", "OHWI" };
+    return names[layout];
+}
+
 static void begin_line(const terminal *term, const char *key)
 {
     fprintf(term->out, "  %s%-7s%s  ", style_on(term, STYLE_DIM), key, style_off(term));
@@ -43,7 +49,7 @@ static void print_layers_line(const fpr_report *r, const terminal *term)
     }
     begin_line(term, "layers");
     fprintf(term->out, "%s of %s tensors", number_count(a, r->layer_count), number_count(b, r->tensors));
-    if (r->layer_count) fprintf(term->out, " (%s)", r->options.layout == FPR_LAYOUT_HWIO ? "HWIO" : "OIHW");
+    if (r->layer_count) fprintf(term->out, " (%s)", layout_name(r->options.layout));
     if (binary) fprintf(term->out, ", %s binary-like", number_count(c, binary));
     if (dead) fprintf(term->out, ", %s with dead filters", number_count(c, dead));
     fputc('\n', term->out);
@@ -271,6 +277,22 @@ out:
     free(order);
 }
 
+/* What looks like a convolution and is not treated as one. */
+static void print_lookalikes(const fpr_report *r, bool all, const terminal *term)
+{
+    enum { FEW = 3 };
+    char name[SAFE_NAME], shape[SHAPE_TEXT];
+    for (size_t i = 0; i < r->lookalike_count && (all || i < FEW); i++) {
+        const fpr_lookalike *t = &r->lookalikes[i];
+        begin_line(term, i ? "" : "no layer");
+        fprintf(term->out, "%s [%s] looks like a convolution: %s\n", safe_text(name, sizeof name, t->name, t->name_bytes),
+                shape_text(shape, t->shape, t->rank), t->why);
+    }
+    if (all || r->lookalike_count <= FEW) return;
+    begin_line(term, "");
+    fprintf(term->out, "and %zu more that look like convolutions (all with -v)\n", r->lookalike_count - FEW);
+}
+
 void print_summary(const fpr_report *r, const settings *set, double seconds, page_names pages, const terminal *term)
 {
     char input[SAFE_NAME], output[SAFE_NAME];
@@ -285,6 +307,7 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     if (r->has_output) print_change(r, term);
     print_time(r, seconds, term);
     print_pages(pages, term);
+    print_lookalikes(r, set->verbose, term);
     print_warning_lines(r, set->verbose, term);
     print_groups(r, term);
     print_layers(r, set->verbose, term);

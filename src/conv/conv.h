@@ -1,6 +1,8 @@
 /* From a tensor to its kernels, and from kernels to the numbers of the papers.
  *
- * layers.c         which tensors are convolution layers, and how they are laid out
+ * layers.c         which shapes are those of convolution layers, and how they are laid out
+ * roles.h          what each tensor of a checkpoint is, by name, shape and neighbours
+ * names.c          what names say
  * gather.c         weights of any float dtype and layout -> tiles of kernels as doubles
  * measure.c        per layer: sparsity, entropy, moments (first sweep)
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
@@ -22,12 +24,18 @@
 #define CONV_K_MIN 2   /* a kernel of one weight has no spatial distribution */
 #define CONV_K_MAX 128 /* larger kernels (patch embeddings) get sparsity only */
 
-/* Whether a tensor is a convolution layer when stored as `layout` (OIHW or HWIO); fills *shape. By rank and shape,
- * never by name: SPEC of detection in the comment of the definition. */
+/* Whether a tensor has the shape of a convolution layer when stored as `layout`; fills *out, with neither depthwise nor
+ * transposed set. By rank and shape, never by name: what is asked of them in the comment of the definition. */
 bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out);
+/* The same for a tensor that is known to be one: any sides, but no scale vector and nothing empty. */
+bool conv_read_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out);
 /* A scale of how well a layout explains one tensor: > 0 speaks for HWIO, < 0 for OIHW, 0 is neutral. The sum over a
- * file decides; job/model.c resolves a tie to OIHW. */
+ * file decides, see roles.h. */
 int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape);
+/* On the same scale: > 0 speaks for OHWI, against both others. */
+int conv_layout_vote_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape);
+/* Whether OHWI explains the shape well, whatever others do. */
+bool conv_fits_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape);
 /* Whether kernels of this shape have a basis (CONV_K_MIN <= k <= CONV_K_MAX). */
 static inline bool conv_has_basis(const fpr_layer_shape *s) { return s->k >= CONV_K_MIN && s->k <= CONV_K_MAX; }
 

@@ -1,8 +1,8 @@
-/* Which tensors are convolution layers, by dtype, rank and shape alone.
+/* Which tensors are convolution layers, by dtype, rank and shape alone; roles.c knows names and neighbours, too.
  *
  * A layer is F64, F32, F16 or BF16 of rank 3, 4 or 5 without an empty dimension. Read as OIHW its shape is
- * [out, in/groups, k...], as HWIO [k..., in/groups, out]. Transposed convolutions ([in, out/groups, k...]) are read the
- * same way. What a convolution has to look like:
+ * [out, in/groups, k...], as HWIO [k..., in/groups, out], as OHWI [out, k..., in/groups]. Transposed convolutions
+ * ([in, out/groups, k...]) are read the same way. What a convolution has to look like:
  *
  *  - in/groups = 1 with a kernel of one weight is a scale vector, [out, 1, 1, 1]: no layer.
  *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only
@@ -45,7 +45,6 @@ static bool plausible_area(const fpr_layer_shape *s)
         if (s->kernel_shape[i] > side) side = s->kernel_shape[i];
         if (s->kernel_shape[i] > 1) long_sides++;
     }
-    if (s->channels == 1 && s->k == 1) return false;
     if (s->filters == 1 && side > SIDE_SINGLE) return false;
     const bool heads = s->layout == FPR_LAYOUT_HWIO && long_sides == 1 && s->kernel_shape[0] == 1 && side % 2 == 0;
     if (heads && s->channels == s->filters) return false;
@@ -54,22 +53,31 @@ static bool plausible_area(const fpr_layer_shape *s)
     return side <= SIDE_PATCH && s->channels <= 4 && s->filters >= 8;
 }
 
-bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out)
+bool conv_read_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out)
 {
     if (!base_is_float(dtype)) return false;
-    if (rank < 3 || rank > 5 || (layout != FPR_LAYOUT_OIHW && layout != FPR_LAYOUT_HWIO)) return false;
-    const unsigned sides = rank - 2;
-    const bool hwio = layout == FPR_LAYOUT_HWIO;
+    if (rank < 3 || rank > 5 || layout == FPR_LAYOUT_AUTO || layout > FPR_LAYOUT_OHWI) return false;
+    const unsigned sides = rank - 2, first_side = layout == FPR_LAYOUT_OIHW ? 2 : layout == FPR_LAYOUT_OHWI ? 1 : 0;
     fpr_layer_shape s = {.kernel_rank = sides, .k = 1, .layout = layout};
-    s.filters = hwio ? shape[rank - 1] : shape[0];
-    s.channels = hwio ? shape[rank - 2] : shape[1];
+    s.filters = layout == FPR_LAYOUT_HWIO ? shape[rank - 1] : shape[0];
+    s.channels = layout == FPR_LAYOUT_OIHW ? shape[1] : layout == FPR_LAYOUT_HWIO ? shape[rank - 2] : shape[rank - 1];
     for (unsigned i = 0; i < sides; i++) {
-        s.kernel_shape[i] = hwio ? shape[i] : shape[i + 2];
-        if (s.kernel_shape[i] == 0 || s.kernel_shape[i] > SIDE_PATCH) return false;
-        s.k *= s.kernel_shape[i];
+        s.kernel_shape[i] = shape[first_side + i];
+        if (!base_multiply(s.k, s.kernel_shape[i], &s.k) || s.k == 0) return false;
     }
     if (!base_multiply(s.filters, s.channels, &s.kernels) || s.kernels == 0) return false;
-    if (!(sides == 1 ? plausible_line(layout, &s) : plausible_area(&s))) return false;
+    if (s.channels == 1 && s.k == 1) return false;
+    *out = s;
+    return true;
+}
+
+bool conv_layer_shape(fpr_dtype dtype, unsigned rank, const uint64_t *shape, fpr_layout layout, fpr_layer_shape *out)
+{
+    fpr_layer_shape s = {0};
+    if (!conv_read_shape(dtype, rank, shape, layout, &s)) return false;
+    for (unsigned i = 0; i < s.kernel_rank; i++)
+        if (s.kernel_shape[i] > SIDE_PATCH) return false;
+    if (!(s.kernel_rank == 1 ? plausible_line(layout, &s) : plausible_area(&s))) return false;
     if (out) *out = s;
     return true;
 }
@@ -116,4 +124,38 @@ int conv_layout_vote(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
     if (!is_oihw || oihw.k == 1 || hwio.k == 1) return 0;
     const int difference = oddity(&oihw) - oddity(&hwio);
     return difference > 0 ? LIKELY : difference < 0 ? -LIKELY : 0;
+}
+
+/* Square with an odd side: what kernels mostly are, and what axes in the wrong order seldom give. */
+static bool is_odd_square(const fpr_layer_shape *s)
+{
+    uint64_t shortest, longest;
+    sides_of(s, &shortest, &longest);
+    return shortest == longest && shortest > 1 && shortest % 2;
+}
+
+bool conv_fits_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
+{
+    fpr_layer_shape s;
+    return rank > 3 && conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OHWI, &s) && is_odd_square(&s);
+}
+
+int conv_layout_vote_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
+{
+    fpr_layer_shape oihw, hwio, ohwi;
+    if (rank < 4 || !conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OHWI, &ohwi)) return 0;
+    if (!conv_read_shape(dtype, rank, shape, FPR_LAYOUT_OIHW, &oihw) ||
+        !conv_read_shape(dtype, rank, shape, FPR_LAYOUT_HWIO, &hwio))
+        return 0;
+    uint64_t shortest, longest;
+    sides_of(&oihw, &shortest, &longest);
+    if (shortest == longest || is_odd_square(&hwio)) return 0;
+    const bool may_be_oihw = conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OIHW, NULL);
+    if (is_odd_square(&ohwi)) {
+        if (ohwi.filters == 1) return HINT; /* a table of positions looks so, too */
+        return may_be_oihw && longest < 16 ? shortest == 1 ? LIKELY : 10 * LIKELY : CERTAIN;
+    }
+    sides_of(&ohwi, &shortest, &longest);
+    if (shortest != longest || may_be_oihw || ohwi.filters <= SIDE_ANY || ohwi.filters == ohwi.channels) return 0;
+    return longest == 1 ? HINT : LIKELY;
 }

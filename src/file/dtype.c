@@ -44,3 +44,9 @@ bool file_dtype_find(const char *name, size_t bytes, fpr_dtype *dtype)
         }
     return false;
 }
+
+FPR_API const char *fpr_layout_name(fpr_layout layout)
+{
+    static const char *const names[] = {"auto", "oihw", "hwio", "ohwi"};
+    return names[layout];
+}

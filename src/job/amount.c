@@ -18,6 +18,11 @@ static fpr_status rank_batch(void *context, size_t first, size_t count, void *co
         uint64_t n = shrink_unit_count(&layer->shape, o->structure);
         double *scores = base_alloc(n, sizeof *scores);
         if (!scores) return base_no_memory(error, n * sizeof *scores);
+        status = study_see(c->job->study, layer, job_threads(o), bytes[i], error);
+        if (status) {
+            base_free(scores);
+            return status;
+        }
         shrink_scores(&layer->shape, model_tensor(c->job->model, id)->dtype, bytes[i], o->structure, o->criterion, scores);
         status = shrink_ranking_add(c->ranking, (size_t)(layer - c->job->study->layers), scores, n, error);
         base_free(scores);

@@ -60,7 +60,7 @@ static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout
     if (fpr_model_layer(m, i, layout, &s)) {
         file_text_format(text, ", \"layer\": {\"layout\": \"%s\", \"filters\": %" PRIu64 ", \"channels\": %" PRIu64
                          ", \"kernels\": %" PRIu64 ", \"kernel_shape\": ",
-                         s.layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw", s.filters, s.channels, s.kernels);
+                         fpr_layout_name(s.layout), s.filters, s.channels, s.kernels);
         add_shape(text, s.kernel_rank, s.kernel_shape);
         file_text_format(text, "}");
     } else {
@@ -89,7 +89,7 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
                      ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
                      ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
                      fpr_model_key(m) ? fpr_model_format(m) : packed ? "packed" : "dense", fpr_model_bytes(m), dense, parameters,
-                     layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
+                     fpr_layout_name(layout));
     for (size_t s = 0; s < fpr_model_shard_count(m); s++) {
         if (s) file_text_format(&text, ", ");
         add_path(&text, fpr_model_shard_path(m, s));

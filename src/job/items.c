@@ -33,27 +33,88 @@ void item_free(item *it)
     base_free(it->outcome.dead_filters);
     base_free(it->outcome.dead_channels);
     base_free(it->converted);
+    base_free(it->seen);
     pack_blob_free(it->blob);
 }
 
 /* ---------------------------------------------------------------- the steps */
 
+static fpr_status plan_weights(const prune_job *job, const study_layer *layer, const void *weights, shrink_plan *plan,
+                               fpr_error *error)
+{
+    const shrink_budget budget = {job->amount, job->units ? job->units[layer - job->study->layers] : SHRINK_BY_AMOUNT};
+    fpr_options options = *job->options;
+    /* Two levels of what is computed are no two levels of what it is computed from. */
+    options.binary = options.binary && layer->part == CONV_PART_WEIGHT;
+    return shrink_plan_layer(&layer->shape, model_tensor(job->model, layer->tensor)->dtype, weights,
+                             study_known(layer, &options), &options, prune_allowed(job, layer) ? &budget : NULL,
+                             job_threads(job->options), plan, error);
+}
+
 fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
 {
     const study_layer *layer = it->layer;
     if (!prune_is_planned(layer)) return FPR_OK;
-    const shrink_budget budget = {job->amount, job->units ? job->units[layer - job->study->layers] : SHRINK_BY_AMOUNT};
-    return shrink_plan_layer(&layer->shape, it->tensor->dtype, it->bytes, study_known(layer, job->options), job->options,
-                             prune_allowed(job, layer) ? &budget : NULL, job_threads(job->options), &it->plan, error);
+    if (!study_is_plain(layer)) {
+        it->seen = base_alloc_aligned(it->tensor->bytes, 1);
+        if (!it->seen) return base_no_memory(error, it->tensor->bytes);
+        memcpy(it->seen, it->bytes, it->tensor->bytes);
+        const fpr_status status = study_see(job->study, layer, job_threads(job->options), it->seen, error);
+        if (status) return status;
+    }
+    return plan_weights(job, layer, it->seen ? it->seen : it->bytes, &it->plan, error);
+}
+
+/* What bytes lost against before. */
+static void take_loss(item *it, const void *before)
+{
+    const fpr_tensor *t = it->tensor;
+    it->exact = !memcmp(it->bytes, before, t->bytes);
+    if (!it->exact) shrink_difference(t->dtype, it->bytes, t->dtype, before, t->elements, &it->own_max_abs, &it->own_relative_l2);
+}
+
+fpr_status item_follow(const prune_job *job, item *it, fpr_error *error)
+{
+    const study_layer *owner = study_owner(job->study, it->id);
+    if (!prune_is_planned(owner)) return FPR_OK;
+    const fpr_tensor *t = it->tensor, *of = model_tensor(job->model, owner->tensor);
+    const unsigned threads = job_threads(job->options);
+    shrink_plan plan = {0};
+    void *weights = base_alloc_aligned(of->bytes, 1), *before = base_alloc_aligned(t->bytes, 1);
+    fpr_status status = weights && before ? FPR_OK : base_no_memory(error, of->bytes + t->bytes);
+    if (!status) status = model_read(job->model, owner->tensor, threads, weights, error);
+    if (!status) status = study_see(job->study, owner, threads, weights, error);
+    if (!status) status = plan_weights(job, owner, weights, &plan, error);
+    if (!status && plan.changes) {
+        memcpy(before, it->bytes, t->bytes);
+        study_put_back(job->study, owner, it->id, &plan, weights, it->bytes);
+        take_loss(it, before);
+        shrink_cast_change(t->dtype, it->bytes, t->dtype, before, t->elements, &it->outcome.change);
+        it->outcome.change.to_inf = it->outcome.change.to_zero = 0; /* not by a cast */
+        it->outcome.error_max_abs = it->own_max_abs;
+        it->outcome.error_relative_l2 = it->own_relative_l2;
+    }
+    shrink_plan_free(&plan);
+    base_free(weights);
+    base_free(before);
+    return status;
 }
 
 fpr_status item_change(const prune_job *job, item *it, fpr_error *error)
 {
     const study_layer *layer = it->layer;
     if (!prune_is_planned(layer)) return FPR_OK;
+    const unsigned threads = job_threads(job->options);
     it->exact = !it->plan.changes;
-    return shrink_apply(&layer->shape, it->tensor->dtype, it->bytes, study_known(layer, job->options), job->options->eps,
-                        &it->plan, job_threads(job->options), &it->outcome, error);
+    fpr_status status = shrink_apply(&layer->shape, it->tensor->dtype, it->seen ? it->seen : it->bytes,
+                                     study_known(layer, job->options), job->options->eps, &it->plan, threads, &it->outcome,
+                                     error);
+    if (status || !it->seen || !it->plan.changes) return status;
+    study_put_back(job->study, layer, it->id, &it->plan, it->seen, it->bytes);
+    /* As it was, once more: three tensors of one size are not kept. */
+    status = model_read(job->model, it->id, threads, it->seen, error);
+    if (!status) take_loss(it, it->seen);
+    return status;
 }
 
 fpr_status item_cast(const prune_job *job, item *it, fpr_error *error)
@@ -77,6 +138,8 @@ fpr_status item_cast(const prune_job *job, item *it, fpr_error *error)
     shrink_difference(out->dtype, it->converted, t->dtype, it->bytes, t->elements, &max_abs, &relative_l2);
     it->outcome.error_max_abs += max_abs;
     it->outcome.error_relative_l2 += relative_l2;
+    it->own_max_abs += max_abs;
+    it->own_relative_l2 += relative_l2;
     it->exact = false;
     return FPR_OK;
 }
@@ -106,7 +169,7 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
         pack_input input = {.dtype = out->dtype,
                             .rank = t->rank,
                             .shape = t->shape,
-                            .layer = it->layer ? &it->layer->shape : linear_shape(t, &linear) ? &linear : NULL,
+                            .layer = it->layer ? it->layer->stored == FPR_LAYOUT_OHWI ? NULL : &it->layer->shape : linear_shape(t, &linear) ? &linear : NULL,
                             .bytes = it->converted ? it->converted : it->bytes,
                             .size = out->bytes,
                             .level = job->options->level,
@@ -119,8 +182,8 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes;
     out->codec = it->blob ? pack_blob_codec(it->blob) : "raw";
     out->lossless = it->exact;
-    out->max_abs = it->outcome.error_max_abs;
-    out->relative_l2 = it->outcome.error_relative_l2;
+    out->max_abs = it->seen ? it->own_max_abs : it->outcome.error_max_abs;
+    out->relative_l2 = it->seen ? it->own_relative_l2 : it->outcome.error_relative_l2;
     out->change = it->outcome.change;
     out->zeroed = it->plan.zeroed;
     out->decided = true;
@@ -180,7 +243,7 @@ fpr_status items_count(const prune_job *job, const item *items, size_t count, bo
     for (size_t i = 0; !status && i < count; i++) {
         const item *it = &items[i];
         if (!prune_is_planned(it->layer) || (changed && !has_changed_kernels(it))) continue;
-        blocks[n] = study_block(s, it->layer, it->bytes);
+        blocks[n] = study_block(s, it->layer, it->seen ? it->seen : it->bytes);
         blocks[n].fate = it->plan.changes ? it->plan.fate : NULL;
         layers[n++] = (size_t)(it->layer - s->layers);
     }

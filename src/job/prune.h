@@ -32,6 +32,8 @@ typedef struct item {
     const study_layer *layer; /* NULL: no convolution */
     writer_tensor *out;       /* what is decided of it */
     void *bytes;              /* dense, of the batch: changed in place */
+    void *seen;               /* the weights that the network computes, where they are not bytes; NULL: they are */
+    double own_max_abs, own_relative_l2; /* what bytes lost then: outcome is of what is seen */
     void *converted;          /* after --cast; NULL: bytes hold */
     bool exact;               /* restored as in the input */
     shrink_plan plan;
@@ -52,6 +54,8 @@ item item_of(const prune_job *job, size_t id, void *bytes);
 void item_free(item *it);
 /* Which of its kernels go, and which become two-level. */
 fpr_status item_plan(const prune_job *job, item *it, fpr_error *error);
+/* What the plan of its layer makes of a length or a mask: plans that layer, and carries it out on this one. */
+fpr_status item_follow(const prune_job *job, item *it, fpr_error *error);
 /* Carries the plan out. */
 fpr_status item_change(const prune_job *job, item *it, fpr_error *error);
 /* --cast. */

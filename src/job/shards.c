@@ -92,12 +92,21 @@ static fpr_status work(void *context, size_t first, size_t count, void *const *b
     run->at_work.count = count;
     for (size_t i = 0; i < count; i++) items[i] = item_of(job, run->ids[first + i], bytes[i]);
     fpr_status status = step(run, item_plan, error);
+    for (size_t i = 0; !status && i < count; i++) { /* one by one: each reads a tensor of its own */
+        status = item_follow(job, &items[i], error);
+        if (status) base_error_in_tensor(error, items[i].tensor->name);
+    }
     if (!status) status = pictures_take(job, items, count, true, error);
     if (!status && job->counting) status = items_count(job, items, count, false, error);
     if (!status) status = step(run, change_and_encode, error);
     if (!status && job->counting) status = items_count(job, items, count, true, error);
     if (!status) status = pictures_take(job, items, count, false, error);
-    for (size_t i = 0; !status && i < count; i++) item_report(job, &items[i]);
+    for (size_t i = 0; !status && i < count; i++) {
+        item_report(job, &items[i]);
+        if (job->report && job->counting && items[i].plan.kept_one)
+            status = rows_warn_layer(job->report, (size_t)(items[i].layer - job->study->layers), error,
+                                     "the strongest unit stays: with all of them gone nothing would pass through");
+    }
     return status;
 }
 
@@ -232,7 +241,7 @@ static void undecide(const prune_job *job)
     for (size_t i = 0; i < fpr_model_tensor_count(job->model); i++) {
         writer_tensor *t = &job->tensors[i];
         t->decided = false;
-        t->lossless = t->dtype == t->source->dtype && (layers_stay || !prune_layer(job, i));
+        t->lossless = t->dtype == t->source->dtype && (layers_stay || !(prune_layer(job, i) || study_owner(job->study, i)));
     }
 }
 

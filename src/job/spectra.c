@@ -37,6 +37,7 @@ static void spectrum_task(void *context, size_t i, unsigned worker)
     const fpr_layer_shape shape = layer == SIZE_MAX ? linear_shape(t) : s->layers[layer].shape;
     fpr_spectrum *out = layer == SIZE_MAX ? &run->report->others[run->rows[i]].spectrum : &run->report->layers[layer].spectrum;
     if (layer == SIZE_MAX && !linalg_is_finite(t->dtype, run->bytes[i], t->elements)) return;
+    if (layer != SIZE_MAX && study_see(s, &s->layers[layer], 1, run->bytes[i], &run->errors[i])) return;
     const linalg_layer matrix = {.shape = &shape,
                                  .depthwise = shape.channels == 1 && run->several_of_one_channel,
                                  .linear = layer == SIZE_MAX,
@@ -79,7 +80,8 @@ fpr_status job_spectra(const study *s, const fpr_options *options, fpr_report *r
         others += layer == SIZE_MAX;
     }
     if (!status)
-        status = job_batches(s->model, run.ids, count, options, JOB_SPECTRA_PHASE, spectra_batch, NULL, &run, error);
+        status = model_run(s->model, run.ids, count, options,
+                           &(model_pipe){.phase = JOB_SPECTRA_PHASE, .work = spectra_batch, .context = &run}, error);
     base_free(run.ids);
     base_free(run.rows);
     linalg_end();

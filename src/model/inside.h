@@ -35,7 +35,9 @@ struct fpr_model {
     uint64_t bytes;
     const file_source **files; /* shard after shard */
     size_t file_count;
+    conv_role *roles;          /* [tensor_count] */
     fpr_layout layout;
+    bool layout_close;
     model_buffer *buffers;     /* [2], of the job that owns the model */
 };
 

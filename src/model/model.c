@@ -99,11 +99,42 @@ static const source_tensor *source_of(const fpr_model *m, size_t index)
     return &shard->source->tensors[model_source_number(shard, index - shard->first)];
 }
 
-FPR_API bool fpr_model_layer(const fpr_model *m, size_t index, fpr_layout layout, fpr_layer_shape *shape)
+const conv_role *model_role(const fpr_model *m, size_t index) { return &m->roles[index]; }
+
+bool model_layout_is_close(const fpr_model *m) { return m->layout_close; }
+
+conv_tensor model_conv_tensor(const fpr_model *m, size_t index)
+{
+    const fpr_tensor *t = &m->tensors[index];
+    return (conv_tensor){.name = t->name,
+                         .name_bytes = t->name_bytes,
+                         .dtype = t->dtype,
+                         .rank = t->rank,
+                         .shape = t->shape,
+                         .elements = t->elements,
+                         .kind = t->kind,
+                         .layout = t->layout};
+}
+
+bool model_layer(const fpr_model *m, size_t index, conv_reading reading, fpr_layer_shape *shape, fpr_known *known)
 {
     if (index >= m->tensor_count || source_of(m, index)->damage) return false;
-    const fpr_tensor *t = &m->tensors[index];
-    return conv_layer_shape(t->dtype, t->rank, t->shape, layout == FPR_LAYOUT_AUTO ? m->layout : layout, shape);
+    const conv_tensor t = model_conv_tensor(m, index);
+    if (reading.layout == FPR_LAYOUT_AUTO) reading.layout = m->layout;
+    return conv_role_layer(&t, &m->roles[index], &reading, shape, known);
+}
+
+FPR_API bool fpr_model_layer(const fpr_model *m, size_t index, fpr_layout layout, fpr_layer_shape *shape)
+{
+    fpr_known known;
+    return model_layer(m, index, (conv_reading){.layout = layout}, shape, &known);
+}
+
+FPR_API const char *fpr_model_lookalike(const fpr_model *m, size_t index, fpr_layout layout)
+{
+    if (index >= m->tensor_count || source_of(m, index)->damage) return NULL;
+    const conv_tensor t = model_conv_tensor(m, index);
+    return conv_role_lookalike(&t, &m->roles[index], layout == FPR_LAYOUT_AUTO ? m->layout : layout);
 }
 
 fpr_status model_read(const fpr_model *m, size_t index, unsigned threads, void *dst, fpr_error *error)

@@ -11,7 +11,7 @@
 #define FPR_MODEL_H
 
 #include "base/base.h"
-#include "conv/conv.h"
+#include "conv/roles.h"
 #include "file/file.h"
 
 #include <stdatomic.h>
@@ -41,6 +41,14 @@ fpr_status model_open(const char *path, const model_options *options, fpr_model 
 const fpr_tensor *model_tensor(const fpr_model *model, size_t index);
 size_t model_number(const fpr_model *model, const fpr_tensor *tensor); /* of a tensor of this model */
 const fpr_tensor *model_find(const fpr_model *model, const char *name, size_t name_bytes); /* names with NUL bytes, too */
+/* What a tensor is, as far as name, shape and neighbours tell. */
+const conv_role *model_role(const fpr_model *model, size_t index);
+/* fpr_model_layer with what options say of this tensor, and how it is known. */
+bool model_layer(const fpr_model *model, size_t index, conv_reading reading, fpr_layer_shape *shape, fpr_known *known);
+/* What roles.h wants to know of a tensor; borrowed. */
+conv_tensor model_conv_tensor(const fpr_model *model, size_t index);
+/* Whether the file could be in another layout than fpr_model_layout nearly as well. */
+bool model_layout_is_close(const fpr_model *model);
 /* Reads a tensor into dst (64-byte aligned) with up to threads threads. */
 fpr_status model_read(const fpr_model *model, size_t index, unsigned threads, void *dst, fpr_error *error);
 

@@ -85,6 +85,21 @@ static fpr_tensor view(const source_tensor *t, size_t shard)
                         .layer = t->layer};
 }
 
+/* What each tensor is, and in which order weights are laid out. */
+static fpr_status find_roles(fpr_model *m, fpr_error *error)
+{
+    conv_tensor *tensors = base_alloc(m->tensor_count, sizeof *tensors);
+    m->roles = base_alloc(m->tensor_count, sizeof *m->roles);
+    fpr_status status = tensors && m->roles ? FPR_OK : base_no_memory(error, m->tensor_count * sizeof *tensors);
+    for (size_t i = 0; !status && i < m->tensor_count; i++) tensors[i] = model_conv_tensor(m, i);
+    if (!status) {
+        conv_roles(tensors, m->by_name, m->tensor_count, m->roles);
+        m->layout = conv_roles_layout(tensors, m->roles, m->tensor_count, &m->layout_close);
+    }
+    base_free(tensors);
+    return status;
+}
+
 static fpr_status list_tensors(fpr_model *m, fpr_error *error)
 {
     fpr_status status = FPR_OK;
@@ -114,15 +129,7 @@ static fpr_status list_tensors(fpr_model *m, fpr_error *error)
         }
     }
     if (m->tensor_count) qsort_r(m->by_name, m->tensor_count, sizeof *m->by_name, by_name, m->tensors);
-    return FPR_OK;
-}
-
-static void vote_layout(fpr_model *m)
-{
-    long votes = 0;
-    for (size_t i = 0; i < m->tensor_count; i++)
-        votes += conv_layout_vote(m->tensors[i].dtype, m->tensors[i].rank, m->tensors[i].shape);
-    m->layout = votes > 0 ? FPR_LAYOUT_HWIO : FPR_LAYOUT_OIHW;
+    return find_roles(m, error);
 }
 
 /* ---------------------------------------------------------------- files */
@@ -292,7 +299,6 @@ fpr_status model_open(const char *path, const model_options *how, fpr_model **mo
         fpr_model_close(m);
         return status;
     }
-    vote_layout(m);
     *model = m;
     return FPR_OK;
 }
@@ -322,6 +328,7 @@ FPR_API void fpr_model_close(fpr_model *m)
     base_free(m->shards);
     base_free(m->tensors);
     base_free(m->by_name);
+    base_free(m->roles);
     base_free(m->files);
     base_free(m->index_text);
     for (unsigned i = 0; m->buffers && i < 2; i++) base_free(m->buffers[i].bytes);

@@ -64,10 +64,11 @@ static void patterns(report_out *out, const char *name, char *const *list, size_
 
 static void command(report_out *out, const fpr_report *r)
 {
-    static const char *const layouts[] = {"auto", "oihw", "hwio"}, *const casts[] = {"", "f32", "f16", "bf16"};
+    static const char *const casts[] = {"", "f32", "f16", "bf16"};
     const fpr_options *o = &r->options;
     report_text(out, r->has_output ? "<pre>filterprune" : "<pre>filterprune inspect");
-    word_option(out, "layout", layouts[o->layout]);
+    word_option(out, "layout", fpr_layout_name(o->layout));
+    patterns(out, "transposed", r->transposed, r->transposed_count);
     number_option(out, "eps", o->eps);
     number_option(out, "bins", o->bins);
     if (o->bandwidth == FPR_BANDWIDTH_FIXED)

@@ -152,14 +152,14 @@ static void number_or_null(report_out *out, bool present, double v) { report_num
 
 static void options(report_out *out, const fpr_report *r)
 {
-    static const char *const layouts[] = {"auto", "oihw", "hwio"};
     static const char *const structures[] = {"kernel", "filter", "channel"};
     static const char *const criteria[] = {"peak", "l1", "l2"};
     static const char *const casts[] = {NULL, "f32", "f16", "bf16"};
     const fpr_options *o = &r->options;
     report_key(out, "options");
     report_begin(out, '{');
-    report_key(out, "layout"), report_string0(out, layouts[o->layout]);
+    report_key(out, "layout"), report_string0(out, fpr_layout_name(o->layout));
+    report_key(out, "transposed"), report_strings(out, r->transposed, r->transposed_count);
     report_key(out, "eps"), report_number(out, o->eps);
     report_key(out, "bins"), report_integer(out, o->bins);
     report_key(out, "bandwidth");
@@ -316,7 +316,8 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "name"), report_string(out, l->name, l->name_bytes);
     report_key(out, "dtype"), report_string0(out, fpr_dtype_name(l->dtype));
     report_key(out, "shape"), report_integers(out, l->shape, l->rank);
-    report_key(out, "layout"), report_string0(out, l->conv.layout == FPR_LAYOUT_HWIO ? "hwio" : "oihw");
+    report_key(out, "layout"), report_string0(out, fpr_layout_name(l->conv.layout));
+    report_role(out, l);
     report_key(out, "kernel_shape"), report_kernel_shape(out, l->conv.kernel_rank, l->conv.kernel_shape);
     report_key(out, "depth"), report_integer(out, l->depth);
     report_key(out, "kernels"), report_integer(out, l->conv.kernels);
@@ -404,6 +405,8 @@ fpr_status fpr_report_json(const fpr_report *r, fpr_write write, void *context, 
     report_begin(&out, '[');
     for (size_t i = 0; i < r->other_count; i++) other(&out, &r->others[i]);
     report_end(&out, ']');
+    report_line(&out);
+    report_lookalikes(&out, r);
     report_line(&out);
     report_key(&out, "warnings"), report_strings(&out, r->warnings, r->warning_count);
     report_line(&out);

@@ -42,6 +42,7 @@ void fpr_report_free(fpr_report *report)
     free_strings(report->only, report->only_count);
     free_strings(report->skip, report->skip_count);
     free_strings(report->drop, report->drop_count);
+    free_strings(report->transposed, report->transposed_count);
     for (size_t i = 0; report->groups && i < report->group_count; i++) {
         fpr_group *group = &report->groups[i];
         free_basis(&group->basis);
@@ -61,6 +62,11 @@ void fpr_report_free(fpr_report *report)
         base_free(report->others[i].spectrum.values);
     }
     base_free(report->others);
+    for (size_t i = 0; report->lookalikes && i < report->lookalike_count; i++) {
+        base_free(report->lookalikes[i].name);
+        base_free(report->lookalikes[i].shape);
+    }
+    base_free(report->lookalikes);
     base_free(report->changes.wholly_zero);
     free_strings(report->warnings, report->warning_count);
     base_free(report);

@@ -156,6 +156,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
         page_dead(&out, r);
     }
     page_spectra(&out, r);
+    page_roles(&out, r);
     page_others(&out, r);
     page_audit(&out, r);
     words(&out);

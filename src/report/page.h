@@ -54,6 +54,7 @@ void page_spectra(report_out *out, const fpr_report *r);                   /* sp
 void page_layers(report_out *out, const fpr_report *r);                    /* layers.c */
 void page_dead(report_out *out, const fpr_report *r);
 void page_others(report_out *out, const fpr_report *r);
+void page_roles(report_out *out, const fpr_report *r); /* roles.c: transposed and computed layers, and what is none */
 void page_audit(report_out *out, const fpr_report *r); /* audit.c */
 
 /* ---- sections of the comparison's page */

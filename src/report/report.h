@@ -81,6 +81,10 @@ const char *report_paper(fpr_paper paper); /* as on the command line; NULL: none
 void report_matrix(report_out *out, const char *key, const double *matrix, size_t n);
 void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsigned bins);
 
+/* ---- roles.c: what a layer is, "kind", "known_by" and "computed"; and "lookalikes": [...] */
+void report_role(report_out *out, const fpr_layer *layer);
+void report_lookalikes(report_out *out, const fpr_report *report);
+
 /* Length of the UTF-8 sequence at text and its code point; 0 when it is none (RFC 3629: no overlong forms, no
  * surrogates). */
 unsigned report_utf8(const char *text, size_t count, uint32_t *code);

@@ -242,6 +242,38 @@ static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **li
     return FPR_OK;
 }
 
+/* Depthwise, [h, w, channels, multiplier]: each kernel is an output, numbered as the layer writes them. */
+static fpr_status list_dead_outputs(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
+{
+    const fpr_layer_shape *s = run->shape;
+    const shrink_view view = {s, run->dtype, run->weights};
+    uint64_t magnitude, *list = base_alloc(s->kernels, sizeof *list);
+    if (!list) return base_no_memory(error, s->kernels * sizeof *list);
+    base_free(outcome->dead_filters);
+    outcome->dead_filters = list;
+    outcome->dead_filter_count = 0;
+    for (uint64_t channel = 0; channel < s->channels; channel++)
+        for (uint64_t filter = 0; filter < s->filters; filter++) {
+            shrink_magnitudes(&view, filter * s->channels + channel, 1, &magnitude);
+            if (shrink_size(magnitude) < run->limit) list[outcome->dead_filter_count++] = channel * s->filters + filter;
+        }
+    return FPR_OK;
+}
+
+/* Lists by the axes of the tensor become those of outputs and inputs. */
+static fpr_status turn_lists(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
+{
+    const fpr_layer_shape *s = run->shape;
+    if (s->depthwise && s->channels > 1) return list_dead_outputs(run, outcome, error);
+    if (!s->transposed) return FPR_OK;
+    const shrink_outcome was = *outcome;
+    outcome->dead_filters = was.dead_channels;
+    outcome->dead_filter_count = was.dead_channel_count;
+    outcome->dead_channels = was.dead_filters;
+    outcome->dead_channel_count = was.dead_filter_count;
+    return FPR_OK;
+}
+
 /* ---------------------------------------------------------------- the whole */
 
 /* The parts' errors, added in index order. */
@@ -315,7 +347,7 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
     if (lists && !status)
         status =
             list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
-    return status;
+    return lists && !status ? turn_lists(run, outcome, error) : status;
 }
 
 static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, shrink_known known, double eps,
@@ -323,7 +355,8 @@ static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weigh
 {
     /* Sparse kernels that become zero stay sparse: what was measured of them holds. */
     const conv_measure *measure = !plan || plan->only_sparse ? known.measure : NULL;
-    const bool none_dead = measure && !measure->dead_filters && !measure->dead_channels;
+    const bool none_dead =
+        measure && !measure->dead_filters && !measure->dead_channels && !(s->depthwise && measure->sparse);
     apply_run run = {.shape = s,
                      .dtype = dtype,
                      .weights = weights,

@@ -86,7 +86,7 @@ bool shrink_glob(const char *pattern, const char *name)
     }
 }
 
-static bool any_matches(const fpr_globs *globs, const char *name)
+bool shrink_any_matches(const fpr_globs *globs, const char *name)
 {
     for (size_t i = 0; i < globs->count; i++)
         if (shrink_glob(globs->patterns[i], name)) return true;
@@ -95,5 +95,5 @@ static bool any_matches(const fpr_globs *globs, const char *name)
 
 bool shrink_selected(const fpr_globs *only, const fpr_globs *skip, const char *name)
 {
-    return (!only->count || any_matches(only, name)) && !any_matches(skip, name);
+    return (!only->count || shrink_any_matches(only, name)) && !shrink_any_matches(skip, name);
 }

@@ -18,6 +18,14 @@ typedef struct shrink_view {
     const uint8_t *weights;
 } shrink_view;
 
+/* The unit in the axes of the tensor: where one kernel is filter and channel, the kernel; where inputs stand before
+ * outputs, the other. */
+static inline fpr_structure shrink_unit(const fpr_layer_shape *s, fpr_structure structure)
+{
+    if (structure == FPR_STRUCTURE_KERNEL || s->depthwise) return FPR_STRUCTURE_KERNEL;
+    if (!s->transposed) return structure;
+    return structure == FPR_STRUCTURE_FILTER ? FPR_STRUCTURE_CHANNEL : FPR_STRUCTURE_FILTER;
+}
 static inline uint64_t shrink_at_least_one(uint64_t n) { return n ? n : 1; }
 /* Kernels of one part, and of one tile (0: a kernel is larger than a tile). */
 static inline uint64_t shrink_part_kernels(const fpr_layer_shape *s)
@@ -49,7 +57,7 @@ static inline uint64_t shrink_size(uint64_t magnitude) { return magnitude & ~SHR
 void shrink_magnitudes(const shrink_view *v, uint64_t first, size_t count, uint64_t *magnitudes);
 /* Weights from .. from + n - 1 of one kernel. */
 void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n, double *out);
-/* Scores as shrink_scores gives them, on several threads. */
+/* Scores as shrink_scores gives them, on several threads; structure as shrink_unit gives it. */
 void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_criterion criterion, unsigned threads,
                             double *scores);
 

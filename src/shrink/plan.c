@@ -8,6 +8,9 @@
  * ranking over all layers gives their number instead. Of equal scores the lower index goes first. Kernels of one weight
  * are left alone without --pointwise: a small weight is no dead kernel.
  *
+ * In a depthwise layer the unit is always the kernel, which is filter and channel at once. Of filters or channels chosen
+ * by amount the strongest of a layer stays: a layer of zeros cuts the network in two.
+ *
  * Memory: one byte a kernel, and by amount 8 bytes a unit while the layer is planned. */
 #include "shrink/inner.h"
 
@@ -27,7 +30,7 @@ typedef struct plan_run {
     const shrink_view *view;
     shrink_plan *plan;
     uint64_t limit; /* of sparse magnitudes */
-    fpr_structure structure;
+    fpr_structure asked, structure; /* as the options say; in the axes of the tensor */
     bool prune;
     const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
     atomic_uint_fast64_t zeroed, live;
@@ -114,7 +117,7 @@ static void settle_part(void *context, size_t index, unsigned worker)
 static void sparse_units(const plan_run *run, uint8_t *goes)
 {
     const fpr_layer_shape *s = run->view->shape;
-    memset(goes, 1, shrink_unit_count(s, run->structure));
+    memset(goes, 1, shrink_unit_count(s, run->asked));
     for (uint64_t j = 0; j < s->kernels; j++)
         if (!(run->plan->fate[j] & FLAG_SPARSE)) goes[unit_of(s, run->structure, j)] = 0;
 }
@@ -123,7 +126,7 @@ static void sparse_units(const plan_run *run, uint8_t *goes)
 static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uint64_t n, unsigned threads,
                                uint8_t *goes, fpr_error *error)
 {
-    uint64_t units = shrink_unit_count(run->view->shape, run->structure);
+    uint64_t units = shrink_unit_count(run->view->shape, run->asked);
     double *scores = base_alloc(units, sizeof *scores);
     if (!scores) return base_no_memory(error, units * sizeof *scores);
     shrink_scores_threaded(run->view, run->structure, criterion, threads, scores);
@@ -146,7 +149,7 @@ static fpr_status lowest_units(const plan_run *run, fpr_criterion criterion, uin
 static fpr_status choose_units(const plan_run *run, fpr_criterion criterion, const shrink_budget *budget,
                                unsigned threads, uint8_t **goes, fpr_error *error)
 {
-    uint64_t count = shrink_unit_count(run->view->shape, run->structure), units = budget->units;
+    uint64_t count = shrink_unit_count(run->view->shape, run->asked), units = budget->units;
     *goes = base_alloc(count, 1);
     if (!*goes) return base_no_memory(error, count);
     if (units == SHRINK_BY_AMOUNT && budget->amount < 0) {
@@ -154,6 +157,10 @@ static fpr_status choose_units(const plan_run *run, fpr_criterion criterion, con
         return FPR_OK;
     }
     if (units == SHRINK_BY_AMOUNT) units = shrink_share_of(budget->amount, count);
+    if (run->asked != FPR_STRUCTURE_KERNEL && units >= count) {
+        units = count - 1;
+        run->plan->kept_one = true;
+    }
     return lowest_units(run, criterion, units, threads, *goes, error);
 }
 
@@ -164,7 +171,8 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     shrink_view view = {s, dtype, weights};
     plan_run run = {.view = &view,
                     .plan = plan,
-                    .structure = options->structure,
+                    .asked = options->structure,
+                    .structure = shrink_unit(s, options->structure),
                     .prune = options->prune && budget && (s->k > 1 || options->pointwise)};
     size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
     uint8_t *goes = NULL;

@@ -134,11 +134,17 @@ void shrink_piece(const shrink_view *v, uint64_t kernel, uint64_t from, size_t n
 
 /* ---------------------------------------------------------------- scores */
 
-uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
+/* structure as shrink_unit gives it. */
+static uint64_t unit_count(const fpr_layer_shape *s, fpr_structure structure)
 {
     return structure == FPR_STRUCTURE_KERNEL   ? s->kernels
            : structure == FPR_STRUCTURE_FILTER ? s->filters
                                                : s->channels;
+}
+
+uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure)
+{
+    return unit_count(s, shrink_unit(s, structure));
 }
 
 static double larger(double peak, const double *w, size_t n)
@@ -226,7 +232,7 @@ void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_c
                             double *scores)
 {
     const fpr_layer_shape *s = v->shape;
-    uint64_t units = shrink_unit_count(s, structure), part = shrink_part_kernels(s);
+    uint64_t units = unit_count(s, structure), part = shrink_part_kernels(s);
     memset(scores, 0, units * sizeof *scores);
     if (!s->kernels) return;
     /* Squares of huge or tiny F64 weights leave the range: they are taken relative to a power of two near the largest.
@@ -250,5 +256,5 @@ void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weight
                    fpr_criterion criterion, double *scores)
 {
     shrink_view view = {s, dtype, weights};
-    shrink_scores_threaded(&view, structure, criterion, 1, scores);
+    shrink_scores_threaded(&view, shrink_unit(s, structure), criterion, 1, scores);
 }

@@ -8,6 +8,7 @@
  * quantize.c  the best two levels of a set of weights
  * apply.c     carries a plan out in place and measures what it cost
  * cost.c      how many weights and live kernels a plan takes
+ * view.h      weights that the file holds in another order, or computed from two tensors
  * glob.c      --only, --skip, --drop
  * cast.c      between float dtypes
  * Called by job/; sees conv/ and base/ only. */
@@ -20,6 +21,7 @@ typedef struct shrink_plan {
     uint8_t *fate;     /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
     uint64_t zeroed;   /* kernels of fate ZERO */
     bool changes;      /* some fate is not KEPT */
+    bool kept_one;     /* all filters or channels were to go: the strongest stays */
     bool only_sparse;  /* what changes is that sparse kernels become zero, if anything does */
     fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
@@ -28,7 +30,7 @@ typedef struct shrink_plan {
 } shrink_plan;
 
 /* Score of every unit of one layer by structure and criterion (kernel: [kernels], filter: [filters], channel:
- * [channels]); peak is max|w| / max|w| of the layer, l1 and l2 are norms over the unit. Sums in double, index order. */
+ * [channels]; of a depthwise layer [kernels] always); peak is max|w| / max|w| of the layer, l1 and l2 are norms over the unit. Sums in double, index order. */
 void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, fpr_structure structure,
                    fpr_criterion criterion, double *scores);
 uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure);
@@ -95,6 +97,7 @@ double shrink_two_levels(double *values, size_t n, double *low, double *high, si
 
 /* Shell pattern over a tensor name: * ? [a-z] [!a], backslash escapes; * matches any character, dots too. */
 bool shrink_glob(const char *pattern, const char *name);
+bool shrink_any_matches(const fpr_globs *globs, const char *name);
 bool shrink_selected(const fpr_globs *only, const fpr_globs *skip, const char *name);
 
 /* --cast: converts count elements between float dtypes, round to nearest even, NaN stays NaN, overflow becomes Inf.

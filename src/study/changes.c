@@ -37,7 +37,11 @@ static void add_tensor(fpr_changes *c, norms *all, const char *name, size_t name
 static void add_removable(fpr_changes *c, fpr_layer *l)
 {
     const uint64_t filters = l->dead_filter_count, channels = l->dead_channel_count;
-    l->removable_weights = l->conv.k * (filters * l->conv.channels + channels * (l->conv.filters - filters));
+    const uint64_t outputs = l->conv.transposed ? l->conv.channels : l->conv.filters;
+    const uint64_t inputs = l->conv.transposed ? l->conv.filters : l->conv.channels;
+    /* Depthwise, a dead filter is one kernel, and a dead channel so many of them. */
+    const uint64_t kernels = l->conv.depthwise ? filters : filters * inputs + channels * (outputs - filters);
+    l->removable_weights = l->conv.k * kernels;
     c->removable_filters += filters;
     c->removable_channels += channels;
     c->removable_weights += l->removable_weights;

@@ -74,6 +74,10 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
                        .rank = t->rank,
                        .shape = copy_shape(t),
                        .conv = layer->shape,
+                       .known = layer->known,
+                       .computed = layer->part == CONV_PART_DIRECTION  ? FPR_COMPUTED_WEIGHT_NORM
+                                   : layer->part == CONV_PART_ORIGINAL ? FPR_COMPUTED_MASKED
+                                                                       : FPR_COMPUTED_NOT,
                        .depth = i,
                        .finite = m->finite,
                        .sparse = m->finite ? m->sparse : 0,
@@ -88,6 +92,7 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
                        .orthogonality = NAN,
                        .stored = {"raw", t->bytes, t->bytes}};
     if (!row->name || !row->shape) return base_no_memory(error, t->name_bytes);
+    row->conv.layout = layer->stored;
     if (!m->finite) return FPR_OK;
     row->variance_entropy = m->variance_entropy;
     row->variance_entropy_clean = m->variance_entropy_clean;
@@ -114,6 +119,31 @@ static fpr_status other_row(const fpr_tensor *t, fpr_other *row, fpr_error *erro
     return row->name && row->shape ? FPR_OK : base_no_memory(error, t->name_bytes);
 }
 
+/* What looks like a convolution and is not treated as one. */
+static fpr_status lookalike_rows(const study *s, fpr_report *r, fpr_error *error)
+{
+    const fpr_model *m = s->model;
+    size_t n = 0;
+    for (size_t i = 0; i < s->tensor_count; i++)
+        n += s->layer_of[i] == SIZE_MAX && fpr_model_lookalike(m, i, s->options->layout);
+    r->lookalikes = base_calloc(n, sizeof *r->lookalikes);
+    if (!r->lookalikes) return base_no_memory(error, n * sizeof *r->lookalikes);
+    for (size_t i = 0; i < s->tensor_count; i++) {
+        const char *why = s->layer_of[i] == SIZE_MAX ? fpr_model_lookalike(m, i, s->options->layout) : NULL;
+        if (!why) continue;
+        const fpr_tensor *t = model_tensor(m, i);
+        fpr_lookalike *row = &r->lookalikes[r->lookalike_count++];
+        *row = (fpr_lookalike){.name = base_copy_text(t->name, t->name_bytes),
+                               .name_bytes = t->name_bytes,
+                               .dtype = t->dtype,
+                               .rank = t->rank,
+                               .shape = copy_shape(t),
+                               .why = why};
+        if (!row->name || !row->shape) return base_no_memory(error, t->name_bytes);
+    }
+    return FPR_OK;
+}
+
 static fpr_status copy_globs(const fpr_globs *globs, char ***copies, size_t *count, fpr_error *error)
 {
     *copies = base_calloc(globs->count, sizeof **copies);
@@ -123,6 +153,19 @@ static fpr_status copy_globs(const fpr_globs *globs, char ***copies, size_t *cou
         if (!(*copies)[*count]) return base_no_memory(error, strlen(globs->patterns[*count]));
     }
     return FPR_OK;
+}
+
+static fpr_status warn_of_layout(const fpr_model *m, fpr_report *r, fpr_error *error)
+{
+    static const char *const orders[] = {"", "OIHW (PyTorch order)", "HWIO (TensorFlow order)", "OHWI (MLX and TFLite order)"};
+    const fpr_layout layout = fpr_model_layout(m);
+    if (model_layout_is_close(m))
+        return rows_warn(&r->warnings, &r->warning_count, error,
+                         "convolution weights read as %s, but their shapes would fit another order nearly as well: "
+                         "see --layout", orders[layout]);
+    if (layout == FPR_LAYOUT_OIHW) return FPR_OK;
+    return rows_warn(&r->warnings, &r->warning_count, error, "convolution weights read as %s, by their shapes",
+                     orders[layout]);
 }
 
 static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
@@ -136,13 +179,12 @@ static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
     r->options = *s->options;
     r->options.threads = r->threads = job_threads(s->options);
     if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = fpr_model_layout(m);
-    r->options.only = r->options.skip = r->options.drop = (fpr_globs){0};
+    r->options.only = r->options.skip = r->options.drop = r->options.transposed = (fpr_globs){0};
     fpr_status status = copy_globs(&s->options->only, &r->only, &r->only_count, error);
     if (!status) status = copy_globs(&s->options->skip, &r->skip, &r->skip_count, error);
     if (!status) status = copy_globs(&s->options->drop, &r->drop, &r->drop_count, error);
-    if (!status && s->options->layout == FPR_LAYOUT_AUTO && fpr_model_layout(m) == FPR_LAYOUT_HWIO)
-        status = rows_warn(&r->warnings, &r->warning_count, error,
-                           "convolution weights read as HWIO (TensorFlow order), by their shapes");
+    if (!status) status = copy_globs(&s->options->transposed, &r->transposed, &r->transposed_count, error);
+    if (!status && s->options->layout == FPR_LAYOUT_AUTO) status = warn_of_layout(m, r, error);
     return status;
 }
 
@@ -166,6 +208,7 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
     for (size_t i = 0; !status && i < fpr_model_tensor_count(m); i++)
         if (s->layer_of[i] == SIZE_MAX)
             status = other_row(model_tensor(m, i), &r->others[r->other_count++], error);
+    if (!status) status = lookalike_rows(s, r, error);
     if (status) {
         /* fpr_report_free reads layer_count rows: those not reached are zero. */
         fpr_report_free(r);

@@ -103,19 +103,34 @@ static fpr_status far_lists(study *s, fpr_error *error)
     return FPR_OK;
 }
 
+static bool read_layer(const study *s, size_t tensor, study_layer *layer)
+{
+    const conv_role *role = model_role(s->model, tensor);
+    const bool transposed = shrink_any_matches(&s->options->transposed, model_tensor(s->model, tensor)->name);
+    const conv_reading reading = {s->options->layout, transposed, study_takes(s, tensor)};
+    if (!model_layer(s->model, tensor, reading, &layer->shape, &layer->known)) return false;
+    layer->tensor = tensor;
+    layer->stored = layer->shape.layout;
+    layer->part = role->part == CONV_PART_BUFFER ? CONV_PART_WEIGHT : role->part;
+    layer->partner = role->partner;
+    if (layer->stored == FPR_LAYOUT_OHWI) layer->shape.layout = FPR_LAYOUT_OIHW;
+    return true;
+}
+
 static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *error)
 {
     size_t n = fpr_model_tensor_count(s->model);
     s->layers = base_calloc(n, sizeof *s->layers);
     s->groups = base_calloc(n, sizeof *s->groups);
     s->layer_of = base_alloc(n, sizeof *s->layer_of);
-    if (!s->layers || !s->groups || !s->layer_of) return base_no_memory(error, n * sizeof *s->layers);
+    s->taking = base_calloc(s->options->only.count, sizeof *s->taking);
+    if (!s->layers || !s->groups || !s->layer_of || !s->taking) return base_no_memory(error, n * sizeof *s->layers);
+    study_find_taking(s);
     for (size_t i = 0; i < n; i++) {
         study_layer *layer = &s->layers[s->layer_count];
         s->layer_of[i] = SIZE_MAX;
-        if (!fpr_model_layer(s->model, i, s->options->layout, &layer->shape)) continue;
+        if (!read_layer(s, i, layer)) continue;
         if (only && !study_same_group(only, &layer->shape)) continue;
-        layer->tensor = i;
         if (conv_has_basis(&layer->shape)) {
             layer->ratio = base_calloc(layer->shape.k, sizeof *layer->ratio);
             if (!layer->ratio) return base_no_memory(error, layer->shape.k * sizeof *layer->ratio);
@@ -145,8 +160,10 @@ static void add_batch(void *context, size_t index, unsigned worker)
 {
     (void)index, (void)worker;
     const summed *b = context;
-    for (size_t i = 0; i < b->count; i++)
-        checksum_take(b->sweep->sum, b->sweep->study->layers[b->sweep->layers[b->first + i]].tensor, b->bytes[i]);
+    for (size_t i = 0; i < b->count; i++) {
+        const study_layer *layer = &b->sweep->study->layers[b->sweep->layers[b->first + i]];
+        if (study_is_plain(layer)) checksum_take(b->sweep->sum, layer->tensor, b->bytes[i]);
+    }
 }
 
 static fpr_status merge_moments(study_group *group, const conv_measure *m, fpr_error *error)
@@ -235,6 +252,44 @@ static bool is_chosen(const study *s, const study_layer *layer, choice which)
     return layer->measure.finite && (which == FINITE_LAYERS || (group->has_basis && !group->ranged));
 }
 
+/* A visit to what is seen of the tensors that are read. */
+typedef struct seeing {
+    const study *study;
+    const size_t *layers;
+    void *const *bytes;
+    fpr_error *errors;
+    size_t first, count;
+    model_visit visit;
+    void *context;
+} seeing;
+
+static void see_one(void *context, size_t i, unsigned worker)
+{
+    (void)worker;
+    const seeing *w = context;
+    const study_layer *layer = &w->study->layers[w->layers[w->first + i]];
+    study_see(w->study, layer, w->count == 1 ? w->study->settings.threads : 1, w->bytes[i], &w->errors[i]);
+}
+
+static fpr_status see_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
+{
+    seeing w = *(const seeing *)context;
+    bool plain = true;
+    for (size_t i = 0; i < count; i++) plain &= study_is_plain(&w.study->layers[w.layers[first + i]]);
+    fpr_status status = FPR_OK;
+    if (!plain) {
+        w.first = first;
+        w.count = count;
+        w.bytes = bytes;
+        w.errors = base_calloc(count, sizeof *w.errors);
+        if (!w.errors) return base_no_memory(error, count * sizeof *w.errors);
+        base_parallel(w.study->settings.threads, count, see_one, &w);
+        status = base_first_error(w.errors, count, error);
+        base_free(w.errors);
+    }
+    return status ? status : w.visit(w.context, first, count, bytes, error);
+}
+
 /* While it runs, *numbers holds the layer number of each tensor visited. */
 static fpr_status visit_layers(const study *s, choice which, const char *phase, model_visit visit, void *context,
                                const size_t **numbers, fpr_error *error)
@@ -248,8 +303,9 @@ static fpr_status visit_layers(const study *s, choice which, const char *phase, 
         ids[n++] = s->layers[i].tensor;
     }
     *numbers = layers;
-    if (!status) status = model_run(s->model, ids, n, s->options,
-                                    &(model_pipe){.phase = phase, .work = visit, .context = context}, error);
+    seeing see = {.study = s, .layers = layers, .visit = visit, .context = context};
+    const model_pipe pipe = {.phase = phase, .work = see_batch, .context = &see};
+    if (!status) status = model_run(s->model, ids, n, s->options, &pipe, error);
     *numbers = NULL;
     base_free(ids);
     base_free(layers);
@@ -419,5 +475,6 @@ void study_free(study *s)
     base_free(s->layers);
     base_free(s->groups);
     base_free(s->layer_of);
+    base_free(s->taking);
     base_free(s);
 }

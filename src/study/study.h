@@ -1,6 +1,7 @@
 /* What is learnt of a model: its layers, their kernel groups, the sweeps over the weights, and all of it as a report.
  *
  * study.c    layers, kernel groups and the sweeps over them
+ * see.c      the weights that the network computes with, where the file does not hold them as such
  * rows.c     a study as the rows of a report
  * changes.c  what all rows together say was changed
  * basis.c    bases from outside */
@@ -8,7 +9,7 @@
 #define FPR_STUDY_H
 
 #include "model/model.h"
-#include "shrink/shrink.h"
+#include "shrink/view.h"
 
 /* ---- study.c */
 
@@ -17,7 +18,11 @@ conv_settings study_settings(const fpr_options *options);
 typedef struct study_layer {
     size_t tensor;
     size_t group;
-    fpr_layer_shape shape;
+    fpr_layer_shape shape; /* of the weights as they are seen: OIHW where the file has OHWI */
+    fpr_layout stored;     /* as the file has them */
+    fpr_known known;
+    conv_part part;        /* WEIGHT, DIRECTION or ORIGINAL: of the last two, what is seen is computed with the partner */
+    size_t partner;        /* a tensor of the model */
     conv_measure measure;
     double *ratio; /* [k] or NULL */
 } study_layer;
@@ -49,6 +54,7 @@ typedef struct study {
     study_group *groups; /* in order of first appearance */
     size_t group_count;
     size_t *layer_of;    /* [tensor_count] layer of a tensor, SIZE_MAX: none */
+    bool *taking;        /* [options->only.count] the pattern names no layer, so it takes in what looks like one */
 } study;
 
 /* Finds the layers and measures them: the first sweep. only: the kernel shape of interest, or NULL for all; with it
@@ -75,6 +81,27 @@ conv_block study_block(const study *s, const study_layer *layer, const void *wei
 /* What the first sweep knows of a layer, for shrink/. */
 shrink_known study_known(const study_layer *layer, const fpr_options *options);
 bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b);
+
+/* ---- see.c */
+
+/* Fills s->taking, which is [options->only.count]. */
+void study_find_taking(study *s);
+/* Whether --only takes a tensor in as weights, though nothing else says that it is. */
+bool study_takes(const study *s, size_t tensor);
+
+/* Whether a layer is seen as the file holds it. */
+static inline bool study_is_plain(const study_layer *layer)
+{
+    return layer->stored != FPR_LAYOUT_OHWI && layer->part == CONV_PART_WEIGHT;
+}
+/* The tensor of a layer, as it was read, becomes the weights that the network computes with: what every sweep sees. */
+fpr_status study_see(const study *s, const study_layer *layer, unsigned threads, void *weights, fpr_error *error);
+/* The layer that a tensor belongs to without being it, a length or a mask; NULL: none. */
+const study_layer *study_owner(const study *s, size_t tensor);
+/* What a plan for what is seen does to a tensor of the layer, as it was read: the layer's own, or a length or mask that
+ * study_owner knows. seen: for the layer's own, the weights after the plan was carried out on them; else before. */
+void study_put_back(const study *s, const study_layer *layer, size_t tensor, const shrink_plan *plan, const void *seen,
+                    void *bytes);
 
 /* ---- basis.c */
 

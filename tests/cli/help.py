@@ -85,7 +85,7 @@ class Help(harness.Case):
         self.assertEqual(complete("insp"), ["inspect"])
         self.assertEqual(complete("mod"), ["model.safetensors"])
         self.assertEqual(complete("--lay"), ["--layout"])
-        self.assertEqual(complete("--layout", ""), ["auto", "hwio", "oihw"])
+        self.assertEqual(complete("--layout", ""), ["auto", "hwio", "ohwi", "oihw"])
         self.assertEqual(complete("--structure", "=", "f"), ["filter"])
         self.assertEqual(complete("compare", "--basis", "rob"), ["robustness"])
         self.assertEqual(complete("--eps", ""), [])

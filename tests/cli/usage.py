@@ -45,7 +45,7 @@ LINES = [
      "option '--bins' wants a whole number from 2 to 4096, not '99999999999999999999'"),
     (["-j2000", "a", "b"], "option '--threads' wants a whole number from 0 to 1024, not '2000'"),
     (["-jx", "a", "b"], "option '--threads' wants a whole number from 0 to 1024, not 'x'"),
-    (["--layout", "nchw", "a", "b"], "option '--layout' wants auto|oihw|hwio, not 'nchw'"),
+    (["--layout", "nchw", "a", "b"], "option '--layout' wants auto|oihw|hwio|ohwi, not 'nchw'"),
     (["--structure", "kern", "a", "b"], "option '--structure' wants kernel|filter|channel, not 'kern'"),
     (["--criterion=", "a", "b"], "option '--criterion' wants peak|l1|l2, not ''"),
     (["--cast", "f64", "a", "b"], "option '--cast' wants none|f32|f16|bf16, not 'f64'"),
