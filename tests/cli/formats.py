@@ -1,0 +1,419 @@
+"""Checkpoints of PyTorch and numpy: read without either, and refused by rule. The files are made here."""
+import collections
+import json
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import time
+import unittest
+
+import harness
+import torch_files as T
+
+
+def load(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def read_safetensors(path):
+    """{name: (dtype, shape, bytes)}"""
+    raw = load(path)
+    begin = 8 + struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:begin])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], raw[begin + t["data_offsets"][0]:begin + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+def save(name, data):
+    with open(name, "wb") as f:
+        f.write(data)
+
+
+def pack(*values, kind="f"):
+    return struct.pack("<%d%s" % (len(values), kind), *values)
+
+
+class Formats(harness.Case):
+    def convert(self, data, *options, name="in.pth"):
+        save(name, data)
+        self.ok("convert", "-f", *options, name, "out.safetensors")
+        return read_safetensors("out.safetensors")
+
+    def refused(self, data, words, *options, status=3, name="in.pth"):
+        save(name, data)
+        if os.path.exists("none.safetensors"):
+            os.unlink("none.safetensors")
+        line = self.fails(status, "convert", *options, name, "none.safetensors")
+        self.assertIn(words, line)
+        self.assertFalse(os.path.exists("none.safetensors"))
+
+    # ---- what is read
+
+    def test_protocols_and_both_containers(self):
+        a, a_bytes = T.floats("0", (2, 3, 3, 3))
+        b, b_bytes = T.floats("1", (2,), 7)
+        state = collections.OrderedDict([("conv.weight", a), ("conv.bias", b), ("text", "é"), ("big", 1 << 80),
+                                         ("list", [1, (2.5, None)]), ("bytes", b"\0\1"), ("set", {1, 2})])
+        want = {"conv.weight": ("F32", [2, 3, 3, 3], a_bytes), "conv.bias": ("F32", [2], b_bytes)}
+        for protocol in range(1, 6):
+            with self.subTest(protocol=protocol):
+                self.assertEqual(self.convert(T.zipped(state, protocol)), want)
+                self.assertEqual(self.convert(T.zipped(state, protocol, zip64=True)), want)
+                self.assertEqual(self.convert(T.archive(T.members(state, protocol, deflate=True))), want)
+                self.assertEqual(self.convert(T.legacy(state, protocol)), want)
+
+    def test_a_thousand_tensors(self):
+        state, want = collections.OrderedDict(), {}
+        for i in range(1000):
+            state["t%d" % i], data = T.floats(str(i), (3,), i)
+            want["t%d" % i] = ("F32", [3], data)
+        self.assertEqual(self.convert(T.zipped(state)), want)
+        self.assertEqual(self.convert(T.legacy(state, 4)), want)
+
+    def test_strides(self):
+        s = T.Storage("FloatStorage", "s", pack(*range(60)))
+        rows = {"plain": ((3, 4, 5), (20, 5, 1), 0), "turned": ((5, 4, 3), (1, 5, 20), 0),
+                "last": ((3, 5, 4), (20, 1, 5), 0), "step": ((2, 2, 2), (20, 10, 3), 1), "row": ((5,), (0,), 59),
+                "square": ((4, 4), (1, 1), 3), "one": ((1, 7, 1), (999, 2, 999), 4), "scalar": ((), (), 17),
+                "none": ((0, 3), (3, 1), 0)}
+        got = self.convert(T.zipped({n: T.tensor(s, *row) for n, row in rows.items()}))
+        for name, (shape, stride, offset) in rows.items():
+            values = [offset]
+            for size, step in zip(shape, stride):
+                values = [v + i * step for v in values for i in range(size)]
+            self.assertEqual(got[name], ("F32", list(shape), pack(*values)), name)
+
+    def test_pending_signs(self):
+        c = T.Storage("ComplexFloatStorage", "c", pack(1, 2, 3, -4))
+        got = self.convert(T.zipped({"conj": T.tensor(c, (2,), flags={"conj": True}),
+                                     "neg": T.tensor(c, (2,), flags={"neg": True}),
+                                     "both": T.tensor(c, (2,), flags={"conj": True, "neg": True}),
+                                     "long": T.tensor(T.Storage("LongStorage", "l", pack(1, -(1 << 40), kind="q")), (2,),
+                                                      flags={"neg": True})}))
+        self.assertEqual(got["conj"], ("C64", [2], pack(1, -2, 3, 4)))
+        self.assertEqual(got["neg"], ("C64", [2], pack(-1, -2, -3, 4)))
+        self.assertEqual(got["both"], ("C64", [2], pack(-1, 2, -3, -4)))
+        self.assertEqual(got["long"], ("I64", [2], pack(-1, 1 << 40, kind="q")))
+
+    def test_big_endian(self):
+        a, data = T.floats("0", (2, 2))
+        c = T.Storage("ComplexFloatStorage", "c", struct.pack(">2f", 1, 2))
+        a.arguments[0].data = struct.pack(">4f", 0, 1, 2, 3)
+        parts = T.members({"a": a, "c": T.tensor(c, (1,))})
+        parts[1].data = b"big"
+        self.assertEqual(self.convert(T.archive(parts)), {"a": ("F32", [2, 2], data), "c": ("C64", [1], pack(1, 2))})
+
+    def module(self, fleeting=()):
+        self.w, self.w_bytes = T.floats("0", (4, 2, 3, 3))
+        self.g, self.g_bytes = T.floats("1", (4,), 5)
+        conv = T.Module("torch.nn.modules.conv", "Conv2d", {"weight": self.w, "bias": None}.items(), groups=2,
+                        transposed=False, plain=self.g)
+        norm = T.Module("torch.nn.modules.batchnorm", "BatchNorm2d", [], {"mean": self.g, "seen": self.g}.items(),
+                        fleeting=fleeting)
+        return T.Module("nowhere.nets", "Net", [], [], [("conv", conv), ("norm", norm), ("again", conv), ("off", None)])
+
+    def test_whole_modules(self):
+        for protocol in (2, 4):
+            got = self.convert(T.zipped(self.module(["seen"]), protocol))
+            self.assertEqual(set(got), {"conv.weight", "norm.mean", "again.weight"})
+            self.assertEqual(got["again.weight"], ("F32", [4, 2, 3, 3], self.w_bytes))
+            self.assertEqual(set(self.convert(T.zipped(self.module(), protocol))),
+                             {"conv.weight", "norm.mean", "norm.seen", "again.weight"})
+
+    def test_script_takes_what_its_code_lists(self):
+        w, w_bytes = T.floats("0", (2, 1, 3, 3))
+        plain, _ = T.floats("1", (5,))
+        text, storages = T.dump({"weight": w, "plain": plain, "training": True})
+        # An object of the class that the code has, with that state.
+        text = b"\x80\x02c__torch__.nets\nNet\n)\x81" + text[2:-1] + b"b."
+        code = (b'class Other(Module):\n  __parameters__ = ["plain", ]\n  __buffers__ = []\n'
+                b'class Net(Module):\n  __parameters__ = []\n  __buffers__ = ["weight", ]\n  weight : Tensor\n')
+        data = T.archive([T.Member("n/data.pkl", text), *(T.Member("n/data/" + s.key, s.data) for s in storages),
+                          T.Member("n/code/__torch__/nets.py", code, deflate=True), T.Member("n/constants.pkl", b"\x80\x02).")])
+        self.assertEqual(self.convert(data), {"weight": ("F32", [2, 1, 3, 3], w_bytes)})
+        self.assertEqual(json.loads(self.ok("info", "--json", "in.pth").out)["format"], "torchscript")
+
+    # ---- which dictionary
+
+    def key_of(self, value, *options):
+        save("in.pth", T.zipped(value))
+        told = json.loads(self.ok("info", "--json", *options, "in.pth").out)
+        return told["key"], [t["name"] for t in told["tensors"]], told.get("skipped", {})
+
+    def test_the_dictionary_taken(self):
+        a, b, c = (T.floats(str(i), (i + 1,))[0] for i in range(3))
+        for value, key, names in (
+            ({"a": a, "state_dict": {"b": b}}, "", ["a", "state_dict.b"]),
+            ({"epoch": 3, "state_dict": {"b": b}, "model": {"c": c}}, "state_dict", ["b"]),
+            ({"state_dict": {}, "model_state_dict": {"b": b}}, "model_state_dict", ["b"]),
+            ({"model": None, "net": {"b": b}, "ema": {"c": c}}, "net", ["b"]),
+            ({"model": {"state_dict": {"b": b}, "args": 1}}, "model.state_dict", ["b"]),
+            ({"small": {"a": a}, "large": {"x": {"c": c}}, "optimizer": {"b": b, "c": c}}, "large", ["x.c"]),
+            ({"first": {"a": a}, "second": {"b": a}}, "first", ["a"]),
+            ({"model": self.module()}, "model", ["again.weight", "conv.weight", "norm.mean", "norm.seen"]),
+        ):
+            with self.subTest(key=key, names=names):
+                got, tensors, _ = self.key_of(value)
+                self.assertEqual((got, sorted(tensors)), (key, names))
+
+    def test_key_chooses_and_says(self):
+        a, b = (T.floats(str(i), (i + 1,))[0] for i in range(2))
+        value = {"state_dict": {"a": a}, "ema.x": {"inner": {"b": b}}, "state": {0: {"momentum": b}}}
+        self.assertEqual(self.key_of(value)[0], "state_dict")
+        left = self.key_of(value)[2]
+        self.assertEqual(set(left), {"ema.x", "state"})
+        self.assertIn("1 tensor", left["ema.x"])
+        self.assertEqual(self.key_of(value, "--key", "ema.x.inner")[:2], ("ema.x.inner", ["b"]))
+        line = self.fails(2, "info", "--key", "other", "in.pth")
+        self.assertIn("there is: state_dict, ema.x, state", line)
+        self.assertIn("holds no tensor", self.fails(2, "info", "--key", "state", "in.pth"))
+
+    def test_what_cannot_be_written_is_named(self):
+        a, _ = T.floats("0", (2,))
+        odd = {"sparse": T.Call("torch._utils", "_rebuild_sparse_tensor", 1, (a, a)),
+               "quantized": T.Call("torch._utils", "_rebuild_qtensor", 1),
+               "wide": T.tensor(T.Storage("ComplexDoubleStorage", "w", bytes(16)), (1,)), "a": a}
+        _, names, left = self.key_of(odd)
+        self.assertEqual(names, ["a"])
+        self.assertEqual(left, {"sparse": "sparse", "quantized": "quantized", "wide": "complex128"})
+        self.assertIn("wide: complex128", self.ok("convert", "in.pth", "out.safetensors").err)
+
+    # ---- all commands
+
+    def test_every_command_reads_it(self):
+        a, _ = T.floats("0", (8, 4, 3, 3), -100)
+        save("a.pth", T.zipped({"net.weight": a}))
+        self.ok("convert", "a.pth", "a.safetensors")
+        self.ok("a.pth", "small.safetensors")
+        self.ok("--lossless", "a.pth", "same.safetensors")
+        self.ok("verify", "small.safetensors", "a.pth")
+        self.ok("unpack", "same.safetensors", "back.safetensors")
+        self.assertEqual(load("back.safetensors"), load("a.safetensors"))
+        told = [json.loads(self.ok("inspect", "--json", name).out) for name in ("a.pth", "a.safetensors")]
+        self.assertEqual(told[0]["layers"], told[1]["layers"])
+        self.ok("compare", "a.pth", "a.safetensors")
+        self.fails(4, "a.pth", "small.safetensors")
+        self.fails(4, "-f", "a.pth", "a.pth")
+
+    # ---- refused by rule
+
+    def test_archives(self):
+        a, _ = T.floats("0", (2, 3))
+        good = T.members({"a": a})
+        def changed(which, **how):
+            parts = T.members({"a": a})
+            for name, value in how.items():
+                setattr(parts[which], name, value)
+            return T.archive(parts)
+        self.convert(T.archive(good))
+        self.convert(T.archive(good, tail=b"a comment"))
+        self.refused(T.archive(good + [T.Member("archive/data/0", b"x" * 24)]), "is there twice")
+        self.refused(changed(2, local_name=b"archive/data/1"), "another name in its header")
+        self.refused(changed(2, local_name=b"archive/data/10"), "differs from the directory")
+        self.refused(changed(2, place=1), "no header where the directory says")
+        self.refused(changed(2, place=1 << 30), "lies outside of the archive")
+        self.refused(changed(2, local_size=20), "another size in its header")
+        self.refused(changed(2, local_method=8), "differs from the directory")
+        self.refused(changed(2, flags=1), "is encrypted")
+        self.refused(changed(2, deflate=True, size=20), "bytes, 24 are needed")
+        self.refused(changed(2, deflate=True, size=1 << 30), "claims more bytes than it can inflate to")
+        self.refused(T.archive(good, count=3), "longer than its members")
+        self.refused(T.archive(good, count=60000), "more members than its directory can hold")
+        self.refused(T.archive(good)[:-9], "without an end")
+        self.refused(T.archive(good) + b"x", "without an end")
+        self.refused(T.archive([T.Member("readme.txt", b"hello")]), "neither data.pkl (PyTorch) nor .npy")
+        # Two members of different names on the same bytes.
+        inner = T.Member("archive/data/1", b"y" * 24)
+        parts = [*good, T.Member("archive/x", T.archive([inner])), inner]
+        sizes = [30 + len(p.local_name) + len(p.data) for p in parts]
+        parts[-1] = T.Member("archive/data/1", b"y" * 24, place=sum(sizes[:len(good)]) + 30 + len("archive/x"))
+        self.refused(T.archive(parts), "lies on the bytes of another")
+
+    def test_deflated_members_are_as_long_as_they_say(self):
+        def one(elements, there, size):
+            a = T.tensor(T.Storage("FloatStorage", "0", pack(*range(there)), elements), (elements,))
+            parts = T.members({"a": a}, deflate=True)
+            parts[2].size = size
+            return T.archive(parts)
+        self.assertEqual(self.convert(one(20, 24, 96))["a"][2], pack(*range(20)))
+        self.refused(one(20, 24, 80), "holds more than the directory says")
+        self.refused(one(25, 24, 100), "holds less than the directory says")
+
+    def test_storages(self):
+        def one(data=bytes(24), shape=(2, 3), stride=None, offset=0, count=None, key="0"):
+            s = T.Storage("FloatStorage", key, data, count)
+            return {"a": T.tensor(s, shape, stride, offset)}
+        self.convert(T.zipped(one()))
+        self.refused(T.archive([m for m in T.members(one()) if b"data/0" not in m.name]), 'the storage "0" of a tensor is missing')
+        self.refused(T.zipped(one(count=7)), "has 24 bytes, 28 are needed")
+        self.refused(T.zipped(one(shape=(2, 4))), "reaches beyond its storage")
+        self.refused(T.zipped(one(offset=1)), "reaches beyond its storage")
+        self.refused(T.zipped(one(offset=-1)), "has no offset")
+        self.refused(T.zipped(one(stride=(4, 1))), "reaches beyond its storage")
+        self.refused(T.zipped(one(stride=(-1, 1))), "size or stride")
+        self.refused(T.zipped(one(shape=(1 << 33, 1 << 33), stride=(0, 0))), "overflow")
+        self.refused(T.zipped(one(shape=(2, 3), stride=(3,))), "another number of strides")
+        self.refused(T.zipped(one(shape=(1,) * 65, stride=(1,) * 65)), "more than 64 axes")
+        self.refused(T.zipped({"a": T.Call("torch._utils", "_rebuild_tensor_v2", 1)}), "too few arguments")
+        self.refused(T.zipped({"b": 1, "state_dict": {"x": T.Call("torch._utils", "_rebuild_parameter", 5)}}), "no tensor")
+
+    def test_a_broken_tensor_anywhere_refuses_the_file(self):
+        a, _ = T.floats("0", (2,))
+        bad = T.tensor(T.Storage("FloatStorage", "1", bytes(4)), (2,))
+        self.refused(T.zipped({"state_dict": {"a": a}, "optimizer": {"b": [bad]}}), "reaches beyond its storage")
+
+    def test_legacy_storages(self):
+        a, _ = T.floats("11", (2,))
+        b, _ = T.floats("12", (3,))
+        value = {"a": a, "b": b}
+        self.assertEqual(set(self.convert(T.legacy(value))), {"a", "b"})
+        self.refused(T.legacy(value, keys=["11", "12", "13"]), "a storage that no tensor names")
+        self.refused(T.legacy(value, keys=["11", "11", "12"]), 'the storage "11" twice')
+        self.refused(T.legacy(value, keys=["11"]), 'the storage "12" of a tensor is missing')
+        self.refused(T.legacy(value, counts=[2, 4]), "another size than its tensors say")
+        self.refused(T.legacy(value, counts=[2, -3]), "another size than its tensors say")
+        self.refused(T.legacy(value)[:-1], "is cut short")
+
+    def test_expansion(self):
+        s = T.Storage("FloatStorage", "0", pack(1.5))
+        self.assertEqual(self.convert(T.zipped({"a": T.tensor(s, (5, 5), (0, 0))}))["a"][2], pack(*[1.5] * 25))
+        large = T.zipped({"a": T.tensor(s, (1 << 10, 1 << 10), (0, 0))})
+        self.refused(large, "--allow-expand takes them")
+        self.assertEqual(self.convert(large, "--allow-expand")["a"][2], pack(1.5) * (1 << 20))
+        # One storage under very many names is the same.
+        block = T.Storage("FloatStorage", "0", bytes(1 << 20))
+        self.refused(T.zipped({"t%d" % i: T.tensor(block, (1 << 18,)) for i in range(100)}), "--allow-expand takes them")
+
+    def test_names(self):
+        a, _ = T.floats("0", (2,))
+        self.refused(T.zipped({"a.b": a, "a": {"b": a}}), "two tensors of one name")
+        self.refused(T.zipped({"__metadata__": a}), "__metadata__")
+        self.refused(T.zipped({"n" * 40000: a}), "longer than 32 KiB")
+        deep = {"x": a}
+        for _ in range(300):
+            deep = {"d": deep}
+        self.refused(T.zipped(deep), "more than 200 deep")
+        # 60 modules, each with the next one under two names: 2^60 names.
+        value = T.Module("nowhere", "Leaf", [("w", a)])
+        for _ in range(60):
+            value = T.Module("nowhere", "Twice", [], [], [("a", value), ("b", value)])
+        begin = time.monotonic()
+        self.refused(T.zipped(value), "more")
+        self.assertLess(time.monotonic() - begin, 20)
+
+    def test_a_dictionary_in_itself(self):
+        a, data = T.floats("0", (2,))
+        value = {"a": a}
+        value["self"] = value
+        self.assertEqual(self.convert(T.zipped(value)), {"a": ("F32", [2], data)})
+
+    def test_pickles(self):
+        a, _ = T.floats("0", (2,))
+        text, storages = T.dump({"a": a})
+        def with_pickle(data):
+            return T.archive([T.Member("x/data.pkl", data), *(T.Member("x/data/" + s.key, s.data) for s in storages)])
+        self.convert(with_pickle(text))
+        self.refused(with_pickle(text[:-1]), "is cut short")
+        self.refused(with_pickle(text[:-1] + b"\xfe."), "an opcode that is none")
+        self.refused(with_pickle(b"\x80\x06."), "a protocol that is not known")
+        self.refused(with_pickle(b"R."), "takes more from its stack than is there")
+        self.refused(with_pickle(b"(0."), "takes more from its stack")
+        self.refused(with_pickle(b"h\x05."), "has not remembered")
+        self.refused(with_pickle(b"Nr\xff\xff\xff\xff."), "remembers more than")
+        self.refused(with_pickle(b"X\xff\xff\xff\x7fabc."), "longer than itself")
+        self.refused(with_pickle(b"\x8d" + b"\xff" * 8 + b"."), "longer than itself")
+        self.refused(with_pickle(b"\x8b\xff\xff\xff\xff."), "negative length")
+        self.refused(with_pickle(b"}K\x01s."), "sets items of nothing")
+        self.refused(with_pickle(b"K\x05."), "holds a number, not a dictionary")
+        self.refused(with_pickle(b"]" * 2000000 + b"."), "builds more than")
+        self.refused(with_pickle(b"(" * 2000000 + b"."), "needs more than")
+        self.refused(T.zipped({"epoch": 1, "best": 2.5}), "at its top there is: epoch, best")
+
+    def test_nothing_is_run_and_nothing_but_reading_is_done(self):
+        """Every system call from the opening of the file to its closing: reading, memory, and no more."""
+        if not shutil.which("strace"):
+            self.skipTest("strace is not installed")
+        a, _ = T.floats("0", (4, 4, 3, 3))
+        evil = T.Call("os", "system", "touch was_here")
+        for name, data in (("z.pth", T.zipped({"a.weight": a, "evil": evil})), ("l.pth", T.legacy({"a.weight": a, "evil": evil})),
+                           ("d.pth", T.archive(T.members({"a.weight": a, "evil": evil}, deflate=True)))):
+            save(name, data)
+            done = subprocess.run(["strace", "-f", "-o", "trace", harness.PROGRAM, "info", "--json", name], env=harness.environment(),
+                                  capture_output=True)
+            if done.returncode and b"ptrace" in done.stderr:
+                self.skipTest("strace may not trace here")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertFalse(os.path.exists("was_here"))
+            calls = [line.split(None, 1)[1] for line in load("trace").decode().splitlines()]
+            first = next(i for i, call in enumerate(calls) if name in call and call.startswith("open"))
+            allowed = {"openat", "newfstatat", "fstat", "stat", "read", "pread64", "fadvise64", "mmap", "munmap", "mremap",
+                       "madvise", "brk", "write", "close", "exit_group", "lseek", "ioctl", "futex", "mprotect", "+++"}
+            for call in calls[first:]:
+                self.assertIn(call.split("(")[0].split()[0], allowed, call)
+                if call.startswith("openat"):
+                    self.assertIn(name, call)
+                if call.startswith("write(1,"):
+                    break  # all is said
+
+    def test_little_memory_and_time(self):
+        """A file that says much of itself: a second and 64 MiB."""
+        a, _ = T.floats("0", (2,))
+        value = {"a": a, "lists": []}
+        inner = value["lists"]
+        text = b"\x80\x02}(X\x01\x00\x00\x00l" + b"]" + b"(" * 5 + b"]" * 900000 + b"e" + b"0" * 4 + b"u."
+        for data in (T.archive([T.Member("x/data.pkl", text)]),
+                     T.archive([T.Member("x/data.pkl", b"\x80\x02" + b"]" * 1000000 + b".", deflate=True)]),
+                     T.archive([T.Member("x/data.pkl", b"(" * 1000000, deflate=True)])):
+            save("big.pth", data)
+            done = subprocess.run([harness.PROGRAM, "info", "big.pth"], env=harness.environment(), capture_output=True)
+            self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 200 << 10 if os.environ.get("ASAN_OPTIONS") else 80 << 10)
+        del inner
+
+    # ---- numpy
+
+    def npy(self, descr, shape, data, fortran=False, version=1, head=None):
+        text = head if head is not None else "{'descr': %s, 'fortran_order': %s, 'shape': %s, }" % (descr, fortran, shape)
+        text = text.encode() + b"\n"
+        size = struct.pack("<H", len(text)) if version == 1 else struct.pack("<I", len(text))
+        return b"\x93NUMPY" + bytes((version, 0)) + size + text + data
+
+    def test_arrays(self):
+        data = pack(*range(6))
+        arrays = {
+            "plain": self.npy("'<f4'", (2, 3), data), "turned": self.npy("'<f4'", (2, 3), data, True),
+            "big": self.npy("'>f4'", (2, 3), struct.pack(">6f", *range(6))), "two": self.npy("'|u1'", (3,), b"abc", version=2),
+            "three": self.npy("'<i8'", (), pack(-5, kind="q"), version=3), "c": self.npy("'>c8'", (1,), struct.pack(">2f", 1, 2)),
+            "old": self.npy("", (), b"ab", head="{\"shape\": (2L,), 'fortran_order': False, 'descr': '|b1'}"),
+            "text": self.npy("'<U3'", (1,), bytes(12)), "rows": self.npy("[('a', '<f4'), ('b', '<i2')]", (1,), bytes(6)),
+            "objects": self.npy("'|O'", (1,), b"\x80\x02N."), "wide": self.npy("'<c16'", (1,), bytes(16))}
+        want = {"plain": ("F32", [2, 3], data), "turned": ("F32", [2, 3], pack(0, 2, 4, 1, 3, 5)),
+                "big": ("F32", [2, 3], data), "two": ("U8", [3], b"abc"), "three": ("I64", [], pack(-5, kind="q")),
+                "c": ("C64", [1], pack(1, 2)), "old": ("BOOL", [2], b"ab")}
+        for deflate in (False, True):
+            file = T.archive([T.Member(n + ".npy", d, deflate) for n, d in arrays.items()] + [T.Member("readme", b"hello")])
+            self.assertEqual(self.convert(file, name="in.npz"), want)
+        left = json.loads(self.ok("info", "--json", "in.npz").out)["skipped"]
+        self.assertEqual(left, {"text": "text", "rows": "structured", "objects": "objects", "wide": "complex128",
+                                "readme": "no array"})
+        self.assertEqual(self.convert(arrays["turned"], name="x.npy"), {"x": want["turned"]})
+
+    def test_arrays_refused(self):
+        good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"
+        for head, words in ((good[:-1], "does not end"), (good.replace("(2,)", "(2"), "no tuple"), (good.replace("(2,)", "(-2,)"), "no number"),
+                            (good.replace("(2,)", "(99,)"), "fewer bytes"), (good.replace("(2,)", "(%d,)" % 2 ** 70), "too large"),
+                            (good.replace("(2,)", "(%d, 4)" % 2 ** 62), "overflow"), (good.replace("<f4", "<f3"), "type that is none"),
+                            (good.replace("(2,)", "os.getpid()"), "no tuple"), (good.replace("'shape'", "'shade'"), "unknown"),
+                            (good.replace("'<f4'", "[" * 30000), "without end"), (good + "x", "behind its end")):
+            with self.subTest(head=head[:60]):
+                self.refused(self.npy("", (), bytes(8), head=head), words, name="in.npy")
+        self.refused(b"\x93NUMPY\x09\x00\x10\x00" + bytes(40), "a version that is not known", name="in.npy")
+        self.refused(b"\x93NUMPY\x01\x00\xff\xff{}", "cut short", name="in.npy")
+
+
+if __name__ == "__main__":
+    unittest.main()
