@@ -18,4 +18,7 @@
 /* For options.spectra: fills the rows of report, made of that study. FPR_IO where the libraries are missing. */
 fpr_status job_spectra(const study *s, const fpr_options *options, fpr_report *report, fpr_error *error);
 
+/* FPR_USAGE where a pattern of --only, --skip, --drop or --transposed names no tensor, with the names that are nearest. */
+fpr_status job_check_patterns(const fpr_model *model, const fpr_options *options, fpr_error *error);
+
 #endif

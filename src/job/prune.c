@@ -239,6 +239,7 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);
     if (!status) status = fpr_model_open_with(input, options, &model, error);
+    if (!status) status = job_check_patterns(model, options, error);
     if (!status) status = output_check(model, output, options, error);
     if (!status) status = run_job(model, output, options, report, error);
     if (status) base_error_in_file(error, input);
