@@ -78,6 +78,32 @@ static fpr_status list_wholly_zero(fpr_report *r, fpr_error *error)
     return status;
 }
 
+/* What no longer is a number, or is one less, under a name each. */
+static fpr_status warn_of_cast(fpr_report *r, const char *name, unsigned rank, const uint64_t *shape,
+                               const fpr_change *change, fpr_error *error)
+{
+    static const char *const dtypes[] = {"", "F32", "F16", "BF16"};
+    char parts[2][64] = {"", ""};
+    uint64_t elements = 1;
+    if (!change->to_inf && !change->to_zero) return FPR_OK;
+    for (unsigned d = 0; d < rank; d++) elements *= shape[d];
+    if (change->to_inf) snprintf(parts[0], sizeof parts[0], " %llu infinite", (unsigned long long)change->to_inf);
+    if (change->to_zero)
+        snprintf(parts[1], sizeof parts[1], "%s %llu zero", change->to_inf ? " and" : "", (unsigned long long)change->to_zero);
+    return rows_warn(&r->warnings, &r->warning_count, error, "%.300s: of %llu values the cast to %s made%s%s", name,
+                     (unsigned long long)elements, dtypes[r->options.cast], parts[0], parts[1]);
+}
+
+static fpr_status warn_of_casts(fpr_report *r, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (uint64_t i = 0; !status && i < r->layer_count; i++)
+        status = warn_of_cast(r, r->layers[i].name, r->layers[i].rank, r->layers[i].shape, &r->layers[i].change, error);
+    for (size_t i = 0; !status && i < r->other_count; i++)
+        status = warn_of_cast(r, r->others[i].name, r->others[i].rank, r->others[i].shape, &r->others[i].change, error);
+    return status;
+}
+
 /* One line for all: with --amount it can be every layer. */
 static fpr_status warn_of_large(fpr_report *r, fpr_error *error)
 {
@@ -104,5 +130,6 @@ fpr_status rows_changes(fpr_report *r, fpr_error *error)
     }
     c->relative_l2 = all.l2 > 0 ? all.l2 / all.norm : 0;
     fpr_status status = list_wholly_zero(r, error);
+    if (!status) status = warn_of_casts(r, error);
     return status ? status : warn_of_large(r, error);
 }
