@@ -635,6 +635,36 @@ static void given_a_target_size_expect_it_reached_and_not_undershot_by_much(void
     assert_non_null(strstr(error.message, "out of reach"));
 }
 
+static void count_packings(void *context, const char *phase, uint64_t done, uint64_t total)
+{
+    *(unsigned *)context += !strcmp(phase, "packing") && done == total;
+}
+
+/* Every trial encodes the whole file, and the last encoding writes it. */
+static void given_a_target_size_expect_few_encodings_and_a_close_hit(void **state)
+{
+    (void)state;
+    static const char model[] = FIXTURES "/models/mnist_cnn_plain.safetensors";
+    const double shares[] = {0.1, 0.2, 0.35, 0.5, 0.65, 0.75};
+    for (unsigned global = 0; global < 2; global++)
+        for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+            unsigned packings = 0;
+            struct stat info;
+            assert_int_equal(stat(model, &info), 0);
+            fpr_options o = options();
+            o.force = true;
+            o.global = global;
+            o.target_bytes = shares[i] * (double)info.st_size;
+            o.progress = count_packings;
+            o.progress_context = &packings;
+            fpr_report *r = prune(model, in_folder("out"), &o);
+            assert_true((double)r->output_bytes <= o.target_bytes);
+            assert_true((double)r->output_bytes > 0.985 * o.target_bytes);
+            fpr_report_free(r);
+            assert_in_range(packings, 2, 6);
+        }
+}
+
 /* Size under a level, of a layer whose kernels have one sign each, and of so many bytes of noise. */
 static size_t size_at_level(int level, size_t noise)
 {
@@ -845,6 +875,7 @@ int main(void)
         TEST(given_memory_that_runs_out_anywhere_expect_an_error_and_no_leak),
         TEST(given_amounts_expect_that_share_pruned),
         TEST(given_a_target_size_expect_it_reached_and_not_undershot_by_much),
+        TEST(given_a_target_size_expect_few_encodings_and_a_close_hit),
         TEST(given_levels_expect_the_slow_code_where_it_is_promised),
         TEST(given_drop_and_cast_expect_them_stated_and_verified),
         TEST(given_a_cast_that_changes_no_value_expect_it_verified),

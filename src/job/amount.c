@@ -1,6 +1,8 @@
 /* How much to prune: the ranking of units over all layers, and the amount that reaches a size. */
 #include "job/prune.h"
 
+#include <math.h>
+
 typedef struct rank_context {
     prune_job *job;
     const size_t *ids;
@@ -66,31 +68,74 @@ static fpr_status size_at(prune_job *job, shrink_ranking *ranking, double amount
     return status;
 }
 
-/* Bisection: size falls with the amount, up to the noise of the codecs. */
-#define TARGET_STEPS 14
+/* ---------------------------------------------------------------- --target-size */
 
-static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, job_writer **writers,
-                               fpr_error *error)
+/* Each is an encoding of the whole file. Size falls with the amount nearly along a line, so that few are enough. */
+#define TRIALS_MOST 5
+#define NEAR_ENOUGH 0.999 /* of the target: no more trials */
+#define AIM 0.9995        /* a little below the target, because what is above does not count */
+
+typedef struct trial { double amount, bytes; } trial;
+
+/* The amounts tried so far, and what is known of the target between them. */
+typedef struct search {
+    double target;
+    trial over, fits; /* the largest amount that does not fit, the smallest one that does */
+    bool over_is_known; /* else `over` is the size of the dense file, which packing never exceeds */
+    trial before;     /* what `fits` was before */
+    bool has_before;
+} search;
+
+static double crossing(const trial *a, const trial *b, double bytes)
 {
-    prune_job trial = *job; /* no report, no counting: sizes alone */
-    trial.report = NULL;
-    trial.counting = false;
-    uint64_t bytes;
-    double low = 0, high = 1;
-    fpr_status status = size_at(&trial, ranking, 1, &bytes, writers, error);
-    if (!status && (double)bytes > job->options->target_bytes)
-        status = base_fail(error, FPR_USAGE, "a target of %.0f bytes is out of reach: %llu remain with every unit pruned",
-                           job->options->target_bytes, (unsigned long long)bytes);
-    if (!status) status = size_at(&trial, ranking, 0, &bytes, writers, error);
-    if (!status && (double)bytes <= job->options->target_bytes) high = 0;
-    for (int i = 0; !status && high > 0 && i < TARGET_STEPS; i++) {
-        double middle = low + (high - low) / 2;
-        status = size_at(&trial, ranking, middle, &bytes, writers, error);
-        if ((double)bytes <= job->options->target_bytes) high = middle;
-        else low = middle;
+    return a->bytes == b->bytes ? b->amount : a->amount + (b->amount - a->amount) * (bytes - a->bytes) / (b->bytes - a->bytes);
+}
+
+/* Where the line through the two nearest trials meets the target; between those where it must lie. */
+static double next_amount(const search *s)
+{
+    const double aim = AIM * s->target, least = s->over.amount, most = s->fits.amount, edge = 0.01 * (most - least);
+    const trial *other = s->has_before && !s->over_is_known ? &s->before : &s->over;
+    const double amount = crossing(other, &s->fits, aim);
+    if (!s->over_is_known && amount <= edge) return 0;
+    return amount < least + edge ? least + edge : amount > most - edge ? most - edge : amount;
+}
+
+static void take_trial(search *s, trial t)
+{
+    if (t.bytes > s->target) {
+        s->over = t;
+        s->over_is_known = true;
+    } else {
+        s->before = s->fits;
+        s->has_before = true;
+        s->fits = t;
     }
-    job->units = trial.units;
-    return status ? status : set_amount(job, ranking, high, error);
+}
+
+static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, job_writer **writers, fpr_error *error)
+{
+    prune_job packing = *job; /* no report, no counting: sizes alone */
+    packing.report = NULL;
+    packing.counting = false;
+    search s = {.target = job->options->target_bytes, .fits.amount = 1};
+    uint64_t bytes, dense;
+    fpr_status status = model_dense_bytes(job->model, &dense, error);
+    if (!status) status = size_at(&packing, ranking, 1, &bytes, writers, error);
+    if (!status && (double)bytes > s.target)
+        status = base_fail(error, FPR_USAGE, "a target of %.0f bytes is out of reach: %llu remain with every unit pruned",
+                           s.target, (unsigned long long)bytes);
+    if (!status) {
+        s.over.bytes = fmax((double)dense, s.target + 1);
+        s.fits.bytes = (double)bytes;
+    }
+    for (int i = 1; !status && i < TRIALS_MOST && s.fits.amount > 0 && s.fits.bytes < NEAR_ENOUGH * s.target; i++) {
+        const double amount = next_amount(&s);
+        status = size_at(&packing, ranking, amount, &bytes, writers, error);
+        if (!status) take_trial(&s, (trial){amount, (double)bytes});
+    }
+    job->units = packing.units;
+    return status ? status : set_amount(job, ranking, s.fits.amount, error);
 }
 
 fpr_status amount_settle(prune_job *job, job_writer **writers, fpr_error *error)

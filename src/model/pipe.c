@@ -145,6 +145,8 @@ static fpr_status pass(pipe_run *run, const size_t *ids, size_t first, size_t co
     if (!status) status = load(run->model, ids, first, count, run->threads, bytes, pipe, error);
     if (!status) status = job_cancelled(run->options, error);
     if (!status && pipe->work) status = pipe->work(pipe->context, first, count, bytes, error);
+    /* What was cut short must not be written. */
+    if (!status) status = job_cancelled(run->options, error);
     if (!status && pipe->put) status = put(run, first, count, bytes, error);
     return status;
 }
