@@ -64,6 +64,7 @@ typedef enum fpr_status {
     FPR_BAD_PACKED = 32, /* a packed tensor does not decode: damaged, or its checksum differs */
     FPR_TOO_NEW = 33,    /* packed by a later format than this library reads */
     FPR_BAD_BASIS = 34,  /* a basis file does not hold a basis */
+    FPR_BAD_PROFILE = 35, /* a profile or a table of a collection breaks its rules */
     FPR_EXISTS = 40,     /* the output exists and force was not given */
     FPR_SAME_FILE = 41,  /* the output is the input */
     FPR_DIFFERS = 50     /* verify found a difference */
@@ -548,6 +549,98 @@ FPR_API fpr_status fpr_comparison_csv(const fpr_comparison *comparison, fpr_writ
                                       fpr_error *error);
 FPR_API fpr_status fpr_comparison_html(const fpr_comparison *comparison, fpr_write write, void *context,
                                        fpr_error *error);
+
+/* ---- collections
+ *
+ * A profile is what of a checkpoint's kernels adds up: moments, sparsity and quality of every layer and, where a basis and a
+ * range were given, counts of coefficients; src/collect/PROFILE.md. A corpus is many of them, grouped. */
+
+/* Writes the profile of INPUT to OUTPUT. basis: as for fpr_compare, or NULL: no coefficients. With a basis and
+ * options->range, counts of the kernels of that shape (kernel, or NULL: 3x3); with a basis alone, their extent. Of the
+ * options: eps, half, layout, bins, range, paper, force, threads, progress, cancel. */
+FPR_API fpr_status fpr_profile(const char *input, const char *output, const char *kernel, const char *basis,
+                               const fpr_options *options, fpr_error *error);
+
+/* How the processes of one corpus talk: none but rank 0 makes a result. Both return 0, or -1 on failure. */
+typedef struct fpr_exchange {
+    void *context;
+    unsigned rank, size;
+    /* Every rank gives count bytes; at rank 0 they come to all, [size][count] in the order of ranks. */
+    int (*gather)(void *context, const void *bytes, size_t count, void *all);
+    /* count bytes of rank 0 come to every rank. */
+    int (*broadcast)(void *context, void *bytes, size_t count);
+} fpr_exchange;
+
+typedef struct fpr_corpus_request {
+    const char *const *inputs; /* checkpoints and profiles */
+    size_t input_count;
+    const char *table;         /* CSV: first column the name of the model (the file's stem), then what is known of it */
+    const char *layers;        /* CSV with columns file, tensor, conv_depth_norm (and first, count: rows of one tensor, or
+                                  filter_ids FIRST:LAST); NULL: none */
+    const char *const *by;     /* columns of the table, or "depth:N" */
+    size_t by_count;
+    const char *kernel;        /* "3x3"; NULL: the shape that most models have, then of most kernels */
+    const char *basis;         /* as for fpr_compare; NULL: of all kernels */
+    const char *folder;        /* profiles are kept in FOLDER/profiles, and taken from there when they are newer than the
+                                  checkpoint; FOLDER/basis.json is written */
+    const fpr_exchange *exchange; /* NULL: one process */
+} fpr_corpus_request;
+
+typedef struct fpr_box { size_t n; double least, low, median, high, most; } fpr_box; /* quartiles; NaN when n is 0 */
+
+typedef struct fpr_corpus_layer {
+    char *model, *name;
+    double depth;              /* 0 .. 1; NaN: not known */
+    uint64_t kernels, sparse;
+    bool finite;
+    double max_abs, variance_entropy, variance_entropy_clean, orthogonality;
+    double variance_entropy_normalized, variance_entropy_clean_normalized;
+} fpr_corpus_layer;
+
+typedef struct fpr_corpus_group {
+    uint64_t models, layers, kernels, sparse;
+    double entropy;            /* mean over layers of variance_entropy_normalized */
+    fpr_basis basis;           /* of the kernels of the group alone */
+    uint64_t *plane;           /* [plane_side][plane_side] counts over the range: row by component 1, column by 0 */
+    /* Divergence of each of its models to the rest of the group, and to the other groups; empty for depth. */
+    fpr_box within, between;
+} fpr_corpus_group;
+
+typedef struct fpr_corpus_by {
+    char *column;
+    fpr_comparison *groups;    /* as models: name, kernels, distribution, divergence, noise, order */
+    fpr_corpus_group *more;    /* [groups->model_count] */
+} fpr_corpus_by;
+
+typedef struct fpr_corpus_model { char *name; uint64_t layers, kernels, sparse; } fpr_corpus_model;
+
+typedef struct fpr_corpus {
+    fpr_paper paper;
+    unsigned kernel_rank, k, bins, plane_side;
+    uint64_t kernel_shape[3];
+    char *basis_source;
+    fpr_basis basis;
+    double range[2], *weights; /* weights: [k] */
+    fpr_corpus_model *models;  /* by name */
+    size_t model_count;
+    fpr_corpus_layer *layers;  /* of the kernel shape, model by model */
+    size_t layer_count;
+    fpr_corpus_by *by;
+    size_t by_count;
+    char **warnings;
+    size_t warning_count;
+} fpr_corpus;
+
+/* *corpus is NULL on other ranks than 0. */
+FPR_API fpr_status fpr_corpus_make(const fpr_corpus_request *request, const fpr_options *options, fpr_corpus **corpus,
+                                   fpr_error *error);
+FPR_API void fpr_corpus_free(fpr_corpus *corpus);
+FPR_API fpr_status fpr_corpus_json(const fpr_corpus *corpus, fpr_write write, void *context, fpr_error *error);
+FPR_API fpr_status fpr_corpus_layers_csv(const fpr_corpus *corpus, fpr_write write, void *context, fpr_error *error);
+FPR_API fpr_status fpr_corpus_groups_csv(const fpr_corpus *corpus, fpr_write write, void *context, fpr_error *error);
+/* The page of one grouping, or of the whole where by is by_count. */
+FPR_API fpr_status fpr_corpus_html(const fpr_corpus *corpus, size_t by, fpr_write write, void *context,
+                                   fpr_error *error);
 
 /* Restores a dense checkpoint. Byte for byte the input of the main job when that ran losslessly. Of the options:
  * force, threads, progress, cancel. */

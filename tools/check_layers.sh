@@ -14,7 +14,7 @@ may_include() {
     source) echo "source onnx base file pack" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
-    collect) echo "collect base num" ;;
+    collect) echo "collect base file num" ;;
     report) echo "report base file" ;;
     model) echo "model base file conv source" ;;
     study) echo "study base num conv shrink model" ;;

@@ -36,6 +36,7 @@ typedef struct option_row {
 
 #define AT(member) offsetof(settings, member)
 #define STUDY (CMD_PRUNE | CMD_INSPECT | CMD_COMPARE)
+#define COLLECTING (CMD_COMPARE | CMD_PROFILE | CMD_CORPUS)
 #define PRINTING (CMD_INSPECT | CMD_COMPARE | CMD_VERIFY | CMD_INFO)
 
 static const char pruning[] = "Pruning and two-level filters", output[] = "Output",
@@ -46,7 +47,7 @@ static const option_row rows[] = {
       "kernel|filter|channel", "what is pruned whole (kernel)" },
     { OPT_CRITERION, pruning, "criterion", 0, "SCORE", CMD_PRUNE, CHOICE, AT(job.criterion), 0, 0, "peak|l1|l2",
       "score of a unit (peak: max|w|)" },
-    { OPT_EPS, pruning, "eps", 0, "X", STUDY, REAL, AT(job.eps), 0, 1, NULL,
+    { OPT_EPS, pruning, "eps", 0, "X", STUDY | COLLECTING, REAL, AT(job.eps), 0, 1, NULL,
       "sparse: max|w| below X times the layer's (0.01)" },
     { OPT_AMOUNT, pruning, "amount", 0, "SHARE", CMD_PRUNE, REAL, AT(job.amount), 0, 1, NULL,
       "prune the lowest SHARE (0..1) instead, per layer" },
@@ -79,35 +80,43 @@ static const option_row rows[] = {
       "leave tensors out (repeatable)" },
     { OPT_OUT_DIR, output, "out-dir", 0, "DIR", CMD_PRUNE, TEXT, AT(out_dir), 0, 0, NULL,
       "many INPUTs: write all here, with an index page" },
+    { OPT_TABLE, output, "table", 0, "CSV", CMD_CORPUS, TEXT, AT(table), 0, 0, NULL,
+      "models: first column the file's stem, then anything" },
+    { OPT_BY, output, "by", 0, "COLUMN", CMD_CORPUS, PATTERN, AT(by), 0, 0, NULL,
+      "group by it, or by depth:10 (repeatable)" },
+    { OPT_LAYERS, output, "layers", 0, "CSV", CMD_CORPUS, TEXT, AT(layers), 0, 0, NULL,
+      "columns file, tensor, conv_depth_norm" },
+    { OPT_OUT, output, "out", 0, "DIR", CMD_CORPUS, TEXT, AT(out_dir), 0, 0, NULL, "write all here" },
     { OPT_REPORT, output, "report", 0, "STEM", CMD_PRUNE, TEXT, AT(report), 0, 0, NULL,
       "STEM.report.json, .html (OUTPUT's name)" },
     { OPT_NO_REPORT, output, "no-report", 0, NULL, CMD_PRUNE, FLAG, AT(no_report), 0, 0, NULL, "write no report" },
     { OPT_DRY_RUN, output, "dry-run", 0, NULL, CMD_PRUNE, FLAG, AT(job.dry_run), 0, 0, NULL,
       "do everything but write; OUTPUT may be absent" },
-    { OPT_KERNEL, diagnostics, "kernel", 0, "SHAPE", CMD_COMPARE, TEXT, AT(kernel), 0, 0, NULL,
+    { OPT_KERNEL, diagnostics, "kernel", 0, "SHAPE", COLLECTING, TEXT, AT(kernel), 0, 0, NULL,
       "kernels compared, such as 3x3 (the most common)" },
-    { OPT_BASIS, diagnostics, "basis", 0, "FILE", CMD_COMPARE, TEXT, AT(basis), 0, 0, "robustness|FILE",
+    { OPT_BASIS, diagnostics, "basis", 0, "FILE", COLLECTING, TEXT, AT(basis), 0, 0, "robustness|FILE",
       "a fixed basis (joint)" },
-    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | CMD_INFO | CMD_EXPORT, CHOICE, AT(job.layout), 0, 0,
+    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | COLLECTING | CMD_INFO | CMD_EXPORT, CHOICE,
+      AT(job.layout), 0, 0,
       "auto|oihw|hwio|ohwi", "order of weight axes (auto)" },
     { OPT_TRANSPOSED, diagnostics, "transposed", 0, "GLOB", CMD_PRUNE | CMD_INSPECT, PATTERN, AT(job.transposed), 0, 0, NULL,
       "these layers are transposed, [in, out, ...]" },
-    { OPT_BINS, diagnostics, "bins", 0, "N", STUDY, WHOLE, AT(job.bins), 2, 4096, NULL, "histogram bins (70)" },
-    { OPT_BANDWIDTH, diagnostics, "bandwidth", 0, "RULE", STUDY, BANDWIDTH, AT(job.bandwidth), 0, 0,
+    { OPT_BINS, diagnostics, "bins", 0, "N", STUDY | COLLECTING, WHOLE, AT(job.bins), 2, 4096, NULL, "histogram bins (70)" },
+    { OPT_BANDWIDTH, diagnostics, "bandwidth", 0, "RULE", STUDY | CMD_CORPUS, BANDWIDTH, AT(job.bandwidth), 0, 0,
       "silverman|scott|NUMBER", "of the densities" },
-    { OPT_HALF, diagnostics, "half", 0, NULL, STUDY, FLAG, AT(job.half), 0, 0, NULL,
+    { OPT_HALF, diagnostics, "half", 0, NULL, STUDY | COLLECTING, FLAG, AT(job.half), 0, 0, NULL,
       "round weights to float16 for the diagnostics" },
     { OPT_SPECTRA, diagnostics, "spectra", 0, NULL, CMD_PRUNE | CMD_INSPECT, FLAG, AT(job.spectra), 0, 0, NULL,
       "singular values of whole layers (OpenBLAS, LAPACKE)" },
-    { OPT_ORDER, diagnostics, "order", 0, "ORDER", CMD_COMPARE, CHOICE, AT(job.order), 0, 0,
+    { OPT_ORDER, diagnostics, "order", 0, "ORDER", CMD_COMPARE | CMD_CORPUS, CHOICE, AT(job.order), 0, 0,
       "similarity|name|given|mean", "of rows" },
-    { OPT_PAPER, diagnostics, "paper", 0, "P", CMD_COMPARE, CHOICE, AT(job.paper), 0, 0,
+    { OPT_PAPER, diagnostics, "paper", 0, "P", COLLECTING, CHOICE, AT(job.paper), 0, 0,
       "none|cvpr22|med22", "count as that paper" },
-    { OPT_WEIGHTS, diagnostics, "weights", 0, "W", CMD_COMPARE, CHOICE, AT(job.weights), 0, 0,
+    { OPT_WEIGHTS, diagnostics, "weights", 0, "W", CMD_COMPARE | CMD_CORPUS, CHOICE, AT(job.weights), 0, 0,
       "explained|uniform", "of components" },
-    { OPT_RANGE, diagnostics, "range", 0, "LO:HI", CMD_COMPARE, RANGE, AT(job.range), 0, 0, NULL,
+    { OPT_RANGE, diagnostics, "range", 0, "LO:HI", COLLECTING, RANGE, AT(job.range), 0, 0, NULL,
       "of the histograms (that of all coefficients)" },
-    { OPT_FLOAT16, diagnostics, "float16", 0, NULL, CMD_COMPARE, FLAG, AT(job.half), 0, 0, NULL,
+    { OPT_FLOAT16, diagnostics, "float16", 0, NULL, COLLECTING, FLAG, AT(job.half), 0, 0, NULL,
       "the same as --half" },
     { OPT_BITS, diagnostics, "bits", 0, "ENGINE", CMD_EXPORT, CHOICE, AT(bits), 0, 0, "lce",
       "the bit order of Larq Compute Engine" },
@@ -122,7 +131,7 @@ static const option_row rows[] = {
     { OPT_CSV, running, "csv", 0, "FILE", CMD_COMPARE, TEXT, AT(csv), 0, 0, NULL,
       "write a table of all pairs" },
     { OPT_FORCE, running, "force", 'f', NULL, CMD_PRUNE | CMD_INSPECT | CMD_COMPARE | CMD_UNPACK | CMD_EXPORT |
-      CMD_CONVERT, FLAG, AT(job.force), 0, 0, NULL, "overwrite files that exist" },
+      CMD_CONVERT | CMD_PROFILE | CMD_CORPUS, FLAG, AT(job.force), 0, 0, NULL, "overwrite files that exist" },
     { OPT_THREADS, running, "threads", 'j', "N", CMD_ALL & ~(unsigned)CMD_INFO, WHOLE, AT(job.threads), 0, 1024, NULL,
       "threads (0: all cores the process may use)" },
     { OPT_QUIET, running, "quiet", 'q', NULL, CMD_ALL, FLAG, AT(quiet), 0, 0, NULL, "print errors only" },
@@ -392,12 +401,13 @@ int parse_arguments(const command *cmd, int argc, char **argv, settings *set)
     fpr_options_init(&set->job);
     set->job.cancel = &interrupted;
     size_t room = (size_t)argc + 1;
-    set->operands = malloc(5 * room * sizeof *set->operands);
+    set->operands = malloc(6 * room * sizeof *set->operands);
     if (!set->operands) return fail_memory();
     set->job.only.patterns = set->operands + room;
     set->job.skip.patterns = set->operands + 2 * room;
     set->job.drop.patterns = set->operands + 3 * room;
     set->job.transposed.patterns = set->operands + 4 * room;
+    set->by.patterns = set->operands + 5 * room;
 
     bool only_operands = false;
     for (int i = 0; i < argc; i++) {

@@ -32,13 +32,13 @@ enum { EXIT_DONE = 0, EXIT_MACHINE = 1, EXIT_USAGE = 2, EXIT_INVALID = 3, EXIT_R
 
 /* Bits, so that an option can name all commands that take it. */
 enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_EXPORT = 64, CMD_CONVERT = 128,
-       CMD_ALL = 255 };
+       CMD_PROFILE = 256, CMD_CORPUS = 512, CMD_ALL = 1023 };
 
 typedef enum option_id {
     OPT_TRANSPOSED,
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
-    OPT_DROP, OPT_OUT_DIR, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
+    OPT_DROP, OPT_OUT_DIR, OPT_OUT, OPT_TABLE, OPT_LAYERS, OPT_BY, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
     OPT_BANDWIDTH, OPT_HALF, OPT_SPECTRA, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
@@ -50,6 +50,8 @@ typedef struct settings {
     const char *report;    /* --report STEM, or NULL */
     bool no_report;
     const char *out_dir;   /* batch, or NULL */
+    const char *table, *layers; /* corpus */
+    fpr_globs by;          /* corpus: columns */
     const char *kernel, *basis, *html, *csv;
     unsigned bits;         /* the only order so far: lce */
     bool json, quiet, verbose, help, version;
@@ -78,6 +80,8 @@ int cmd_convert(const settings *set);
 int cmd_verify(const settings *set);
 int cmd_info(const settings *set);
 int cmd_export(const settings *set);
+int cmd_profile(const settings *set);
+int cmd_corpus(const settings *set);
 int run_batch(const settings *set);
 
 /* Reads argv[0 .. argc-1], what follows the command's name. EXIT_DONE, or EXIT_USAGE with the line printed. */

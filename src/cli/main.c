@@ -19,7 +19,8 @@ const command commands[] = {
     { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
       "filterprune [OPTIONS] INPUT OUTPUT\n"
       "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
-      "       filterprune inspect|compare|unpack|convert|verify|info|export|help ...",
+      "       filterprune inspect|compare|unpack|convert|verify|info|export ...\n"
+      "       filterprune profile|corpus|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
       "a smaller checkpoint and a report. INPUT: safetensors, PyTorch, numpy or ONNX.",
       "filterprune model.safetensors small.safetensors\n"
@@ -72,6 +73,19 @@ const command commands[] = {
       "file. Layers whose filters are not all +-alpha are left out, and named.",
       "filterprune export --bits lce model.safetensors bits.safetensors",
       cmd_export },
+    { "profile", CMD_PROFILE, 2, 2, "INPUT and FILE.fpp",
+      "filterprune profile [OPTIONS] INPUT FILE.fpp",
+      "Writes what of a checkpoint's kernels adds up, for a corpus that is put together\n"
+      "elsewhere: moments of every layer and, with --basis and --range, counts.",
+      "filterprune profile model.safetensors model.fpp",
+      cmd_profile },
+    { "corpus", CMD_CORPUS, 1, 1000000, "checkpoints or profiles",
+      "filterprune corpus --table CSV --by COLUMN --out DIR [OPTIONS] INPUT...",
+      "Distributions of kernels of many checkpoints, grouped by what a table says of\n"
+      "them: corpus.json, layers.csv, groups.csv, pages. Profiles are kept in\n"
+      "DIR/profiles: what was ended goes on, and a regrouping reads no weights.",
+      "filterprune corpus --table zoo.csv --by Task --out zoo *.safetensors",
+      cmd_corpus },
     { NULL, 0, 0, 0, NULL, NULL, NULL, NULL, NULL },
 };
 
@@ -215,7 +229,7 @@ static int run_help(int argc, char **argv)
     const command *cmd = commands;
     if (argc > 0 && argv[0][0] != '-' && !(cmd = find_command(argv[0]))) {
         char name[SAFE_NAME];
-        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, convert, verify, info, export and help",
+        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, convert, verify, info, export, profile, corpus and help",
                           safe_name(name, argv[0]));
     }
     return print_help(cmd);

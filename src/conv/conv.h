@@ -8,6 +8,7 @@
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
  * far.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
  * range.c          per kernel group: the range of all coefficients (second sweep), where it does not
+ * cells.c          per layer: coefficients as integer counts that can be added up (collections)
  * count.c          per kernel group: coefficients by component and kind of kernel (third sweep)
  * column.c         the tables of one component
  * distribution.c   tables -> histograms, densities, divergences
@@ -119,6 +120,24 @@ bool conv_far_range(const conv_far *far, const conv_settings *settings, const fp
 /* Widens range[0..1] (start with +inf, -inf) by the coefficients of all finite kernels of the blocks. */
 fpr_status conv_range_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
                              const fpr_basis *basis, double range[2], fpr_error *error);
+
+/* ---- cells.c: coefficients of each block as integers, to be added up later */
+
+typedef struct conv_grid {
+    const fpr_basis *basis;
+    double range[2];
+    unsigned bins, zoom; /* each bin is cut into 2^zoom cells */
+    unsigned side;       /* the plane has side x side cells over the same range */
+} conv_grid;
+
+/* cells: [k][bins << zoom], numpy's rule for the bins that they make up; plane: [side][side], row by the second component,
+ * column by the first; untouched where k is 1. What lies outside of the range is not counted. */
+typedef struct conv_cells { uint64_t *cells, *plane; } conv_cells;
+
+/* Adds the kernels of each block, all of one k and finite, to its result; the caller has made and zeroed them. extent is
+ * widened by all coefficients. */
+fpr_status conv_cell_blocks(const conv_block *blocks, size_t count, const conv_settings *settings,
+                            const conv_grid *grid, conv_cells *results, double extent[2], fpr_error *error);
 
 typedef struct conv_counter conv_counter;
 

@@ -88,16 +88,19 @@ static const shape_count *best_shape(const shape_count *table, size_t count)
     return best;
 }
 
+fpr_status compare_kernel_shape(const char *text, fpr_layer_shape *shape, fpr_error *error)
+{
+    if (parse_kernel(text, shape) && conv_has_basis(shape)) return FPR_OK;
+    return base_fail(error, FPR_USAGE, "'%s' is no kernel shape of 2 to %d weights like 3x3", text, CONV_K_MAX);
+}
+
 static fpr_status choose_shape(compare_run *run, const char *const *paths, size_t count, const char *kernel,
                                fpr_error *error)
 {
     shape_count *table = NULL;
     size_t n = 0;
     fpr_status status = FPR_OK;
-    if (kernel) {
-        bool fine = parse_kernel(kernel, &run->group) && conv_has_basis(&run->group);
-        return fine ? FPR_OK : base_fail(error, FPR_USAGE, "'%s' is no kernel shape of 2 to %d weights like 3x3", kernel, CONV_K_MAX);
-    }
+    if (kernel) return compare_kernel_shape(kernel, &run->group, error);
     for (size_t i = 0; !status && i < count; i++) {
         fpr_model *model;
         status = fpr_model_open_with(paths[i], run->options, &model, error);

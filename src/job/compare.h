@@ -4,6 +4,8 @@
 
 #include "job/job.h"
 
+/* "3x3" or "5" as a kernel shape that has a basis. */
+fpr_status compare_kernel_shape(const char *text, fpr_layer_shape *shape, fpr_error *error);
 /* From the distributions and the matrix: noise floors, short names, the nearest model of each, the order of rows. */
 fpr_status compare_conclude(fpr_comparison *c, const fpr_options *options, fpr_error *error);
 

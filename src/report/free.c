@@ -94,6 +94,34 @@ void fpr_comparison_free(fpr_comparison *comparison)
     base_free(comparison);
 }
 
+void fpr_corpus_free(fpr_corpus *corpus)
+{
+    if (!corpus) return;
+    for (size_t i = 0; corpus->models && i < corpus->model_count; i++) base_free(corpus->models[i].name);
+    for (size_t i = 0; corpus->layers && i < corpus->layer_count; i++) {
+        base_free(corpus->layers[i].model);
+        base_free(corpus->layers[i].name);
+    }
+    for (size_t b = 0; corpus->by && b < corpus->by_count; b++) {
+        fpr_corpus_by *by = &corpus->by[b];
+        for (size_t i = 0; by->groups && by->more && i < by->groups->model_count; i++) {
+            free_basis(&by->more[i].basis);
+            base_free(by->more[i].plane);
+        }
+        fpr_comparison_free(by->groups);
+        base_free(by->more);
+        base_free(by->column);
+    }
+    base_free(corpus->models);
+    base_free(corpus->layers);
+    base_free(corpus->by);
+    base_free(corpus->basis_source);
+    base_free(corpus->weights);
+    free_basis(&corpus->basis);
+    free_strings(corpus->warnings, corpus->warning_count);
+    base_free(corpus);
+}
+
 void fpr_verification_free(fpr_verification *verification)
 {
     if (!verification) return;

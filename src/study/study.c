@@ -44,6 +44,14 @@ void study_basis_free(fpr_basis *basis)
     *basis = (fpr_basis){0};
 }
 
+void study_basis_copy(fpr_basis *to, const fpr_basis *from, unsigned k)
+{
+    memcpy(to->mean, from->mean, k * sizeof(double));
+    memcpy(to->components, from->components, (size_t)k * k * sizeof(double));
+    memcpy(to->singular_values, from->singular_values, k * sizeof(double));
+    memcpy(to->explained_variance_ratio, from->explained_variance_ratio, k * sizeof(double));
+}
+
 shrink_known study_known(const study_layer *layer, const fpr_options *options)
 {
     return (shrink_known){layer->measure.max_abs, options->half ? NULL : &layer->measure};
@@ -290,24 +298,30 @@ static fpr_status see_batch(void *context, size_t first, size_t count, void *con
     return status ? status : w.visit(w.context, first, count, bytes, error);
 }
 
+fpr_status study_visit(const study *s, const size_t *layers, size_t count, const char *phase, model_visit visit,
+                       void *context, fpr_error *error)
+{
+    size_t *ids = base_alloc(count, sizeof *ids);
+    if (!ids) return base_no_memory(error, count * sizeof *ids);
+    for (size_t i = 0; i < count; i++) ids[i] = s->layers[layers[i]].tensor;
+    seeing see = {.study = s, .layers = layers, .visit = visit, .context = context};
+    const model_pipe pipe = {.phase = phase, .work = see_batch, .context = &see};
+    const fpr_status status = model_run(s->model, ids, count, s->options, &pipe, error);
+    base_free(ids);
+    return status;
+}
+
 /* While it runs, *numbers holds the layer number of each tensor visited. */
 static fpr_status visit_layers(const study *s, choice which, const char *phase, model_visit visit, void *context,
                                const size_t **numbers, fpr_error *error)
 {
-    size_t *ids = base_alloc(s->layer_count, sizeof *ids), n = 0;
-    size_t *layers = base_alloc(s->layer_count, sizeof *layers);
-    fpr_status status = ids && layers ? FPR_OK : base_no_memory(error, s->layer_count * sizeof *ids);
-    for (size_t i = 0; !status && i < s->layer_count; i++) {
-        if (!is_chosen(s, &s->layers[i], which)) continue;
-        layers[n] = i;
-        ids[n++] = s->layers[i].tensor;
-    }
+    size_t *layers = base_alloc(s->layer_count, sizeof *layers), n = 0;
+    if (!layers) return base_no_memory(error, s->layer_count * sizeof *layers);
+    for (size_t i = 0; i < s->layer_count; i++)
+        if (is_chosen(s, &s->layers[i], which)) layers[n++] = i;
     *numbers = layers;
-    seeing see = {.study = s, .layers = layers, .visit = visit, .context = context};
-    const model_pipe pipe = {.phase = phase, .work = see_batch, .context = &see};
-    if (!status) status = model_run(s->model, ids, n, s->options, &pipe, error);
+    const fpr_status status = study_visit(s, layers, n, phase, visit, context, error);
     *numbers = NULL;
-    base_free(ids);
     base_free(layers);
     return status;
 }
@@ -348,8 +362,8 @@ static fpr_status crowd_out(study *s, fpr_error *error)
     return FPR_OK;
 }
 
-fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
-                     study **out, fpr_error *error)
+fpr_status study_find(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
+                      fpr_error *error)
 {
     *out = NULL;
     study *s = base_calloc(1, sizeof *s);
@@ -360,8 +374,20 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     s->options = options;
     s->settings = study_settings(options);
     s->settings.moments_only = only != NULL;
-    sweep w = {.study = s, .sum = sum};
     fpr_status status = find_layers(s, only, error);
+    if (status) study_free(s);
+    else *out = s;
+    return status;
+}
+
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
+                     study **out, fpr_error *error)
+{
+    study *s = NULL;
+    fpr_status status = study_find(model, options, only, &s, error);
+    *out = NULL;
+    if (status) return status;
+    sweep w = {.study = s, .sum = sum};
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) status = model_check_shard(model, i, error);
     if (!status) status = visit_layers(s, ALL_LAYERS, "measuring", measure_batch, &w, &w.layers, error);

@@ -61,6 +61,12 @@ typedef struct study {
  * nothing but moments and sparsity is measured. sum: takes what is read, or NULL. */
 fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
                      study **out, fpr_error *error);
+/* Finds the layers and measures nothing. */
+fpr_status study_find(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
+                      fpr_error *error);
+/* Visits layers[0 .. count - 1] as they are seen: the i-th tensor visited is of layer layers[i]. */
+fpr_status study_visit(const study *s, const size_t *layers, size_t count, const char *phase, model_visit visit,
+                       void *context, fpr_error *error);
 /* Bases, the second sweep (ranges), and counters for the third. */
 fpr_status study_prepare(study *s, fpr_error *error);
 /* Visits the layers without NaN or Inf; while it runs, (*layers)[i] is the layer number of the i-th tensor visited. */
@@ -77,6 +83,7 @@ void study_free(study *s);
 /* Allocates a basis for k. */
 fpr_status study_basis_new(fpr_basis *basis, unsigned k, fpr_error *error);
 void study_basis_free(fpr_basis *basis);
+void study_basis_copy(fpr_basis *to, const fpr_basis *from, unsigned k); /* both were made for k */
 conv_block study_block(const study *s, const study_layer *layer, const void *weights);
 /* What the first sweep knows of a layer, for shrink/. */
 shrink_known study_known(const study_layer *layer, const fpr_options *options);

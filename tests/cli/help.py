@@ -8,7 +8,7 @@ import unittest
 
 import harness
 
-COMMANDS = ["", "inspect", "compare", "unpack", "convert", "verify", "info", "export"]
+COMMANDS = ["", "inspect", "compare", "unpack", "convert", "verify", "info", "export", "profile", "corpus"]
 
 
 def help_of(command):
@@ -32,7 +32,7 @@ class Help(harness.Case):
             with self.subTest(command=command):
                 lines = help_of(command).splitlines()
                 # These have more options than the smallest screen has lines.
-                self.assertLessEqual(len(lines), {"": 60, "compare": 40}.get(command, 30))
+                self.assertLessEqual(len(lines), {"": 60, "compare": 40, "corpus": 40}.get(command, 30))
                 self.assertLessEqual(max(map(len, lines)), 80)
                 self.assertRegex(help_of(command), r"Example: +filterprune")
 
@@ -89,7 +89,7 @@ class Help(harness.Case):
         self.assertEqual(complete("--structure", "=", "f"), ["filter"])
         self.assertEqual(complete("compare", "--basis", "rob"), ["robustness"])
         self.assertEqual(complete("--eps", ""), [])
-        self.assertEqual(complete("help", "c"), ["compare", "convert"])
+        self.assertEqual(complete("help", "c"), ["compare", "convert", "corpus"])
         for command in COMMANDS:
             words = ([command] if command else []) + ["--"]
             self.assertEqual(set(complete(*words)), options_of(help_of(command)))
