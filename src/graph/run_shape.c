@@ -437,7 +437,8 @@ static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double sca
 {
     int64_t in = x->dims[axis];
     uint64_t inner = 1, outer = 1;
-    for (unsigned i = 0; i < x->rank; i++) *(i < axis ? &outer : &inner) *= i == axis ? 1 : (uint64_t)x->dims[i];
+    for (unsigned i = 0; i < axis; i++) outer *= (uint64_t)x->dims[i];
+    for (unsigned i = axis + 1; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
     double *y = base_calloc(outer * (uint64_t)out * inner, sizeof *y);
     if (!y) {
         r->status = base_no_memory(r->error, outer * (uint64_t)out * inner * sizeof *y);

@@ -73,13 +73,15 @@ static void frame_tensor(writer *w, const onnx_tensor *t, const char *name, cons
 {
     wire wi;
     wire_field f;
-    unsigned rank = r ? r->rank : t->rank;
+    unsigned rank = r ? r->rank : t ? t->rank : 0;
+    const uint64_t *dims = r ? r->dims : t ? t->shape : NULL;
+    int32_t type = r ? r->type : t ? t->type : 0;
     for (unsigned i = 0; i < rank; i++) {
         wire_put_tag(head, TENSOR_DIMS, WIRE_VARINT);
-        wire_put_varint(head, r ? r->dims[i] : t->shape[i]);
+        wire_put_varint(head, dims[i]);
     }
     wire_put_tag(head, TENSOR_TYPE, WIRE_VARINT);
-    wire_put_varint(head, (uint64_t)(r ? r->type : t->type));
+    wire_put_varint(head, (uint64_t)type);
     if (name) wire_put_bytes(head, TENSOR_NAME, name, strlen(name));
     if (!t) return;
     w->status = wire_open(&wi, w->g->model->files[0], w->error);
