@@ -451,6 +451,31 @@ typedef struct fpr_lookalike {  /* looks like a convolution, is not treated as o
 
 typedef struct fpr_phase { const char *name; double seconds; } fpr_phase;
 
+/* What left an ONNX model, which kept its outputs. Of layers: convolutions and matrix products with constant weights. */
+typedef struct fpr_removed_layer {
+    char *name, *weight, *op;        /* of the node, of its weights; "Conv" */
+    uint64_t in_before, in_after, out_before, out_after; /* channels */
+    uint64_t dead, constant, unread, merged; /* filters that left: zeros; constant; read by nobody; equal to another */
+    uint64_t parameters_before, parameters_after;
+    uint64_t macs_before, macs_after; /* multiply-adds; 0 where the shape is not known */
+} fpr_removed_layer;
+
+typedef struct fpr_removal_stop { char *op, *node; uint64_t channels; } fpr_removal_stop; /* what kept needless channels */
+
+typedef struct fpr_removal {
+    fpr_removed_layer *layers;       /* in the order of evaluation */
+    size_t layer_count;
+    fpr_removal_stop *stops;
+    size_t stop_count;
+    uint64_t channels;               /* filters that left, over all layers */
+    uint64_t parameters_before, parameters_after, macs_before, macs_after;
+    uint64_t side;                   /* of dimensions that the model leaves open, for the multiply-adds; batch 1 */
+    /* Outputs before and after removal in double precision, on random inputs of two sizes: the largest difference over
+     * the largest magnitude. What is folded is rounded to the tensor's type. NaN: not compared, for that reason. */
+    double difference;
+    char *not_compared;              /* NULL: compared */
+} fpr_removal;
+
 typedef struct fpr_report {
     char *input_path;
     uint64_t input_bytes, tensors, parameters, layer_count;
@@ -471,6 +496,7 @@ typedef struct fpr_report {
     fpr_changes changes;
     fpr_lookalike *lookalikes;  /* those of others that look like convolutions */
     size_t lookalike_count;
+    fpr_removal *removal;       /* of an ONNX output; else NULL */
     char **warnings;            /* all of them: what a layer's own list says is here, too */
     size_t warning_count;
     fpr_phase phases[16];
@@ -493,8 +519,9 @@ FPR_API char *fpr_report_verdict(const fpr_report *report, char *dst, size_t siz
 
 /* ------------------------------------------------------------------ 6. jobs */
 
-/* The main job: diagnose, prune, quantize, write. output may be NULL with dry_run. report may be NULL; else it
- * receives a report that the caller frees. On failure nothing is written and *report is NULL. For a sharded input,
+/* The main job: diagnose, prune, quantize, write. An output named *.onnx, of an ONNX input: the same model with the
+ * pruned weights and without the channels that nobody needs any more (fpr_removal); neither packed nor cast.
+ * output may be NULL with dry_run. report may be NULL; else it receives a report that the caller frees. On failure nothing is written and *report is NULL. For a sharded input,
  * output is a directory. */
 FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_options *options, fpr_report **report,
                              fpr_error *error);
@@ -667,7 +694,10 @@ typedef struct fpr_verification {
 
 /* Decodes every tensor and checks every checksum; against original (may be NULL) compares each tensor: lossless ones
  * must be equal bit for bit, pruned and quantized ones may differ only as their codec states. Returns FPR_DIFFERS
- * (with *verification filled) when something is wrong. */
+ * (with *verification filled) when something is wrong.
+ * Two files named *.onnx are compared by what they compute: in double precision, on random inputs of two sizes. Then
+ * an entry is an output; max_abs is relative to the output's largest magnitude, ok up to 1e-5 (weights are stored in
+ * single precision), exact up to 1e-12. */
 FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fpr_options *options,
                               fpr_verification **verification, fpr_error *error);
 FPR_API void fpr_verification_free(fpr_verification *verification);

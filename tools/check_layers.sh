@@ -19,7 +19,7 @@ may_include() {
     model) echo "model base file conv source" ;;
     study) echo "study base num conv shrink model" ;;
     out) echo "out base file pack source model" ;;
-    job) echo "job base file linalg pack conv shrink collect source model study out report" ;;
+    job) echo "job base file onnx graph linalg pack conv shrink collect source model study out report" ;;
     cli) echo cli ;;
     *) echo "" ;;
     esac

@@ -16,7 +16,7 @@ static char *default_stem(const char *input, const char *output)
         stem = join_path(output, name);
     } else {
         stem = strdup(output);
-        if (stem) strip_end(stem, ".safetensors");
+        if (stem && !strip_end(stem, ".safetensors")) strip_end(stem, ".onnx");
     }
     free(name);
     return stem;

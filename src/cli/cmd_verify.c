@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <math.h>
+#include <string.h>
 
 static void print_tensors(const fpr_verification *v, bool has_original, const terminal *term)
 {
@@ -48,6 +49,27 @@ static void print_result(const fpr_verification *v, const settings *set, const t
     fputc('\n', term->out);
 }
 
+static bool is_onnx(const char *path)
+{
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".onnx");
+}
+
+/* Two ONNX models: an entry is an output of the graph. */
+static void print_outputs(const fpr_verification *v, const settings *set, const terminal *term)
+{
+    char a[SAFE_NAME], b[SAFE_NAME], number[NUMBER_TEXT];
+    fprintf(term->out, "%s%s%s  %s and %s", style_on(term, v->ok ? STYLE_GOOD : STYLE_BAD), v->ok ? "OK" : "DIFFERS",
+            style_off(term), safe_name(a, set->operands[0]), safe_name(b, set->operands[1]));
+    fprintf(term->out, v->ok ? " compute the same\n" : " compute different outputs\n");
+    for (size_t i = 0; i < v->tensor_count; i++) {
+        const fpr_verified *t = &v->tensors[i];
+        fprintf(term->out, "    %s differs by at most %s of its largest magnitude\n",
+                safe_text(a, sizeof a, t->name, t->name_bytes), number_plain(number, t->max_abs));
+    }
+    fprintf(term->out, "    in double precision, on random inputs of two sizes\n");
+}
+
 int cmd_verify(const settings *set)
 {
     const char *packed = set->operands[0], *original = set->operand_count > 1 ? set->operands[1] : NULL;
@@ -67,7 +89,8 @@ int cmd_verify(const settings *set)
             status = fail(&problem, packed);
     } else if (v && !set->quiet) {
         terminal term = terminal_for(stdout);
-        print_result(v, set, &term);
+        if (original && is_onnx(packed) && is_onnx(original)) print_outputs(v, set, &term);
+        else print_result(v, set, &term);
     }
     status = status ? status : finish_stdout(EXIT_DONE);
     /* One line for each tensor that is wrong, as every failure has one. */

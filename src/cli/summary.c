@@ -293,6 +293,21 @@ static void print_lookalikes(const fpr_report *r, bool all, const terminal *term
     fprintf(term->out, "and %zu more that look like convolutions (all with -v)\n", r->lookalike_count - FEW);
 }
 
+/* What left an ONNX model. */
+static void print_removal(const fpr_removal *r, const terminal *term)
+{
+    char a[NUMBER_TEXT], b[NUMBER_TEXT], name[SAFE_NAME];
+    fprintf(term->out, "  removed  %s filters; multiply-adds %s", number_count(a, r->channels), number_count(b, r->macs_before));
+    fprintf(term->out, " %s %s, parameters", arrow(term), number_count(a, r->macs_after));
+    fprintf(term->out, " %s %s %s\n", number_count(a, r->parameters_before), arrow(term), number_count(b, r->parameters_after));
+    if (r->not_compared) fprintf(term->out, "  outputs  not compared: %s\n", safe_name(name, r->not_compared));
+    else fprintf(term->out, "  outputs  differ by at most %s of their largest magnitude\n", number_plain(a, r->difference));
+    for (size_t i = 0; i < r->stop_count && i < 5; i++) {
+        fprintf(term->out, "  stopped  by %s", safe_name(name, r->stops[i].op));
+        fprintf(term->out, " %s: %s needless channels stay\n", safe_name(name, r->stops[i].node), number_count(a, r->stops[i].channels));
+    }
+}
+
 void print_summary(const fpr_report *r, const settings *set, double seconds, page_names pages, const terminal *term)
 {
     char input[SAFE_NAME], output[SAFE_NAME];
@@ -305,6 +320,7 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     print_size(r, term);
     print_layers_line(r, term);
     if (r->has_output) print_change(r, term);
+    if (r->removal) print_removal(r->removal, term);
     print_time(r, seconds, term);
     print_pages(pages, term);
     print_lookalikes(r, set->verbose, term);

@@ -46,6 +46,7 @@ void array_free(array *a);
 
 /* The inputs of the graph that are no initializers, in the file's order. */
 size_t graph_input_count(const graph *g);
+int32_t graph_input_type(const graph *g, size_t input); /* ONNX_* */
 /* The shape that input has when dimensions that the file leaves open take these sizes: batch for the first axis, side
  * for every axis from the third on (doubled along the last one when it is named differently); the second one as its
  * first reader wants it. false: not a tensor of known rank. */

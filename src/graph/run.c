@@ -12,6 +12,7 @@ void array_free(array *a)
 }
 
 size_t graph_input_count(const graph *g) { return g->input_count; }
+int32_t graph_input_type(const graph *g, size_t input) { return g->model->values[g->inputs[input]].type; }
 size_t graph_output_count(const graph *g) { return g->output_count; }
 const char *graph_output_name(const graph *g, size_t output)
 {

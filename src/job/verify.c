@@ -1,5 +1,5 @@
 /* Decodes everything, checks every checksum, and holds the result against the original. */
-#include "job/job.h"
+#include "job/graphs.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -266,6 +266,8 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
                               fpr_verification **verification, fpr_error *error)
 {
     *verification = NULL;
+    if (original && job_is_onnx(packed) && job_is_onnx(original))
+        return job_verify_graphs(packed, original, options, verification, error);
     const volatile int *watched = base_watch(options->cancel);
     fpr_model *p = NULL, *o = NULL;
     verify_run run = {.threads = job_threads(options), .result = base_calloc(1, sizeof *run.result)};

@@ -34,9 +34,28 @@ static void free_layer(fpr_layer *layer)
     free_strings(layer->warnings, layer->warning_count);
 }
 
+static void free_removal(fpr_removal *r)
+{
+    if (!r) return;
+    for (size_t i = 0; r->layers && i < r->layer_count; i++) {
+        base_free(r->layers[i].name);
+        base_free(r->layers[i].weight);
+        base_free(r->layers[i].op);
+    }
+    for (size_t i = 0; r->stops && i < r->stop_count; i++) {
+        base_free(r->stops[i].op);
+        base_free(r->stops[i].node);
+    }
+    base_free(r->layers);
+    base_free(r->stops);
+    base_free(r->not_compared);
+    base_free(r);
+}
+
 void fpr_report_free(fpr_report *report)
 {
     if (!report) return;
+    free_removal(report->removal);
     base_free(report->input_path);
     base_free(report->output_path);
     free_strings(report->only, report->only_count);

@@ -147,6 +147,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
     page_summary(&out, r);
     navigation(&out, r);
     report_text(&out, "<main id=\"main\">\n");
+    if (r->removal) page_removal(&out, r->removal);
     if (r->layer_count) {
         page_group_table(&out, r);
         group_sections(&out, r);

@@ -51,6 +51,7 @@ void page_distributions(report_out *out, const fpr_group *g, char letter); /* di
 void page_binary(report_out *out, const fpr_report *r);                    /* binary.c: Figure 2 */
 void page_depth(report_out *out, const fpr_report *r);                     /* depth.c */
 void page_spectra(report_out *out, const fpr_report *r);                   /* spectra.c: only with --spectra */
+void page_removal(report_out *out, const fpr_removal *r);                  /* removal.c: of an ONNX output */
 void page_layers(report_out *out, const fpr_report *r);                    /* layers.c */
 void page_dead(report_out *out, const fpr_report *r);
 void page_others(report_out *out, const fpr_report *r);

@@ -64,6 +64,7 @@ void report_densities(report_out *out, const double *v, size_t count);
 void report_strings(report_out *out, char *const *v, size_t count);
 
 /* ---- spectra.c */
+void report_removal(report_out *out, const fpr_removal *r); /* removal.c: a member "removal"; nothing without one */
 void report_spectrum(report_out *out, const fpr_spectrum *s); /* a member "spectrum"; nothing when it is not known */
 double report_spectrum_needed(const fpr_spectrum *s);          /* share of the rank that holds 99 % of the energy */
 

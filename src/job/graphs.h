@@ -1,0 +1,39 @@
+/* Jobs on ONNX graphs: remove.c, graphs.c. */
+#ifndef FPR_JOB_GRAPHS_H
+#define FPR_JOB_GRAPHS_H
+
+#include "graph/graph.h"
+#include "job/job.h"
+
+/* ---- remove.c */
+
+bool job_is_onnx(const char *output); /* by its name; NULL allowed */
+/* fpr_prune for an output of that name. */
+fpr_status job_remove(const char *input, const char *output, const fpr_options *options, fpr_report **report,
+                      fpr_error *error);
+
+/* ---- graphs.c: two graphs on the same inputs */
+
+#define JOB_COMPARE_SIDE 64 /* of open dimensions, at first */
+
+typedef struct graph_difference {
+    double worst;     /* over all outputs: largest difference over the output's largest magnitude */
+    double *outputs;  /* [outputs] the same for each; NULL allowed */
+    double *relative; /* [outputs] relative L2 over both sizes; NULL allowed */
+} graph_difference;
+
+/* FPR_USAGE, with the operator, where one is not evaluated; FPR_DIFFERS where inputs, outputs or shapes differ. */
+fpr_status job_compare_graphs(const graph *a, const graph *b, const volatile int *cancel, graph_difference *difference,
+                              fpr_error *error);
+fpr_status job_open_graph(const char *path, const graph_weights *weights, const volatile int *cancel, graph **g,
+                          fpr_error *error);
+
+/* Outputs that differ by more than this, relative to their largest magnitude, are no longer the same: what is folded
+ * is rounded to single precision. Up to the other one they are equal but for the order of double-precision sums. */
+#define JOB_SAME 1e-5
+#define JOB_EXACT 1e-12
+/* fpr_verify for two ONNX models: one entry for each output. */
+fpr_status job_verify_graphs(const char *small, const char *original, const fpr_options *options,
+                             fpr_verification **verification, fpr_error *error);
+
+#endif
