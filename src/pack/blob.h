@@ -176,6 +176,9 @@ size_t rans_decode_avx512(rans_decode_job *job);
 /* n a multiple of lanes, 16 or 32. ranges[tables][256]: start | frequency << 16. */
 uint8_t *rans_encode_avx512(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t n,
                             unsigned lanes, uint32_t *states, uint8_t *words);
+/* 8 lanes, too. Stops while it can be sure not to write below floor; *n receives the symbols left. */
+uint8_t *rans_encode_avx2(const uint32_t *ranges, const uint8_t *symbols, const int8_t *classes, size_t *n,
+                          unsigned lanes, uint32_t *states, uint8_t *words, const uint8_t *floor);
 
 /* ---- frames.c: zstd */
 

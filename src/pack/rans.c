@@ -77,9 +77,9 @@ static inline __attribute__((always_inline)) uint8_t *encode_groups(const rans_e
     return words;
 }
 
-/* Last symbol first, words downwards from `words`; returns where the words begin. */
+/* Last symbol first, words downwards from `words`, never below floor; returns where the words begin. */
 static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols, const int8_t *classes, size_t n,
-                             unsigned lanes, uint32_t *states, uint8_t *words)
+                             unsigned lanes, uint32_t *states, uint8_t *words, const uint8_t *floor)
 {
     const rans_encode_entry *entries = scratch->entries[0];
     for (unsigned l = 0; l < lanes; l++) states[l] = RANS_LOW;
@@ -91,6 +91,10 @@ static uint8_t *encode_words(const rans_scratch *scratch, const uint8_t *symbols
 #if defined(__x86_64__)
     if (lanes >= 16 && base_simd_level() == BASE_SIMD_AVX512)
         return rans_encode_avx512(scratch->ranges[0], symbols, classes, n, lanes, states, words);
+    if (lanes >= 8 && base_simd_level() >= BASE_SIMD_AVX2)
+        words = rans_encode_avx2(scratch->ranges[0], symbols, classes, &n, lanes, states, words, floor);
+#else
+    (void)floor;
 #endif
     switch (lanes) {
     case 1:
@@ -139,7 +143,7 @@ size_t rans_encode(rans_scratch *scratch, const uint8_t *symbols, const int8_t *
         prepare_entries(frequency, scratch->entries[t], scratch->ranges[t]);
     }
     uint8_t *end = at + 4 * lanes + 2 * n + 2;
-    uint8_t *words = encode_words(scratch, symbols, classes, n, lanes, states, end);
+    uint8_t *words = encode_words(scratch, symbols, classes, n, lanes, states, end, at + 4 * lanes);
     for (unsigned l = 0; l < lanes; l++, at += 4) base_store_le32(at, states[l]);
     memmove(at, words, (size_t)(end - words));
     at += end - words;
