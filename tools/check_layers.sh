@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.." || exit 1
 may_include() {
     case $1 in
     base) echo base ;;
-    file | num | pack) echo "$1 base" ;;
+    file | num | lattice) echo "$1 base" ;;
+    pack) echo "pack base lattice" ;;
     onnx) echo "onnx base file" ;;
     graph) echo "graph onnx base file" ;;
     linalg) echo "linalg base num" ;;
@@ -19,7 +20,7 @@ may_include() {
     model) echo "model base file conv source" ;;
     study) echo "study base num conv shrink model" ;;
     out) echo "out base file pack source model" ;;
-    job) echo "job base file onnx graph linalg pack conv shrink collect source model study out report" ;;
+    job) echo "job base file lattice onnx graph linalg pack conv shrink collect source model study out report" ;;
     cli) echo cli ;;
     *) echo "" ;;
     esac

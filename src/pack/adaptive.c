@@ -6,8 +6,8 @@
  * filter, channel and place in the kernel, and by the weights around. So a handful of weights is enough to learn from.
  * Everything is in integers: the same bytes on every machine. */
 #include "pack/adaptive.h"
+#include "pack/bits.h"
 
-#define INPUTS 4u
 #define OCTAVE 16              /* depths are in sixteenths of an octave */
 #define DEPTHS 255u            /* octaves told apart in steps of one; deeper exponents are written out */
 #define DEEPEST (255 * OCTAVE) /* what a deeper weight counts as */
@@ -16,50 +16,11 @@
 #define RING 4096u             /* weights remembered: ADAPTIVE_ABOVE squared */
 #define PLACES 64u             /* places in a kernel told apart; those past the last are one with it */
 
-/* ---- the logistic function, of arguments in 1/256 */
-
-#define LOGISTIC_MOST 2047
-
-/* 65536 / (1 + exp(x / 256)): exact at every half, straight lines between. */
-static uint32_t falling(unsigned x)
-{
-    static const uint16_t halves[17] = {32768, 24743, 17625, 11955, 7812, 4971, 3108, 1921, 1179,
-                                        720,   439,   267,   162,   98,   60,   36,   22};
-    const unsigned i = x / 128, part = x % 128;
-    return (halves[i] * (128 - part) + halves[i + 1] * part + 64) / 128;
-}
-
-/* A probability in 1/65536. */
-static uint32_t logistic(int x) { return x < 0 ? falling((unsigned)-x) : 65536 - falling((unsigned)x); }
-
-/* ---- counters */
-
-/* Probability of a one in the upper 22 bits, how often it was asked in the lower ten. */
-typedef uint32_t counter;
-
-#define SEEN_MOST 255u
-#define CHANCE_LEAST 256 /* of 2^22: where probabilities tend to at most, from either side */
-
 /* How often what a counter begins with counts as seen. */
 #define PRIOR_DEPTH 16u
 #define PRIOR_MANTISSA 64u
 #define PRIOR_BY_DEPTH 1u
 #define EVEN (UINT32_C(1) << 31 | 1)
-
-/* ---- mixers. Four opinions at a time: what is done to one is done to all. */
-
-typedef int32_t four __attribute__((vector_size(16)));
-typedef uint32_t four_unsigned __attribute__((vector_size(16)));
-_Static_assert(INPUTS * sizeof(int32_t) == sizeof(four), "as many inputs as there are lanes");
-
-static inline four splat(int32_t x) { return (four){x, x, x, x}; }
-
-typedef struct mixer {
-    four weights; /* in 1/65536 */
-} mixer;
-#define MIXER_FIRST 16384
-#define MIXER_MOST (1 << 19)
-#define MIXER_SHIFT 15
 
 /* ---- state */
 
@@ -91,20 +52,9 @@ typedef struct past {
     int16_t signs[RING]; /* -1, 1; 0 before the first */
 } past;
 
-/* Binary arithmetic coding. In a variable of its own while weights are coded, so that it is in registers. */
-typedef struct coder {
-    uint32_t low, high, code; /* the interval, and when decoding what is read, which lies in it */
-    uint8_t *dst;
-    const uint8_t *src;
-    size_t at, end; /* bytes written or read, and how many there may be */
-    bool overfull;
-} coder;
-
 struct adaptive {
     adaptive_shape shape;
-    uint16_t logistics[4096]; /* logistic(x) at 2048 + x */
-    int16_t stretches[4096];  /* the inverse at p: the largest x with logistic(x) <= 16 p + 8 */
-    uint16_t rates[SEEN_MOST + 1];
+    bit_tables tables;
     coder coder;
     learnt learnt;
     past past;
@@ -120,22 +70,9 @@ adaptive *adaptive_new(const adaptive_shape *shape)
     if (!a) return NULL;
     a->shape = *shape;
     a->column_count = columns;
-    for (int x = -LOGISTIC_MOST; x <= LOGISTIC_MOST; x++) a->logistics[2048 + x] = (uint16_t)logistic(x);
-    int x = -LOGISTIC_MOST;
-    for (unsigned p = 0; p < 4096; p++) {
-        while (x < LOGISTIC_MOST && a->logistics[2048 + x + 1] <= 16 * p + 8) x++;
-        a->stretches[p] = (int16_t)x;
-    }
-    for (unsigned n = 0; n <= SEEN_MOST; n++) a->rates[n] = (uint16_t)(65536 / (2 * n + 3));
+    bit_tables_make(&a->tables);
     return a;
 }
-
-static void set_mixers(mixer *mixers, size_t n)
-{
-    for (size_t i = 0; i < n; i++) mixers[i].weights = splat(MIXER_FIRST);
-}
-
-static inline int clamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
 
 static void set_counters(counter *counters, size_t n, counter first)
 {
@@ -192,68 +129,9 @@ static void begin(adaptive *a)
     a->past.sum = 4 * USUAL;
     a->past.sum_of = 4;
     memset(a->columns, 0, a->column_count * sizeof a->columns[0]);
-    a->coder = (coder){.high = UINT32_MAX};
 }
 
 /* ---- a bit. What encoder and decoder share is written once, with `decoding` as a constant. */
-
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE unsigned code_bit(coder *c, unsigned bit, uint32_t one, bool decoding)
-{
-    const uint32_t middle = c->low + (uint32_t)((uint64_t)(c->high - c->low) * one >> 16);
-    if (decoding) bit = c->code <= middle;
-    if (bit)
-        c->high = middle;
-    else
-        c->low = middle + 1;
-    while (!((c->low ^ c->high) >> 24)) {
-        if (decoding) {
-            c->code = c->code << 8 | (c->at < c->end ? c->src[c->at] : 0);
-            c->at++;
-        } else if (c->at < c->end) {
-            c->dst[c->at++] = (uint8_t)(c->high >> 24);
-        } else {
-            c->overfull = true;
-        }
-        c->low <<= 8;
-        c->high = c->high << 8 | 255;
-    }
-    return bit;
-}
-
-INLINE unsigned mix_bit(adaptive *a, coder *coding, counter *const inputs[INPUTS], mixer *m, unsigned bit,
-                        bool decoding)
-{
-    const uint32_t c0 = *inputs[0], c1 = *inputs[1], c2 = *inputs[2], c3 = *inputs[3];
-    const int16_t *stretch = a->stretches;
-    const uint16_t *rate = a->rates;
-    const four opinions = {stretch[c0 >> 20], stretch[c1 >> 20], stretch[c2 >> 20], stretch[c3 >> 20]},
-               rates = {rate[c0 & 1023], rate[c1 & 1023], rate[c2 & 1023], rate[c3 & 1023]};
-    four weights = m->weights;
-    /* The sum is what the next bit waits for: it takes less time by itself than as lanes that are added up. */
-    int64_t sum = (int64_t)m->weights[0] * stretch[c0 >> 20] + (int64_t)m->weights[1] * stretch[c1 >> 20] +
-                  (int64_t)m->weights[2] * stretch[c2 >> 20] + (int64_t)m->weights[3] * stretch[c3 >> 20];
-    sum >>= 16;
-    sum = sum > LOGISTIC_MOST ? LOGISTIC_MOST : sum < -LOGISTIC_MOST ? -LOGISTIC_MOST : sum;
-    const uint32_t one = a->logistics[2048 + sum];
-    bit = code_bit(coding, bit, one, decoding);
-
-    const int32_t miss = (int32_t)(bit << 16) - (int32_t)one;
-    weights += (opinions * miss + (1 << (MIXER_SHIFT - 1))) >> MIXER_SHIFT;
-    const four over = weights > MIXER_MOST, under = weights < -MIXER_MOST;
-    m->weights = (weights & ~(over | under)) | (over & MIXER_MOST) | (under & -MIXER_MOST);
-
-    const four_unsigned before = {c0, c1, c2, c3}, seen = before & 1023;
-    const four chances = (four)(before >> 10), goal = splat(bit ? (1 << 22) - CHANCE_LEAST : CHANCE_LEAST);
-    const four changed = chances + (((goal - chances) >> 7) * rates >> 8);
-    const four_unsigned after = ((four_unsigned)changed << 10 | seen) - (four_unsigned)(seen < SEEN_MOST);
-    *inputs[0] = after[0];
-    *inputs[1] = after[1];
-    *inputs[2] = after[2];
-    *inputs[3] = after[3];
-    return bit;
-}
 
 /* ---- what is expected of the next weight */
 
@@ -326,7 +204,7 @@ INLINE unsigned code_node(adaptive *a, coder *coding, const outlook *o, unsigned
                                      &l->by_around[node][around], &l->by_depth[node][depth],
                                      &l->by_filter[node][by_filter]};
     mixer *m = node == NODE_DOWN ? &l->depth_mixers[clamp(((local + 8) >> 4) + 8, 0, 15)] : &l->node_mixers[node];
-    return mix_bit(a, coding, inputs, m, bit, decoding);
+    return mix_bit(&a->tables, coding, inputs, m, bit, decoding);
 }
 
 INLINE unsigned code_sign(adaptive *a, coder *coding, const outlook *o, unsigned depth, unsigned bit, bool decoding)
@@ -340,7 +218,7 @@ INLINE unsigned code_sign(adaptive *a, coder *coding, const outlook *o, unsigned
                        : (o->sign_last + 1) * 27 + (o->sign_second + 1) * 9 + (o->sign_above + 1) * 3 + o->sign_row + 1;
     counter *const inputs[INPUTS] = {&l->sign_last[((o->sign_last + 1) * 3 + last) * 4 + size], &l->sign_around[around],
                                      &l->sign_sum[clamp(o->sign_sum + 20, 0, 40) * 4 + size], &l->sign_place[place]};
-    return mix_bit(a, coding, inputs, &l->sign_mixers[size], bit, decoding);
+    return mix_bit(&a->tables, coding, inputs, &l->sign_mixers[size], bit, decoding);
 }
 
 INLINE unsigned code_zero(adaptive *a, coder *coding, const outlook *o, unsigned bit, bool decoding)
@@ -349,7 +227,7 @@ INLINE unsigned code_zero(adaptive *a, coder *coding, const outlook *o, unsigned
     const unsigned row = o->zero_row * 2u + o->zero_above;
     counter *const inputs[INPUTS] = {&l->zero_around[o->zero_last * 8u + o->zero_second * 4u + row],
                                      &l->zero_place[o->place], &l->zero_row[row], &l->zero_any[0]};
-    return mix_bit(a, coding, inputs, l->zero_mixer, bit, decoding);
+    return mix_bit(&a->tables, coding, inputs, l->zero_mixer, bit, decoding);
 }
 
 /* From the expected octave down or up, one question each; below the last octave, the exponent itself is written. */
@@ -452,17 +330,13 @@ INLINE void code_heads(adaptive *a, uint64_t place, uint16_t *heads, size_t n, b
 void adaptive_begin_encoding(adaptive *a, uint8_t *dst, size_t capacity)
 {
     begin(a);
-    a->coder.dst = dst;
-    a->coder.end = capacity;
+    coder_begin_writing(&a->coder, dst, capacity);
 }
 
 void adaptive_begin_decoding(adaptive *a, const uint8_t *src, size_t bytes)
 {
     begin(a);
-    coder *c = &a->coder;
-    c->src = src;
-    c->end = bytes;
-    for (; c->at < 4; c->at++) c->code = c->code << 8 | (c->at < bytes ? src[c->at] : 0);
+    coder_begin_reading(&a->coder, src, bytes);
 }
 
 void adaptive_encode(adaptive *a, uint64_t place, const uint16_t *heads, size_t n)
@@ -476,36 +350,9 @@ void adaptive_encode(adaptive *a, uint64_t place, const uint16_t *heads, size_t 
 
 void adaptive_decode(adaptive *a, uint64_t place, uint16_t *heads, size_t n) { code_heads(a, place, heads, n, true); }
 
-/* A chunk ends in the fewest bytes that lie in the interval when zeros follow them; *value has them at its upper end.
- */
-static unsigned last_bytes(const coder *c, uint32_t *value)
-{
-    unsigned n = 0;
-    *value = 0;
-    while (*value < c->low) {
-        n++;
-        *value = c->high & ~(UINT32_MAX >> (8 * n - 1) >> 1);
-    }
-    return n;
-}
+size_t adaptive_end_encoding(adaptive *a) { return coder_end_writing(&a->coder); }
 
-size_t adaptive_end_encoding(adaptive *a)
-{
-    coder *c = &a->coder;
-    uint32_t value;
-    const unsigned n = last_bytes(c, &value);
-    if (c->overfull || c->end - c->at < n) return 0;
-    for (unsigned i = 0; i < n; i++) c->dst[c->at++] = (uint8_t)(value >> (24 - 8 * i));
-    return c->at;
-}
-
-/* Four bytes are read ahead, those past the end as zeros. */
-bool adaptive_end_decoding(const adaptive *a)
-{
-    uint32_t value;
-    const unsigned n = last_bytes(&a->coder, &value);
-    return a->coder.at - 4 + n == a->coder.end && a->coder.code == value;
-}
+bool adaptive_end_decoding(const adaptive *a) { return coder_ended(&a->coder); }
 
 unsigned adaptive_find_above(const uint16_t *heads, size_t n, unsigned exponent_bits, uint64_t k)
 {

@@ -9,7 +9,7 @@ _Static_assert(FPR_BOOL == 0 && FPR_U8 == 4 && FPR_F8_E8M0 == 8 && FPR_I16 == 11
                    FPR_C64 == 18 && FPR_U64 == 21 && FPR_DTYPE_COUNT == 22,
                "dtype codes are part of the format, see FORMAT.md");
 
-static const char *const codec_names[] = {"", "planes", "palette", "kernels"};
+static const char *const codec_names[] = {"", "planes", "palette", "kernels", "lattice"};
 
 static const struct {
     uint8_t bits, width, exponent_bits;
@@ -108,7 +108,8 @@ void pack_head_write(pack_head *head, uint8_t *dst)
 {
     memcpy(dst, "FPZ1", 4);
     dst[4] = PACK_FORMAT;
-    dst[5] = PACK_READER;
+    head->info.reader = head->codec == PACK_LATTICE ? 2 : 1;
+    dst[5] = (uint8_t)head->info.reader;
     dst[6] = head->codec;
     dst[7] = (uint8_t)head->info.dtype;
     dst[8] = head->info.lossless;
@@ -162,7 +163,7 @@ static fpr_status read_section(const uint8_t **at, const uint8_t *end, pack_sect
     s->stored = s->raw;
     if (s->encoding != PACK_RAW && !pack_get_varint(at, end, &s->stored))
         return pack_bad(error, "the head is cut short in the section table");
-    if (s->kind < PACK_KEYS || s->kind > PACK_ADAPTIVE || s->encoding > PACK_RANS)
+    if (s->kind < PACK_KEYS || s->kind > PACK_LATTICE_SECTION || s->encoding > PACK_RANS)
         return pack_bad(error, "a section of unknown kind or encoding");
     if (pack_has_check(s->kind, s->encoding)) {
         if (end - *at < 4) return pack_bad(error, "the head is cut short in the section table");
@@ -179,6 +180,7 @@ static fpr_status read_fixed(const uint8_t *src, uint64_t n, pack_head *head, fp
     if (src[5] > PACK_READER)
         return base_fail(error, FPR_TOO_NEW, "packed for reader version %u, this is version %u", src[5], PACK_READER);
     if (!src[4] || !src[5]) return pack_bad(error, "version 0");
+    head->info.reader = src[5];
     head->codec = src[6];
     if (src[7] >= FPR_DTYPE_COUNT) return pack_bad(error, "unknown dtype");
     head->info.dtype = (fpr_dtype)src[7];
@@ -216,9 +218,9 @@ fpr_status pack_head_read(const uint8_t *src, uint64_t n, uint64_t stored_bytes,
     if (head_check(copy, head->bytes) != base_load_le32(src + HEAD_CHECK_AT))
         return pack_bad(error, "the head does not match its checksum");
     /* Only a head that is what was written can tell a codec of the future from damage. */
-    if (head->codec < PACK_PLANES || head->codec > PACK_KERNELS)
+    if (head->codec < PACK_PLANES || head->codec > PACK_LATTICE)
         return base_fail(error, FPR_TOO_NEW, "packed with codec %u, which this version does not know", head->codec);
-    if (head->codec != PACK_KERNELS && (head->hwio || head->symmetric || head->scope))
+    if (head->codec != PACK_KERNELS && ((head->hwio && head->codec != PACK_LATTICE) || head->symmetric || head->scope))
         return pack_bad(error, "kernel fields on another codec");
     if (head->scope > FPR_SCOPE_KERNEL) return pack_bad(error, "unknown scope of levels");
     head->info.codec = codec_names[head->codec];

@@ -23,7 +23,7 @@ static inline unsigned pack_threads(unsigned threads, uint64_t tasks)
 #define PACK_SECTIONS 16u
 #define PACK_RANK_MAX 64u
 
-enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3 };
+enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3, PACK_LATTICE = 4 };
 
 enum {
     PACK_KEYS = 1,    /* one symbol an element: exponent and leading mantissa bits, less the scale */
@@ -34,7 +34,8 @@ enum {
     PACK_CLASSES = 6, /* 2 bits a kernel: dead, two-level, dense */
     PACK_LEVELS = 7,  /* level pairs */
     PACK_SIGNS = 8,   /* 1 bit a weight of two-level kernels: its upper level? */
-    PACK_ADAPTIVE = 9 /* sign, exponent and two mantissa bits of every value, each foretold from those before */
+    PACK_ADAPTIVE = 9, /* sign, exponent and two mantissa bits of every value, each foretold from those before */
+    PACK_LATTICE_SECTION = 10 /* a step, and an index for every weight, each foretold from those before */
 };
 
 enum { PACK_RAW = 0, PACK_ZSTD = 1, PACK_RANS = 2 };
@@ -69,7 +70,7 @@ typedef struct pack_section {
 typedef struct pack_head {
     pack_info info;
     uint8_t codec;
-    bool hwio, symmetric; /* kernels only */
+    bool hwio, symmetric; /* kernels only; hwio of a lattice too */
     uint8_t scope;        /* fpr_scope, kernels only */
     unsigned section_count;
     pack_section sections[PACK_SECTIONS];
@@ -308,6 +309,14 @@ fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, u
                                 bool *added, fpr_error *error);
 fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, const pack_head *head,
                                 unsigned *section, unsigned threads, fpr_error *error);
+
+/* ---- lattice.c */
+
+/* The only section. *added is false when the weights are not on input->lattice: the blob is of no use. */
+fpr_status pack_lattice_encode(const pack_input *input, unsigned threads, pack_blob *blob, bool *added,
+                               fpr_error *error);
+fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads,
+                               void *dst, fpr_error *error);
 
 /* ---- split.c: elements to symbols and planes, and back */
 

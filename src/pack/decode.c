@@ -29,6 +29,8 @@ fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned thre
     unsigned section = 0;
     if (head.codec == PACK_KERNELS)
         status = pack_kernels_decode(blob, &head, &section, threads, dst, error);
+    else if (head.codec == PACK_LATTICE)
+        status = pack_lattice_decode(blob, &head, &section, threads, dst, error);
     else if (head.codec == PACK_PALETTE)
         status = pack_palette_decode(&values, blob, &head, &section, threads, error);
     else

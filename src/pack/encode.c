@@ -23,6 +23,8 @@ void pack_blob_free(pack_blob *blob)
 
 uint64_t pack_blob_size(const pack_blob *blob) { return blob->total; }
 
+unsigned pack_blob_reader(const pack_blob *blob) { return blob->head.info.reader; }
+
 const char *pack_blob_codec(const pack_blob *blob) { return blob->head.info.codec; }
 
 fpr_status pack_blob_write(const pack_blob *blob, fpr_write write, void *context, fpr_error *error)
@@ -203,6 +205,42 @@ static fpr_status encode(const pack_input *input, const choice *c, bool adaptive
     return pack_values_encode(values, &c->plan, input->level, threads, blob, error);
 }
 
+static pack_blob *blob_new(const pack_input *input)
+{
+    pack_blob *b = base_calloc(1, sizeof *b);
+    if (!b) return NULL;
+    b->bytes = input->bytes;
+    b->size = input->size;
+    b->head.info.dtype = input->dtype;
+    b->head.info.rank = input->rank;
+    for (unsigned i = 0; i < input->rank; i++) b->head.info.shape[i] = input->shape[i];
+    b->head.info.bytes = input->size;
+    b->head.info.lossless = input->lossless;
+    return b;
+}
+
+/* A blob whose sections are made, if they were: the caller's when it is worth it. */
+static fpr_status keep_if_smaller(const pack_input *input, pack_blob *b, fpr_status status, bool added,
+                                  pack_blob **blob, fpr_error *error)
+{
+    if (!status && added && !finish(b)) status = base_no_memory(error, 1024);
+    b->bytes = NULL;
+    if (!status && added && b->total < input->must_beat && b->total < input->size)
+        *blob = b;
+    else
+        pack_blob_free(b);
+    return status;
+}
+
+static fpr_status encode_lattice(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
+{
+    bool added;
+    pack_blob *b = blob_new(input);
+    if (!b) return base_no_memory(error, sizeof *b);
+    const fpr_status status = pack_lattice_encode(input, threads, b, &added, error);
+    return keep_if_smaller(input, b, status, added, blob, error);
+}
+
 /* One blob of what was chosen; NULL when it is no smaller than must_beat. */
 static fpr_status encode_one(const pack_input *input, const choice *c, bool adaptive, unsigned threads,
                              pack_blob **blob, fpr_error *error)
@@ -211,23 +249,10 @@ static fpr_status encode_one(const pack_input *input, const choice *c, bool adap
     /* An estimate can be off, but not by a tenth: what is clearly not worth it is not tried. */
     if (c->bits / 8 * 0.9 > (double)input->must_beat) return FPR_OK;
     bool added = false;
-    pack_blob *b = base_calloc(1, sizeof *b);
+    pack_blob *b = blob_new(input);
     if (!b) return base_no_memory(error, sizeof *b);
-    b->bytes = input->bytes;
-    b->size = input->size;
-    b->head.info.dtype = input->dtype;
-    b->head.info.rank = input->rank;
-    for (unsigned i = 0; i < input->rank; i++) b->head.info.shape[i] = input->shape[i];
-    b->head.info.bytes = input->size;
-    b->head.info.lossless = input->lossless;
     fpr_status status = encode(input, c, adaptive, threads, b, &added, error);
-    if (!status && added && !finish(b)) status = base_no_memory(error, 1024);
-    b->bytes = NULL;
-    if (!status && added && b->total < input->must_beat && b->total < input->size)
-        *blob = b;
-    else
-        pack_blob_free(b);
-    return status;
+    return keep_if_smaller(input, b, status, added, blob, error);
 }
 
 /* Makes a blob and, when it is smaller than *best, puts it there, and its size into must_beat. *better tells. */
@@ -271,6 +296,10 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
 {
     *blob = NULL;
     if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
+    if (input->lattice) {
+        const fpr_status made = encode_lattice(input, threads, blob, error);
+        if (made || *blob) return made;
+    }
     const bool eager = input->level >= EAGER_LEVEL;
     pack_input in = *input;
     if (eager) {

@@ -1,6 +1,6 @@
 /* The packed blob: what a packed tensor is in the file. FORMAT.md beside this header is its specification.
  *
- * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ only (and zstd, xxHash).
+ * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ and lattice/ (and zstd, xxHash).
  *
  * encode.c     chooses a codec by cheap estimates and puts the blob together
  * decode.c     checks everything a hostile blob could lie about, then restores
@@ -10,15 +10,16 @@
  *   stream.c   which elements, in which order           split.c   elements to symbols and planes
  * adaptive_stream.c adaptive.c   the same stream, every value foretold from those before it
  * palette.c kernelmap.c   the other codecs
+ * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before; bits.h has the arithmetic coder
  * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
 #ifndef FPR_PACK_H
 #define FPR_PACK_H
 
-#include "base/base.h"
+#include "lattice/lattice.h"
 
 #define PACK_FORMAT ((unsigned)FPR_PACKED_FORMAT) /* format version written */
-#define PACK_READER 1u /* oldest reader that decodes what is written */
+#define PACK_READER 2u /* what this reader is: 2 knows lattices. What needs no more is written for reader 1 */
 
 typedef struct pack_input {
     fpr_dtype dtype;
@@ -32,6 +33,7 @@ typedef struct pack_input {
     bool lossless;                /* whether these are the input's own bits: recorded in the blob */
     uint64_t adaptive_values;     /* streams of so many values at most are tried under the adaptive code as well, which
                                      takes 0.2 us a value to write and to read; 0: none */
+    const lattice *lattice;       /* what the weights were rounded to; NULL: nothing */
     uint64_t must_beat;           /* no blob of this many bytes or more is worth it: *blob is then NULL */
 } pack_input;
 
@@ -42,6 +44,7 @@ typedef struct pack_blob pack_blob;
 fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error);
 uint64_t pack_blob_size(const pack_blob *blob); /* a multiple of 8 */
 const char *pack_blob_codec(const pack_blob *blob);
+unsigned pack_blob_reader(const pack_blob *blob); /* the oldest reader that can decode it */
 fpr_status pack_blob_write(const pack_blob *blob, fpr_write write, void *context, fpr_error *error);
 void pack_blob_free(pack_blob *blob);
 
@@ -53,6 +56,7 @@ typedef struct pack_info {
     uint64_t bytes;     /* dense */
     uint64_t hash;      /* XXH3-64 of the dense bytes */
     bool lossless;
+    unsigned reader;    /* the oldest that can decode it */
 } pack_info;
 
 #define PACK_HEAD_MAX 1024 /* the first bytes of a blob that pack_peek needs at most */

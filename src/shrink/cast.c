@@ -1,24 +1,11 @@
 /* Between float dtypes: round to nearest, ties to even, by bits where C has no type for it. */
+#include "base/half.h"
 #include "shrink/inner.h"
 
 #include <math.h>
 #include <string.h>
 
 #define CANCEL_EVERY 65536u /* numbers converted between two looks at the cancel flag */
-
-static inline uint32_t bits_of_float(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
-}
-
-static inline float float_of_bits(uint32_t u)
-{
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
 
 static inline uint64_t bits_of_double(double d)
 {
@@ -34,37 +21,9 @@ static inline double double_of_bits(uint64_t u)
     return d;
 }
 
-/* Shifting the 15 bits below the sign to float's places leaves an exponent that is 112 too low; multiplying by 2^112
- * mends it and normalises subnormals in one exact step. Inf and NaN need all exponent bits set instead. */
-static inline float float_of_half(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13;
-    if (rest >= 0x0f800000u) return float_of_bits(sign | 0x7f800000u | rest);
-    return float_of_bits(sign | bits_of_float(float_of_bits(rest) * 0x1p112f));
-}
-
-/* Below the smallest normal half, adding 0.5 leaves the result's mantissa in the lowest bits of the sum, rounded as the
- * addition rounds; above it, the rounding is done by an integer addition that carries into the exponent. */
-static inline uint16_t half_of_float(float f)
-{
-    uint32_t u = bits_of_float(f), a = u & 0x7fffffffu;
-    uint16_t sign = (uint16_t)(u >> 16 & 0x8000u);
-    if (a > 0x7f800000u) return (uint16_t)(sign | 0x7c00u | ((a >> 13 & 0x3ffu) ? a >> 13 & 0x3ffu : 1u));
-    if (a >= 0x47800000u) return (uint16_t)(sign | 0x7c00u); /* 65536 and above; below it the carry overflows to Inf */
-    if (a < 0x38800000u) return (uint16_t)(sign | (bits_of_float(float_of_bits(a) + 0.5f) - 0x3f000000u));
-    return (uint16_t)(sign | (a - 0x38000000u + 0xfffu + (a >> 13 & 1u)) >> 13);
-}
-
-static inline uint16_t bf16_of_float(float f)
-{
-    uint32_t u = bits_of_float(f);
-    if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | ((u >> 16 & 0x7fu) ? 0u : 1u));
-    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-}
-
 static inline double double_of_float(float f)
 {
-    uint32_t u = bits_of_float(f);
+    uint32_t u = base_float_bits(f);
     if ((u & 0x7fffffffu) <= 0x7f800000u) return (double)f;
     /* The conversion would make a signalling NaN quiet. */
     return double_of_bits((uint64_t)(u & 0x80000000u) << 32 | UINT64_C(0x7ff) << 52 | (uint64_t)(u & 0x7fffffu) << 29);
@@ -75,7 +34,7 @@ static inline float float_of_double(double d)
     uint64_t u = bits_of_double(d);
     if ((u & INT64_MAX) <= UINT64_C(0x7ff) << 52) return (float)d;
     uint32_t payload = (uint32_t)(u >> 29) & 0x7fffffu;
-    return float_of_bits((uint32_t)(u >> 32 & 0x80000000u) | 0x7f800000u | (payload ? payload : 1u));
+    return base_bits_float((uint32_t)(u >> 32 & 0x80000000u) | 0x7f800000u | (payload ? payload : 1u));
 }
 
 /* A float between d and a 16-bit result must not round twice: toward zero, with the last bit set when anything was lost
@@ -84,18 +43,18 @@ static inline float odd_float_of_double(double d)
 {
     float f = float_of_double(d);
     if (isnan(d) || (double)f == d) return f;
-    uint32_t u = bits_of_float(f);
+    uint32_t u = base_float_bits(f);
     if (fabs((double)f) > fabs(d)) u--;
-    return float_of_bits(u | 1u);
+    return base_bits_float(u | 1u);
 }
 
 static inline double load(fpr_dtype dtype, const uint8_t *p)
 {
     switch (dtype) {
     case FPR_F64: return double_of_bits(base_load_le64(p));
-    case FPR_F32: return double_of_float(float_of_bits(base_load_le32(p)));
-    case FPR_F16: return double_of_float(float_of_half(base_load_le16(p)));
-    default: return double_of_float(float_of_bits((uint32_t)base_load_le16(p) << 16));
+    case FPR_F32: return double_of_float(base_bits_float(base_load_le32(p)));
+    case FPR_F16: return double_of_float(base_half_float(base_load_le16(p)));
+    default: return double_of_float(base_bits_float((uint32_t)base_load_le16(p) << 16));
     }
 }
 
@@ -103,9 +62,9 @@ static inline void store(fpr_dtype dtype, uint8_t *p, double value)
 {
     switch (dtype) {
     case FPR_F64: base_store_le64(p, bits_of_double(value)); break;
-    case FPR_F32: base_store_le32(p, bits_of_float(float_of_double(value))); break;
-    case FPR_F16: base_store_le16(p, half_of_float(odd_float_of_double(value))); break;
-    default: base_store_le16(p, bf16_of_float(odd_float_of_double(value))); break;
+    case FPR_F32: base_store_le32(p, base_float_bits(float_of_double(value))); break;
+    case FPR_F16: base_store_le16(p, base_float_half(odd_float_of_double(value))); break;
+    default: base_store_le16(p, base_float_bf16(odd_float_of_double(value))); break;
     }
 }
 

@@ -1,0 +1,36 @@
+/* The entropy coder of lattices: indices of weights, each foretold from those before it. FORMAT.md, section 9.
+ *
+ * Knows integers and where they lie in a layer; nothing of steps and tensors. */
+#ifndef FPR_LATTICE_CODE_H
+#define FPR_LATTICE_CODE_H
+
+#include "base/base.h"
+
+#define LATTICE_OCTAVES 26u /* an index has at most so many bits */
+
+typedef struct lattice_code_shape {
+    uint64_t channels, k; /* as of lattice_shape */
+    unsigned row;         /* weights of a kernel's row, or 0 */
+    bool mixed;           /* four opinions mixed, instead of the mean of two: slower, smaller */
+    bool plain_signs;     /* signs are not foretold */
+    bool trellis;         /* indices are of two quantizers in turn */
+    unsigned start;       /* code of the mean magnitude that the weights begin with, see lattice_start */
+} lattice_code_shape;
+
+/* The code, 0 .. 255, of a mean magnitude given in sixteenths. */
+unsigned lattice_start(uint64_t sixteenths);
+
+/* All that one thread needs: 400 KB, and up to 12 bytes a weight of a filter. */
+typedef struct lattice_coder lattice_coder;
+lattice_coder *lattice_coder_new(const lattice_code_shape *shape); /* NULL: out of memory. lattice_coder_free */
+void lattice_coder_free(lattice_coder *c);
+
+/* A chunk of n kernels from `first` on, indices[n * k]. dead[n]: whether a kernel is only said to be zero; with k = 1
+ * there are none. Neither is changed. Bytes written, or SIZE_MAX when the capacity was too small. */
+size_t lattice_encode_chunk(lattice_coder *c, uint64_t first, uint64_t n, int32_t *indices, uint8_t *dead, uint8_t *dst,
+                            size_t capacity);
+/* false: the bytes were not used exactly. */
+bool lattice_decode_chunk(lattice_coder *c, uint64_t first, uint64_t n, int32_t *indices, uint8_t *dead,
+                          const uint8_t *src, size_t bytes);
+
+#endif
