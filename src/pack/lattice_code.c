@@ -15,6 +15,7 @@
 #define FINE 40u             /* quarter octaves */
 #define COARSE 24u           /* half octaves */
 #define ABOUT 16u
+#define NEAR 8u
 #define SECONDS 32u
 #define SLOTS 10u /* octaves told apart, 0 .. 7; 8 and 9 are 0 and 1 of the odd quantizer */
 #define NOTHING_LG (-16)
@@ -55,7 +56,7 @@ typedef struct channel {
 } channel;
 
 typedef struct learnt {
-    counter by_estimate[QUESTIONS][SLOTS][FINE], by_last[QUESTIONS][SLOTS][COARSE * ABOUT];
+    counter by_estimate[QUESTIONS][SLOTS][FINE], by_last[QUESTIONS][SLOTS][COARSE * NEAR];
     counter sign_row[27 * 4], sign_place[PLACES * 9], dead_near[8], dead_share[64];
     /* mixed only */
     counter by_around[QUESTIONS][SLOTS][COARSE * ABOUT], by_column[QUESTIONS][SLOTS][COARSE * SECONDS];
@@ -137,7 +138,7 @@ static void begin_questions(lattice_coder *c)
             for (int i = 0; i < (int)FINE; i++) l->by_estimate[q][slot][i] = prior(q, slot, (i - 20) >> 1);
             for (int i = 0; i < (int)COARSE; i++) {
                 const counter p = prior(q, slot, i - 12);
-                set(&l->by_last[q][slot][i * (int)ABOUT], ABOUT, p);
+                set(&l->by_last[q][slot][i * (int)NEAR], NEAR, p);
                 if (!c->shape.mixed) continue;
                 set(&l->by_around[q][slot][i * (int)ABOUT], ABOUT, p);
                 set(&l->by_column[q][slot][i * (int)SECONDS], SECONDS, p);
@@ -268,8 +269,8 @@ INLINE unsigned ask(lattice_coder *c, coder *coding, const weight *w, unsigned q
     const unsigned slot = w->odd && octave < 2 ? 8 + octave : octave < 7 ? octave : 7;
     const int base = 16 * ((int)octave - 1), estimate = w->estimate - base, level = w->level - base;
     counter *by_estimate = &l->by_estimate[question][slot][clamp(((estimate + 2) >> 2) + 20, 0, FINE - 1)];
-    counter *by_last = &l->by_last[question][slot][clamp(((level + 4) >> 3) + 12, 0, COARSE - 1) * (int)ABOUT +
-                                                   clamp(((w->last - w->level + 8) >> 3) + 8, 0, ABOUT - 1)];
+    counter *by_last = &l->by_last[question][slot][clamp(((level + 4) >> 3) + 12, 0, COARSE - 1) * (int)NEAR +
+                                                   clamp(((w->last - w->level + 8) >> 4) + 5, 0, NEAR - 1)];
     if (!mixed) return mean_bit(&c->tables, coding, by_estimate, by_last, bit, decoding);
     const int local = clamp(((w->local - base + 4) >> 3) + 12, 0, COARSE - 1),
               around = clamp(((w->around - w->level + 4) >> 3) + 8, 0, ABOUT - 1),
