@@ -242,6 +242,8 @@ typedef struct fpr_options {
     bool binary;
     double binary_tol;         /* largest relative error of a two-level kernel, 0.01 */
     double binary_share;       /* share of live kernels that must meet it, 0.9 */
+    /* rounding to lattices */
+    double max_error;          /* largest relative L2 error of a tensor, pruning included; 0: off; below 1 */
     /* what is written */
     bool dense;                /* write an ordinary dense checkpoint */
     int level;                 /* effort, 1 .. 19; 3: see --level in filterprune(1) */

@@ -35,6 +35,9 @@ void item_free(item *it)
     base_free(it->converted);
     base_free(it->seen);
     pack_blob_free(it->blob);
+    base_free(it->lattice.dead);
+    base_free(it->fates);
+    base_free(it->own);
 }
 
 /* ---------------------------------------------------------------- the steps */
@@ -51,7 +54,7 @@ static fpr_status plan_weights(const prune_job *job, const study_layer *layer, c
                              job_threads(job->options), plan, error);
 }
 
-fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
+static fpr_status plan_layer(const prune_job *job, item *it, fpr_error *error)
 {
     const study_layer *layer = it->layer;
     if (!prune_is_planned(layer)) return FPR_OK;
@@ -98,6 +101,12 @@ fpr_status item_follow(const prune_job *job, item *it, fpr_error *error)
     base_free(weights);
     base_free(before);
     return status;
+}
+
+fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
+{
+    const fpr_status status = plan_layer(job, it, error);
+    return status ? status : round_plan(job, it, error);
 }
 
 fpr_status item_change(const prune_job *job, item *it, fpr_error *error)
@@ -174,11 +183,14 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
                             .size = out->bytes,
                             .level = job->options->level,
                             .lossless = it->exact,
+                            .lattice = it->rounded ? &it->lattice : NULL,
                             .adaptive_values = job->adaptive_values,
                             .must_beat = out->bytes - overhead};
         status = pack_encode(&input, job_threads(job->options), &it->blob, error);
     }
+    if (!it->blob) round_undo(it);
     out->packed = it->blob != NULL;
+    out->reader = it->blob ? pack_blob_reader(it->blob) : 1;
     out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes;
     out->codec = it->blob ? pack_blob_codec(it->blob) : "raw";
     out->lossless = it->exact;
@@ -229,6 +241,7 @@ static fpr_status count_changed(void *context, study_group *group, const conv_bl
 
 static bool has_changed_kernels(const item *it)
 {
+    if (it->fates) return true;
     for (uint64_t j = 0; it->plan.changes && j < it->layer->shape.kernels; j++)
         if (it->plan.fate[j] == CONV_FATE_CHANGED) return true;
     return false;
@@ -244,7 +257,7 @@ fpr_status items_count(const prune_job *job, const item *items, size_t count, bo
         const item *it = &items[i];
         if (!prune_is_planned(it->layer) || (changed && !has_changed_kernels(it))) continue;
         blocks[n] = study_block(s, it->layer, it->seen ? it->seen : it->bytes);
-        blocks[n].fate = it->plan.changes ? it->plan.fate : NULL;
+        blocks[n].fate = it->fates ? it->fates : it->plan.changes ? it->plan.fate : NULL;
         layers[n++] = (size_t)(it->layer - s->layers);
     }
     if (!status) status = study_by_group(s, blocks, layers, n, changed ? count_changed : count_before, NULL, error);

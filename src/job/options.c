@@ -56,6 +56,8 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
         return base_fail(error, FPR_USAGE, "binary tolerance must lie between 0 and 1");
     if (!(o->binary_share >= 0 && o->binary_share <= 1))
         return base_fail(error, FPR_USAGE, "binary share must lie between 0 and 1");
+    if (!(o->max_error >= 0 && o->max_error < 1))
+        return base_fail(error, FPR_USAGE, "max error must lie between 0 and 1");
     if (o->level < 1 || o->level > 19) return base_fail(error, FPR_USAGE, "level must lie between 1 and 19");
     for (size_t i = 0; i < o->drop.count; i++)
         if (!is_utf8(o->drop.patterns[i]))

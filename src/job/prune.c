@@ -243,7 +243,10 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
     if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status) status = job_check_patterns(model, options, error);
     if (!status) status = output_check(model, output, options, error);
-    if (!status) status = run_job(model, output, options, report, error);
+    /* Two levels are held to the error allowed, like everything else. */
+    fpr_options own = *options;
+    if (!status && own.max_error > 0 && own.max_error < own.binary_tol) own.binary_tol = own.max_error;
+    if (!status) status = run_job(model, output, &own, report, error);
     if (status) base_error_in_file(error, input);
     fpr_model_close(model);
     base_watch(watched);

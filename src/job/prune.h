@@ -4,6 +4,7 @@
  * amount.c    the ranking over all layers, and the amount that reaches a size
  * shards.c    all shards, or one: its tensors through the pipe (model/pipe.c) and into the writer
  * items.c     what happens to one tensor, step by step
+ * round.c     of these, rounding to a lattice
  * pictures.c  kernels of a layer as the report shows them */
 #ifndef FPR_JOB_PRUNE_H
 #define FPR_JOB_PRUNE_H
@@ -38,6 +39,15 @@ typedef struct item {
     bool exact;               /* restored as in the input */
     shrink_plan plan;
     shrink_outcome outcome;
+    /* --max-error: */
+    bool rounds, rounded;     /* is to be rounded; has been, to lattice */
+    bool unpruned;            /* pruning would have cost more than the error allowed */
+    double norm;              /* in the input */
+    lattice lattice;
+    uint8_t *fates;           /* [kernels] of the layer, for the distributions: all that are left change */
+    void *own;                /* the bits before, of a small tensor, and what was known of it */
+    shrink_outcome own_outcome;
+    bool own_exact;
     pack_blob *blob;          /* NULL: stored as it is */
 } item;
 
@@ -66,6 +76,17 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error);
 fpr_status items_count(const prune_job *job, const item *items, size_t count, bool changed, fpr_error *error);
 /* Moves what is known of it into its row of the report. */
 void item_report(const prune_job *job, item *it);
+
+/* ---- round.c */
+
+/* Whether --max-error is for this tensor, as far as its name and shape say. */
+bool round_allowed(const prune_job *job, size_t tensor);
+/* After item_plan: whether it is to be rounded; takes pruning back where that would cost too much. */
+fpr_status round_plan(const prune_job *job, item *it, fpr_error *error);
+/* After item_cast: rounds it. */
+fpr_status round_item(const prune_job *job, item *it, fpr_error *error);
+/* After item_encode found no gain: a small tensor is as it was. */
+void round_undo(item *it);
 
 /* ---- pictures.c */
 

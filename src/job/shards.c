@@ -59,6 +59,7 @@ static fpr_status change_and_encode(const prune_job *job, item *it, fpr_error *e
 {
     fpr_status status = item_change(job, it, error);
     if (!status) status = item_cast(job, it, error);
+    if (!status) status = round_item(job, it, error);
     if (!status) status = item_encode(job, it, error);
     return status;
 }
@@ -241,7 +242,8 @@ static void undecide(const prune_job *job)
     for (size_t i = 0; i < fpr_model_tensor_count(job->model); i++) {
         writer_tensor *t = &job->tensors[i];
         t->decided = false;
-        t->lossless = t->dtype == t->source->dtype && (layers_stay || !(prune_layer(job, i) || study_owner(job->study, i)));
+        t->lossless = t->dtype == t->source->dtype && !round_allowed(job, i) &&
+                      (layers_stay || !(prune_layer(job, i) || study_owner(job->study, i)));
     }
 }
 

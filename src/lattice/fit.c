@@ -65,6 +65,7 @@ static void settle(fit *f, uint64_t first, uint64_t n, const int32_t *points, la
         const double d = fabs(w[i] - v[i]);
         cost->error_square += d * d;
         cost->max_abs = d > cost->max_abs ? d : cost->max_abs;
+        cost->weights += d > 0;
     }
     if (f->write) lattice_store(f->s, f->bytes, first, n, v);
 }
@@ -152,6 +153,7 @@ static lattice_cost try_step(fit *f, unsigned threads)
     for (uint64_t i = 0; i < chunks; i++) {
         cost.error_square += f->costs[i].error_square;
         cost.max_abs = fmax(cost.max_abs, f->costs[i].max_abs);
+        cost.weights += f->costs[i].weights;
     }
     if (atomic_load(&f->too_large)) cost.error_square = HUGE_VAL;
     return cost;

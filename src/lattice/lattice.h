@@ -90,7 +90,10 @@ typedef struct lattice_wish {
     unsigned threads;
 } lattice_wish;
 
-typedef struct lattice_cost { double error_square, max_abs; } lattice_cost;
+typedef struct lattice_cost {
+    double error_square, max_abs;
+    uint64_t weights; /* that changed */
+} lattice_cost;
 
 /* Rounds finite weights in place. *fitted is false, and nothing is changed, when there is no step to be found: all
  * weights are zero, or the error allowed is below what the dtype can tell apart. */

@@ -22,6 +22,7 @@ typedef struct writer_tensor {
     bool decided;          /* the fields below hold */
     uint64_t stored;       /* bytes in the file */
     bool packed;           /* as a blob */
+    unsigned reader;       /* the oldest that can decode it */
     const char *codec;     /* static text, "raw" when plain */
     double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
     uint64_t zeroed;       /* kernels that became zero */

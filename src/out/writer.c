@@ -88,9 +88,12 @@ static void add_index(const job_writer *w, file_text *json, bool named, const ch
 static void add_key(const job_writer *w, file_text *header)
 {
     file_text json = {0};
+    unsigned reader = 1;
+    for (size_t i = 0; i < w->tensor_count; i++)
+        if (!w->tensors[i].dropped && w->tensors[i].decided && w->tensors[i].reader > reader) reader = w->tensors[i].reader;
     /* open.c finds the digits of "check" by this beginning. */
     file_text_format(&json, "{\"format\":%u,\"reader\":%u,\"check\":\"%016d\",\"tool\":\"filterprune %s\",\"header\":",
-                     PACK_FORMAT, PACK_READER, 0, fpr_version());
+                     PACK_FORMAT, reader, 0, fpr_version());
     file_text_string(&json, w->original, strlen(w->original));
     if (w->options->cast) file_text_format(&json, ",\"cast\":\"%s\"", cast_names[w->options->cast]);
     for (size_t i = 0; i < w->options->drop.count; i++) {

@@ -93,6 +93,7 @@ static void command(report_out *out, const fpr_report *r)
     number_option(out, "binary-tol", o->binary_tol);
     number_option(out, "binary-share", o->binary_share);
     if (r->has_output) {
+        if (o->max_error > 0) number_option(out, "max-error", o->max_error);
         flag(out, o->dense, "dense");
         number_option(out, "level", o->level);
         if (o->cast != FPR_CAST_NONE) word_option(out, "cast", casts[o->cast]);

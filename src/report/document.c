@@ -181,6 +181,7 @@ static void options(report_out *out, const fpr_report *r)
     report_key(out, "binary"), report_bool(out, o->binary);
     report_key(out, "binary_tol"), report_number(out, o->binary_tol);
     report_key(out, "binary_share"), report_number(out, o->binary_share);
+    report_key(out, "max_error"), number_or_null(out, o->max_error > 0, o->max_error);
     report_key(out, "dense"), report_bool(out, o->dense);
     report_key(out, "level"), report_integer(out, (uint64_t)o->level);
     report_key(out, "cast"), report_string0(out, casts[o->cast]);

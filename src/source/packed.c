@@ -3,6 +3,7 @@
 
 #include "pack/pack.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define READ_CHUNK (1u << 20)
@@ -10,7 +11,7 @@
 /* ---------------------------------------------------------------- the key */
 
 /* As our writer puts it, so that the digits are found in the raw header: see out/writer.c. */
-static const char check_prefix[] = "\"" SOURCE_PACKED_KEY "\":\"{\\\"format\\\":1,\\\"reader\\\":1,\\\"check\\\":\\\"";
+#define CHECK_PREFIX "\"" SOURCE_PACKED_KEY "\":\"{\\\"format\\\":1,\\\"reader\\\":%u,\\\"check\\\":\\\""
 
 static fpr_status bad_key(fpr_error *error, const char *what)
 {
@@ -38,9 +39,11 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
         if (!s->original_header) status = base_no_memory(error, header->bytes);
         char *end;
         s->check = strtoull(check->text, &end, 16);
-        const char *at = memmem(s->text, s->header.header_bytes, check_prefix, sizeof check_prefix - 1);
+        char prefix[sizeof CHECK_PREFIX + 8];
+        const size_t bytes = (size_t)snprintf(prefix, sizeof prefix, CHECK_PREFIX, (unsigned)file_value_integer(reader));
+        const char *at = memmem(s->text, s->header.header_bytes, prefix, bytes);
         /* Rewritten by another tool, the entry says nothing about the bytes as they are now. */
-        if (!*end && at) s->check_offset = (uint64_t)(at - s->text) + sizeof check_prefix - 1;
+        if (!*end && at) s->check_offset = (uint64_t)(at - s->text) + bytes;
         else if (!status) status = bad_key(error, "has been rewritten");
     }
     return status;

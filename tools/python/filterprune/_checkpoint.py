@@ -17,9 +17,9 @@ from ._errors import SafetensorError
 
 PathLike = Union[str, "os.PathLike[str]"]
 KEY = "filterprune"
-READER = 1  # the packed format that this package reads
+READER = 2  # the packed format that this package reads
 # The key as its writer spells it in the header; the 16 digits of the check follow.
-CHECK_PREFIX = b'"filterprune":"{\\"format\\":1,\\"reader\\":1,\\"check\\":\\"'
+CHECK_PREFIX = '"filterprune":"{\\"format\\":1,\\"reader\\":%d,\\"check\\":\\"'
 INDEX_MAX = 100 << 20
 BATCH_BYTES = 64 << 20  # dense bytes that read_all decodes together
 
@@ -118,12 +118,13 @@ class Shard:
         header, check, tensors = key.get("header"), key.get("check"), key.get("tensors")
         if not isinstance(header, str) or not isinstance(check, str) or not re.fullmatch("[0-9a-f]{16}", check):
             raise SafetensorError(f"__metadata__ key '{KEY}': has no original header or no checksum")
-        at = self.text.find(CHECK_PREFIX)
+        prefix = (CHECK_PREFIX % reader).encode()
+        at = self.text.find(prefix)
         if at < 0:
             raise SafetensorError(f"__metadata__ key '{KEY}': has been rewritten")
         if not isinstance(tensors, dict):
             key["tensors"] = {}
-        self.key, self.check_offset = key, at + len(CHECK_PREFIX)
+        self.key, self.check_offset = key, at + len(prefix)
 
     def look(self, entry: _header.Entry) -> Optional[_format.Head]:
         """The head of the blob that a tensor is, or None for a plain one.

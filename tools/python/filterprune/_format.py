@@ -11,7 +11,7 @@ from typing import Generator, List, Optional, Sequence, Tuple
 import numpy as np
 import zstandard
 
-from . import _adaptive, _rans
+from . import _adaptive, _lattice, _rans
 from ._bits import Bits, Damaged, TooNew, bit_string_bytes, unpack_bits, unpack_wide_bits
 from ._header import HEADER_MAX, dense_bytes
 
@@ -22,12 +22,12 @@ except ImportError:
 
 __all__ = ["HEAD_MAX", "Damaged", "Head", "TooNew", "decode", "decode_header", "decode_many", "is_blob", "read_head"]
 
-READER = 1
+READER = 2
 HEAD_MAX = 1024
 CHUNK = 1 << 18
 MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it
-PLANES, PALETTE, KERNELS = 1, 2, 3
-KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE = range(1, 10)
+PLANES, PALETTE, KERNELS, LATTICE = 1, 2, 3, 4
+KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE, LATTICE_SECTION = range(1, 11)
 RAW, ZSTD, RANS = 0, 1, 2
 NO_SCOPE, BY_LAYER, BY_FILTER, BY_KERNEL = range(4)
 
@@ -87,9 +87,9 @@ def is_blob(first: bytes) -> bool:
 def _read_section(bits: Bits) -> Section:
     kind_encoding = bits.byte()
     kind, encoding = kind_encoding & 15, kind_encoding >> 4
-    if not KEYS <= kind <= ADAPTIVE or encoding > RANS:
+    if not KEYS <= kind <= LATTICE_SECTION or encoding > RANS:
         raise Damaged("unknown kind or encoding of a section")
-    allowed = {KEYS: (RANS,), LOW: (RAW,), ADAPTIVE: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
+    allowed = {KEYS: (RANS,), LOW: (RAW,), ADAPTIVE: (RAW,), LATTICE_SECTION: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
     if encoding not in allowed:
         raise Damaged("a section of this kind is not encoded so")
     raw = bits.varint()
@@ -124,9 +124,10 @@ def read_head(first: bytes, stored_bytes: int) -> Head:
     # Only a head that is whole can tell a codec of the future from damage.
     codec, extra = first[6], first[11]
     scope = extra >> 2
-    if not PLANES <= codec <= KERNELS:
+    if not PLANES <= codec <= LATTICE:
         raise TooNew(f"packed with codec {codec}, which this version does not know")
-    if (codec != KERNELS and extra) or scope > BY_KERNEL or (extra & 2 and not scope):
+    allowed = 0xFF if codec == KERNELS else 1 if codec == LATTICE else 0
+    if extra & ~allowed or scope > BY_KERNEL or (extra & 2 and not scope):
         raise Damaged("the head is no head")
     return Head(codec, dtype, width, exponent, bool(first[8]), extra & 1, bool(extra & 2), scope, digest, shape, nbytes,
                 sections, bits.at)
@@ -493,6 +494,11 @@ def _decoding(blob: bytes) -> Wants:
     cursor = _Cursor(memoryview(blob), head)
     if head.codec == KERNELS:
         values = yield from _kernels(cursor)
+    elif head.codec == LATTICE:
+        section, raw = cursor.stored(LATTICE_SECTION, cursor.size())
+        if section.encoding != RAW:
+            raise Damaged("a lattice is stored raw")
+        values = _lattice.decode(raw, head.dtype, head.shape, bool(head.layout))
     elif head.codec == PALETTE:
         values = (yield from _palette(cursor, head.values)) if head.values else _NOTHING
     else:

@@ -1,0 +1,192 @@
+/* --max-error: tensors are rounded to lattices, each within its own share of error, what pruning cost included. */
+#include "job/prune.h"
+#include "lattice/lattice.h"
+
+#include <math.h>
+
+#define TRELLIS_LEVEL 10        /* from here on time is for sale */
+#define KEPT_BYTES (64u << 10)  /* a tensor so small gets its own bits back when a lattice does not make it smaller */
+#define COLOURS 256u
+#define PER_COLOUR 8u           /* weights for each colour of a palette that deserves the name */
+#define PRUNED_SHARE 0.5        /* of the squared error: pruning that would take more leaves too little for all the rest */
+
+static bool hwio(const item *it) { return it->layer && it->layer->shape.layout == FPR_LAYOUT_HWIO; }
+
+/* Below this, the dtype itself is no finer. */
+static double least_error(fpr_dtype dtype)
+{
+    return dtype == FPR_F64 ? 0x1p-50 : dtype == FPR_F32 ? 0x1p-20 : dtype == FPR_F16 ? 0x1p-9 : 0x1p-6;
+}
+
+/* One axis of several entries is a vector, whatever its rank says. Two axes always make a matrix. */
+static bool is_vector(const fpr_tensor *t)
+{
+    unsigned long_axes = 0;
+    for (unsigned i = 0; i < t->rank; i++) long_axes += t->shape[i] > 1;
+    return t->rank < 2 || (t->rank > 2 && long_axes < 2);
+}
+
+bool round_allowed(const prune_job *job, size_t tensor)
+{
+    const fpr_options *o = job->options;
+    const fpr_tensor *t = model_tensor(job->model, tensor);
+    const fpr_dtype dtype = job->tensors[tensor].dtype;
+    const study_layer *layer = prune_layer(job, tensor);
+    /* What weights are computed from has no error of its own that says anything about them. */
+    if ((layer && !study_is_plain(layer)) || study_owner(job->study, tensor)) return false;
+    return o->max_error > 0 && base_is_float(dtype) && (layer || !is_vector(t)) &&
+           o->max_error >= least_error(dtype) && shrink_selected(&o->only, &o->skip, t->name);
+}
+
+/* ---- what stays as it is: few values, or two in every filter */
+
+static bool note_colour(uint64_t *colours, unsigned *count, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    for (unsigned i = 0; i < *count; i++)
+        if (colours[i] == bits) return true;
+    if (*count == COLOURS) return false;
+    colours[(*count)++] = bits;
+    return true;
+}
+
+/* A search through the colours for every weight would be quadratic in their number: what is not a palette is known
+ * after a few hundred weights, what is one passes once. */
+static bool is_palette(const lattice_shape *s, const void *bytes)
+{
+    double w[LATTICE_BATCH];
+    uint64_t colours[COLOURS];
+    unsigned count = 0;
+    const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
+    for (uint64_t first = 0; first < kernels; first += step) {
+        const uint64_t n = kernels - first < step ? kernels - first : step;
+        lattice_load(s, bytes, first, n, w);
+        for (uint64_t i = 0; i < n * s->k; i++)
+            if (!note_colour(colours, &count, w[i])) return false;
+    }
+    return (uint64_t)count * PER_COLOUR <= kernels * s->k;
+}
+
+static bool is_two_level(const lattice_shape *s, const void *bytes)
+{
+    double w[LATTICE_BATCH], a = 0, b = 0;
+    const uint64_t step = lattice_batch_kernels(s);
+    if (s->channels * s->k < PER_COLOUR) return false;
+    for (uint64_t filter = 0; filter < s->filters; filter++) {
+        unsigned levels = 0;
+        for (uint64_t c = 0; c < s->channels; c += step) {
+            const uint64_t n = s->channels - c < step ? s->channels - c : step;
+            lattice_load(s, bytes, filter * s->channels + c, n, w);
+            for (uint64_t i = 0; i < n * s->k; i++) {
+                if ((levels > 0 && w[i] == a) || (levels > 1 && w[i] == b)) continue;
+                if (levels == 2) return false;
+                *(levels++ ? &b : &a) = w[i];
+            }
+        }
+    }
+    return true;
+}
+
+/* ---- pruning within the error */
+
+static fpr_status squares(const lattice_shape *s, const void *bytes, const uint8_t *fate, double *all, double *zeroed,
+                          bool *finite)
+{
+    double w[LATTICE_BATCH];
+    const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
+    *all = *zeroed = 0;
+    *finite = true;
+    for (uint64_t first = 0; first < kernels; first += step) {
+        const uint64_t n = kernels - first < step ? kernels - first : step;
+        lattice_load(s, bytes, first, n, w);
+        for (uint64_t i = 0; i < n; i++) {
+            double square = 0;
+            for (uint64_t j = i * s->k; j < (i + 1) * s->k; j++) square += w[j] * w[j];
+            *all += square;
+            if (fate && fate[first + i] == CONV_FATE_ZERO) *zeroed += square;
+        }
+    }
+    *finite = isfinite(*all); /* squares that overflow are as bad */
+    return FPR_OK;
+}
+
+fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
+{
+    lattice_shape s;
+    it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite) &&
+                 it->plan.binary.scope == FPR_SCOPE_NONE &&
+                 lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
+    if (!it->rounds) return FPR_OK;
+    double all, zeroed;
+    squares(&s, it->bytes, it->plan.fate && s.k == it->layer->shape.k ? it->plan.fate : NULL, &all, &zeroed, &it->rounds);
+    it->rounds = it->rounds && !is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes);
+    it->norm = sqrt(all);
+    const double r = job->options->max_error;
+    if (it->rounds && it->plan.zeroed && zeroed > PRUNED_SHARE * r * r * all) {
+        memset(it->plan.fate, CONV_FATE_KEPT, (size_t)it->layer->shape.kernels);
+        it->plan.zeroed = 0;
+        it->plan.changes = false;
+        it->unpruned = true;
+    }
+    if (!it->rounds || !it->layer) return FPR_OK;
+    const uint64_t kernels = it->layer->shape.kernels;
+    it->fates = base_alloc(kernels, 1);
+    if (!it->fates) return base_no_memory(error, kernels);
+    for (uint64_t i = 0; i < kernels; i++)
+        it->fates[i] = it->plan.changes && it->plan.fate[i] == CONV_FATE_ZERO ? CONV_FATE_ZERO : CONV_FATE_CHANGED;
+    return FPR_OK;
+}
+
+/* ---- rounding */
+
+static void *bytes_of(const item *it) { return it->converted ? it->converted : it->bytes; }
+
+/* What rounding costs joins what pruning did, which was to other weights; a cast was to the same. */
+static void add_cost(item *it, const lattice_cost *cost)
+{
+    shrink_outcome *o = &it->outcome;
+    const uint64_t weights = o->change.weights + cost->weights;
+    const double square = cost->error_square;
+    const bool same = it->converted != NULL;
+    o->change.l2 = same ? o->change.l2 + sqrt(square) : sqrt(o->change.l2 * o->change.l2 + square);
+    o->change.norm = it->norm;
+    o->change.weights = weights < it->tensor->elements ? weights : it->tensor->elements;
+    o->error_max_abs = same ? o->error_max_abs + cost->max_abs : fmax(o->error_max_abs, cost->max_abs);
+    o->error_relative_l2 = o->change.l2 / it->norm;
+}
+
+fpr_status round_item(const prune_job *job, item *it, fpr_error *error)
+{
+    const writer_tensor *out = it->out;
+    lattice_shape s;
+    if (!it->rounds || !lattice_shape_of(out->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s)) return FPR_OK;
+    const double most = job->options->max_error * it->norm * (1 - 1e-9), before = it->outcome.change.l2;
+    if (!(before < most)) return FPR_OK;
+    const lattice_wish wish = {.error_square = it->converted ? (most - before) * (most - before) : most * most - before * before,
+                               .least = 0.994,
+                               .trellis = job->options->level >= TRELLIS_LEVEL,
+                               .threads = job_threads(job->options)};
+    lattice_cost cost;
+    if (out->bytes <= KEPT_BYTES && !job->dense) {
+        it->own = base_alloc(out->bytes, 1);
+        if (!it->own) return base_no_memory(error, out->bytes);
+        memcpy(it->own, bytes_of(it), out->bytes);
+        it->own_outcome = it->outcome;
+        it->own_exact = it->exact;
+    }
+    fpr_status status = lattice_fit(&s, bytes_of(it), &wish, &it->lattice, &cost, &it->rounded, error);
+    if (status || !it->rounded) return status;
+    add_cost(it, &cost);
+    it->exact = it->exact && !cost.weights;
+    return FPR_OK;
+}
+
+void round_undo(item *it)
+{
+    if (!it->own || !it->rounded) return;
+    memcpy(bytes_of(it), it->own, it->out->bytes);
+    it->outcome = it->own_outcome;
+    it->exact = it->own_exact;
+    it->rounded = false;
+}
