@@ -90,24 +90,32 @@ static bool is_two_level(const lattice_shape *s, const void *bytes)
 
 /* ---- pruning within the error */
 
-static fpr_status squares(const lattice_shape *s, const void *bytes, const uint8_t *fate, double *all, double *zeroed,
-                          bool *finite)
+static bool all_finite(const lattice_shape *s, const void *bytes, double *square)
 {
     double w[LATTICE_BATCH];
     const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
-    *all = *zeroed = 0;
-    *finite = true;
+    *square = 0;
     for (uint64_t first = 0; first < kernels; first += step) {
         const uint64_t n = kernels - first < step ? kernels - first : step;
         lattice_load(s, bytes, first, n, w);
-        for (uint64_t i = 0; i < n; i++) {
-            double square = 0;
-            for (uint64_t j = i * s->k; j < (i + 1) * s->k; j++) square += w[j] * w[j];
-            *all += square;
-            if (fate && fate[first + i] == CONV_FATE_ZERO) *zeroed += square;
-        }
+        for (uint64_t i = 0; i < n * s->k; i++) *square += w[i] * w[i];
     }
-    *finite = isfinite(*all); /* squares that overflow are as bad */
+    return isfinite(*square); /* squares that overflow are as bad */
+}
+
+/* What the kernels take with them that are to become zero. */
+static fpr_status square_of_zeroed(const item *it, double *square, fpr_error *error)
+{
+    const fpr_layer_shape *s = &it->layer->shape;
+    double *w = base_alloc(s->k, sizeof *w);
+    if (!w) return base_no_memory(error, s->k * sizeof *w);
+    *square = 0;
+    for (uint64_t i = 0; i < s->kernels; i++) {
+        if (it->plan.fate[i] != CONV_FATE_ZERO) continue;
+        conv_kernels(s, it->tensor->dtype, it->bytes, i, 1, w);
+        for (uint64_t j = 0; j < s->k; j++) *square += w[j] * w[j];
+    }
+    base_free(w);
     return FPR_OK;
 }
 
@@ -118,11 +126,14 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
                  it->plan.binary.scope == FPR_SCOPE_NONE &&
                  lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
     if (!it->rounds) return FPR_OK;
-    double all, zeroed;
-    squares(&s, it->bytes, it->plan.fate && s.k == it->layer->shape.k ? it->plan.fate : NULL, &all, &zeroed, &it->rounds);
-    it->rounds = it->rounds && !is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes);
+    double all, zeroed = 0;
+    it->rounds = all_finite(&s, it->bytes, &all) && !is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes);
     it->norm = sqrt(all);
     const double r = job->options->max_error;
+    if (it->rounds && it->plan.zeroed) {
+        const fpr_status status = square_of_zeroed(it, &zeroed, error);
+        if (status) return status;
+    }
     if (it->rounds && it->plan.zeroed && zeroed > PRUNED_SHARE * r * r * all) {
         memset(it->plan.fate, CONV_FATE_KEPT, (size_t)it->layer->shape.kernels);
         it->plan.zeroed = 0;

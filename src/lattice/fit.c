@@ -79,7 +79,7 @@ static void plain_chunk(fit *f, uint64_t first, uint64_t end, lattice_cost *cost
     for (uint64_t kernel = first; kernel < end; kernel += step) {
         const uint64_t n = end - kernel < step ? end - kernel : step;
         lattice_load(f->s, f->bytes, kernel, n, x);
-        lattice_forward(f->s, f->l, n, x);
+        lattice_scale(f->s, f->l, n, x);
         const double square = quantize(x, (size_t)(n * k), points, &too_large);
         if (too_large) break;
         if (f->exact || f->write)
@@ -99,7 +99,7 @@ static void trellis_chunk(fit *f, uint64_t first, uint64_t end, struct scratch *
     for (uint64_t kernel = first; kernel < end; kernel += step) {
         const uint64_t n = end - kernel < step ? end - kernel : step;
         lattice_load(f->s, f->bytes, kernel, n, x);
-        lattice_forward(f->s, f->l, n, x);
+        lattice_scale(f->s, f->l, n, x);
         for (uint64_t i = 0; i < n; i++) {
             if (is_dead(f->l, kernel + i)) continue;
             memcpy(w->x + count, x + i * k, (size_t)k * sizeof *x);
@@ -219,7 +219,7 @@ static double mean_logarithm(const fit *f, const lattice *l)
     for (uint64_t b = 0; b < batches; b += skip) {
         const uint64_t first = b * step, n = kernels - first < step ? kernels - first : step;
         lattice_load(f->s, f->bytes, first, n, x);
-        lattice_forward(f->s, l, n, x);
+        lattice_scale(f->s, l, n, x);
         for (uint64_t i = 0; i < n * f->s->k; i++) sum += logarithm(fabs(lattice_nearest(x[i])) + 0.5);
         count += n * f->s->k;
     }

@@ -50,7 +50,7 @@ typedef struct lattice {
 void lattice_load(const lattice_shape *s, const void *bytes, uint64_t first, uint64_t n, double *w);
 void lattice_store(const lattice_shape *s, void *bytes, uint64_t first, uint64_t n, const double *w);
 /* In place: weights to what is quantized (unchanged without transform), in units of the step. */
-void lattice_forward(const lattice_shape *s, const lattice *l, uint64_t n, double *w);
+void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w);
 /* The weights that points mean, rounded to the dtype. */
 void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w);
 /* Nearest integer, ties to even; |x| < 2^51. */

@@ -122,7 +122,7 @@ static void transform(const lattice_shape *s, uint64_t n, double *w, void (*line
                 for (size_t j = i; j < i + step; j++) line(w + j, step);
 }
 
-void lattice_forward(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
+void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
 {
     if (l->transformed) transform(s, n, w, forward);
     const double inverse_step = 1 / l->step;

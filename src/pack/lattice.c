@@ -96,7 +96,7 @@ static bool find_points(const job *j, uint64_t first, uint64_t n, int32_t *point
     const size_t count = (size_t)(n * j->shape.k);
     lattice_load(&j->shape, j->bytes.in, first, n, w);
     memcpy(x, w, count * sizeof *x);
-    lattice_forward(&j->shape, &j->lattice, n, x);
+    lattice_scale(&j->shape, &j->lattice, n, x);
     for (size_t i = 0; i < count; i++) {
         if (!(fabs(x[i]) < LATTICE_POINT_MOST)) return false;
         points[i] = (int32_t)lattice_nearest(x[i]);
@@ -171,7 +171,7 @@ static unsigned find_start(const job *j)
     for (uint64_t b = 0; b < batches; b += skip) {
         const uint64_t first = b * step, n = kernels - first < step ? kernels - first : step;
         lattice_load(&j->shape, j->bytes.in, first, n, x);
-        lattice_forward(&j->shape, &j->lattice, n, x);
+        lattice_scale(&j->shape, &j->lattice, n, x);
         for (uint64_t i = 0; i < n * k; i++) {
             const double m = fabs(lattice_nearest(x[i]));
             if (!(m < LATTICE_POINT_MOST)) return 0;
