@@ -12,7 +12,8 @@ may_include() {
     onnx) echo "onnx base file" ;;
     graph) echo "graph onnx base file" ;;
     linalg) echo "linalg base num" ;;
-    source) echo "source onnx base file pack" ;;
+    hdf5) echo "hdf5 base" ;;
+    source) echo "hdf5 source onnx base file pack" ;;
     conv) echo "conv base num" ;;
     shrink) echo "shrink base conv num" ;;
     collect) echo "collect base file num" ;;

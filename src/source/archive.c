@@ -1,6 +1,7 @@
 /* What a zip archive is, by the names of its members. */
 #include "source/archive.h"
 
+#include "source/hdf5.h"
 #include "source/npz.h"
 #include "source/torch.h"
 
@@ -78,6 +79,7 @@ static fpr_status open_archive(file_source *file, const source_options *options,
     zip_archive *zip;
     *out = NULL;
     fpr_status status = zip_open(file, &zip, error);
+    if (!status && zip_find(zip, "model.weights.h5", 16)) return hdf5_open_keras(file, zip, options, out, error);
     if (!status && has_member(zip, "data.pkl")) return torch_open_zip(file, zip, options, out, error);
     if (!status && has_member(zip, ".npy")) return npz_open_zip(file, zip, options, out, error);
     if (!status)

@@ -1,5 +1,6 @@
 /* Which format a file has, and the bytes of its tensors. */
 #include "source/archive.h"
+#include "source/hdf5.h"
 
 #define READ_CHUNK (1u << 20)
 #define HEAD_BYTES 64
@@ -7,6 +8,7 @@
 /* A new format is a row here. What none of them knows is read as safetensors, which begins with a number. */
 static const source_format *const formats[] = {
     &source_archive,
+    &source_hdf5,
     &source_torch,
     &source_npz,
     &source_safetensors, &source_onnx,
@@ -31,6 +33,7 @@ fpr_status source_open(const char *path, const source_options *options, source *
             format = formats[i];
             break;
         }
+    if (format == &source_safetensors && (n < 9 || head[8] != '{') && hdf5_has_user_block(file)) format = &source_hdf5;
     return format->open(file, options, out, error);
 }
 
