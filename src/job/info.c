@@ -46,6 +46,18 @@ static void add_origin(file_text *text, const fpr_model *m)
     file_text_format(text, fpr_model_skipped_count(m) ? "\n  }," : "},");
 }
 
+/* What the format itself says of a tensor, where it does. */
+static void add_known(file_text *text, const fpr_tensor *t)
+{
+    static const char *const kinds[] = {NULL, "conv", "depthwise", "transpose", "separable", "other"};
+    if (kinds[t->kind]) file_text_format(text, ", \"kind\": \"%s\"", kinds[t->kind]);
+    if (t->groups) file_text_format(text, ", \"groups\": %" PRIu64, t->groups);
+    if (t->depth != FPR_NO_DEPTH) file_text_format(text, ", \"depth\": %" PRIu64, t->depth);
+    if (!t->layer) return;
+    file_text_format(text, ", \"layer_name\": ");
+    file_text_string(text, t->layer, strlen(t->layer));
+}
+
 static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout layout)
 {
     const fpr_tensor *t = fpr_model_tensor(m, i);
@@ -66,6 +78,7 @@ static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout
     } else {
         file_text_format(text, ", \"layer\": null");
     }
+    add_known(text, t);
     file_text_format(text, "}");
 }
 
