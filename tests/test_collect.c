@@ -55,8 +55,9 @@ static void hands_follow_their_law(void **state)
     (void)state;
     hands_fit(20, 7, 10);
     hands_fit(20, 17, 18);
-    hands_fit(4000, 100, 600);    /* 15 expected: still exact */
-    hands_fit(4000, 100, 680);    /* 17 expected: normal with skewness */
+    hands_fit(4000, 100, 380);    /* 9.5 expected: still exact */
+    hands_fit(4000, 100, 420);    /* 10.5 expected: normal with skewness */
+    hands_fit(100000, 1100, 1000);
     hands_fit(52256, 40, 5000);
     hands_fit(10000, 5000, 5000);
     hands_fit(10000, 9000, 7000);

@@ -30,8 +30,8 @@ typedef struct collect_random { uint64_t state; } collect_random;
 uint64_t collect_random_bits(collect_random *random);
 /* In (0, 1), never 0 or 1. */
 double collect_random_uniform(collect_random *random);
-/* How many of `marked` among `total` are found in a hand of n <= total. Exact (inversion) where fewer than 16 are expected
- * on the rarer side, else normal with the term of skewness (Cornish & Fisher, 1937): about 100 ns for any size. */
+/* How many of `marked` among `total` are found in a hand of n <= total. Exact (inversion) where fewer than 10 are expected
+ * on the rarer side, else normal with the term of skewness (Cornish & Fisher, 1937): some 40 ns for any size. */
 uint64_t collect_random_hand(collect_random *random, uint64_t total, uint64_t marked, uint64_t n);
 
 typedef struct collect_noise { double median, q95; } collect_noise;

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define EXACT_BELOW 16.0 /* expected: below, hands are found by inversion */
+#define EXACT_BELOW 10.0 /* expected: below, hands are found by inversion */
 
 uint64_t collect_random_bits(collect_random *random)
 {
@@ -75,10 +75,11 @@ uint64_t collect_random_hand(collect_random *random, uint64_t total, uint64_t ma
     if (marked >= total) return n;
     if (n > total - n) return marked - collect_random_hand(random, total, marked, total - n);
     if (marked > total - marked) return n - collect_random_hand(random, total, total - marked, n);
-    const double all = (double)total, mean = (double)n / all * (double)marked, most = (double)(n < marked ? n : marked);
+    const double all = (double)total, one = 1 / all, share = (double)marked * one, hand = (double)n * one;
+    const double mean = share * (double)n, most = (double)(n < marked ? n : marked);
     if (mean < EXACT_BELOW) return by_inversion(random, all, (double)marked, (double)n);
-    const double others = 1 - (double)marked / all, rest = (all - (double)n) / (all - 1);
-    const double lean = (1 - 2 * (double)marked / all) * (1 - 2 * (double)n / all); /* skewness times deviation */
+    const double others = 1 - share, rest = (1 - hand) * (all / (all - 1));
+    const double lean = (1 - 2 * share) * (1 - 2 * hand); /* skewness times deviation */
     const double z = normal_quantile(collect_random_uniform(random));
     const double x = floor(mean + sqrt(mean * others * rest) * z + lean * (z * z - 1) / 6 + 0.5);
     return x <= 0 ? 0 : x >= most ? (uint64_t)most : (uint64_t)x;
@@ -102,6 +103,24 @@ static uint64_t sum_of(const uint64_t *counts, unsigned bins)
     uint64_t sum = 0;
     for (unsigned i = 0; i < bins; i++) sum += counts[i];
     return sum;
+}
+
+/* num_divergence of two hands, for many of them: what makes both sum to 1 cancels out of the logarithms but for a constant
+ * that the differences, adding up to 0, do not see; so bins empty in both only count in the sums. */
+static double hand_divergence(const uint64_t *p, const uint64_t *q, unsigned bins, uint64_t n, uint64_t m, double width)
+{
+    const double empty = 1.1920929e-07, by_n = n ? 1 / ((double)n * width) : 0, by_m = m ? 1 / ((double)m * width) : 0;
+    double sum_p = 0, sum_q = 0, of_p = 0, of_q = 0;
+    for (unsigned i = 0; i < bins; i++) {
+        const double x = p[i] ? (double)p[i] * by_n : empty, y = q[i] ? (double)q[i] * by_m : empty;
+        sum_p += x;
+        sum_q += y;
+        if (!(p[i] | q[i])) continue;
+        const double ratio_log = log(x / y);
+        of_p += x * ratio_log;
+        of_q += y * ratio_log;
+    }
+    return of_p / sum_p - of_q / sum_q;
 }
 
 static int by_value(const void *a, const void *b)
@@ -137,7 +156,7 @@ collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned
             collect_random random = {((uint64_t)c << 32) + d};
             random.state = collect_random_bits(&random); /* streams of neighbours have nothing in common */
             deal(&random, a, b, bins, n + m, n, scratch, scratch + bins);
-            drawn[d] += weights[c] * num_divergence(scratch, scratch + bins, bins, width);
+            drawn[d] += weights[c] * hand_divergence(scratch, scratch + bins, bins, n, m, width);
         }
     }
     qsort(drawn, COLLECT_DRAWS, sizeof *drawn, by_value);
