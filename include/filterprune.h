@@ -301,6 +301,7 @@ typedef struct fpr_group {
     uint64_t kernel_shape[3];
     unsigned k;
     uint64_t layers, kernels, sparse, live, binary; /* binary: kernels stored as two levels; live: before */
+    uint64_t live_signed;      /* by the largest weight, signs kept, where live is by the largest magnitude */
     uint64_t zeroed, live_left;                     /* kernels that became zero; live ones after that */
     bool has_basis;
     fpr_basis basis;
@@ -379,6 +380,7 @@ typedef struct fpr_layer {
     fpr_computed computed;
     uint64_t depth;                 /* index among the layers */
     bool finite;                    /* false: NaN or Inf inside, left out of the distributions */
+    uint64_t live_signed;           /* as in fpr_group */
     uint64_t sparse;
     double sparsity, max_abs;
     double variance_entropy, variance_entropy_normalized;             /* normalized: k = 9 only */

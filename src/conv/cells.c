@@ -74,6 +74,8 @@ static void cell_task(void *context, size_t index, unsigned worker)
     uint32_t *counts = c->counts + worker * c->counts_size;
     uint32_t *cell = counts + (size_t)c->k * c->line.count + plane_size(c);
     double range[2] = {INFINITY, -INFINITY};
+    memcpy(c->ranges[index], range, sizeof range);
+    if (base_cancelled()) return;
     memset(counts, 0, ((size_t)c->k * c->line.count + plane_size(c)) * sizeof *counts);
     for (uint64_t at = first; at < last; at += width) {
         const size_t n = last - at < width ? (size_t)(last - at) : width;
@@ -109,6 +111,7 @@ fpr_status conv_cell_blocks(const conv_block *blocks, size_t count, const conv_s
             extent[0] = fmin(extent[0], c.ranges[p][0]);
             extent[1] = fmax(extent[1], c.ranges[p][1]);
         }
+        status = base_check_cancelled(error);
     } else {
         status = base_no_memory(error, (uint64_t)threads * c.counts_size * sizeof *c.counts);
     }

@@ -83,6 +83,9 @@ typedef struct conv_measure {
     bool finite;           /* false: NaN or Inf inside; nothing else but max_abs of the finite weights is defined */
     double max_abs;
     uint64_t sparse;
+    /* Kernels with max w >= eps * max w over the layer, signs kept, as the notebook of the paper on medical imaging counts;
+     * 0 where the shape has no basis, and with moments_only. */
+    uint64_t live_signed;
     double variance_entropy, variance_entropy_clean, orthogonality; /* NaN where not defined */
     bool orthogonality_sampled; /* taken over CONV_ORTHOGONALITY_FILTERS evenly spaced filters, not over all */
     double *explained_variance_ratio; /* [k] given by the caller, or NULL; of the layer's own centered SVD */

@@ -18,6 +18,7 @@
 /* Moments of one part, or of one layer so far. Zero kernels are only counted: a point at the origin. */
 typedef struct sums {
     fpr_moments scaled_live, scaled_sparse, raw_live, raw_sparse;
+    uint64_t live_signed;
     uint64_t zeros, sparse; /* zeros: sparse kernels of nothing but zeros; sparse includes them */
     double sparse_peak;     /* of the sparse kernels, times the layer's unit */
 } sums;
@@ -30,6 +31,8 @@ typedef struct measuring {
     conv_measure *results;
     /* peaks */
     uint64_t *peak_parts, *peaks;
+    int64_t *tops;              /* largest bit pattern of each part as a signed number: below 0 where no weight is positive */
+    double *positive;           /* [count] largest weight of each block, 0 where none is positive */
     /* kernels */
     uint64_t *parts, wave_first;
     unsigned k_max;
@@ -99,6 +102,27 @@ static uint64_t peak_bits(const num_kernels *kernels, fpr_dtype dtype, const voi
     return peak | NOT_FINITE;
 }
 
+/* The largest weight: bit patterns of positive numbers rise with them, those of negative numbers are below 0. */
+static int64_t top_bits(fpr_dtype dtype, const void *weights, uint64_t first, size_t n)
+{
+    int64_t top = INT64_MIN;
+    if (dtype == FPR_F64) {
+        const int64_t *w = (const int64_t *)weights + first;
+        for (size_t i = 0; i < n; i++) top = w[i] > top ? w[i] : top;
+        return top;
+    }
+    if (dtype == FPR_F32) {
+        const int32_t *w = (const int32_t *)weights + first;
+        int32_t most = INT32_MIN;
+        for (size_t i = 0; i < n; i++) most = w[i] > most ? w[i] : most;
+        return most;
+    }
+    const int16_t *w = (const int16_t *)weights + first;
+    int16_t most = INT16_MIN;
+    for (size_t i = 0; i < n; i++) most = w[i] > most ? w[i] : most;
+    return most;
+}
+
 static uint64_t peak_part_count(const conv_block *block)
 {
     return (block->shape->kernels * block->shape->k + PEAK_PART - 1) / PEAK_PART;
@@ -115,6 +139,7 @@ static void peak_task(void *context, size_t index, unsigned worker)
     const uint64_t first = (index - m->peak_parts[b]) * PEAK_PART, all = block->shape->kernels * block->shape->k;
     const size_t n = all - first < PEAK_PART ? (size_t)(all - first) : PEAK_PART;
     m->peaks[index] = peak_bits(m->kernels, block->dtype, block->weights, first, n);
+    m->tops[index] = m->settings->moments_only ? INT64_MIN : top_bits(block->dtype, block->weights, first, n);
 }
 
 static fpr_status find_peaks(measuring *m, fpr_error *error)
@@ -123,18 +148,24 @@ static fpr_status find_peaks(measuring *m, fpr_error *error)
     if (!m->peak_parts) return base_no_memory(error, m->count * sizeof *m->peak_parts);
     const uint64_t parts = m->peak_parts[m->count];
     m->peaks = base_alloc(parts, sizeof *m->peaks);
-    if (!m->peaks) return base_no_memory(error, parts * sizeof *m->peaks);
+    m->tops = base_alloc(parts, sizeof *m->tops);
+    m->positive = base_calloc(m->count, sizeof *m->positive);
+    if (!m->peaks || !m->tops || !m->positive) return base_no_memory(error, parts * 2 * sizeof *m->peaks);
     base_parallel(m->settings->threads, (size_t)parts, peak_task, m);
     if (base_cancelled()) return base_check_cancelled(error);
     for (size_t b = 0; b < m->count; b++) {
         conv_measure *r = &m->results[b];
         uint64_t peak = 0, flags = 0;
+        int64_t top = INT64_MIN;
         for (uint64_t p = m->peak_parts[b]; p < m->peak_parts[b + 1]; p++) {
             flags |= m->peaks[p] & NOT_FINITE;
             if ((m->peaks[p] & ~NOT_FINITE) > peak) peak = m->peaks[p] & ~NOT_FINITE;
+            if (m->tops[p] > top) top = m->tops[p];
         }
         r->finite = !flags;
         r->max_abs = bits_value(m->blocks[b].dtype, peak);
+        m->positive[b] = top > 0 ? bits_value(m->blocks[b].dtype, (uint64_t)top) : 0;
+        if (m->settings->half) m->kernels->half(&m->positive[b], 1);
         if (m->settings->half) { /* rounding keeps the order, so the peak of the rounded is the rounded peak */
             m->kernels->half(&r->max_abs, 1);
             if (isinf(r->max_abs)) r->finite = false;
@@ -166,7 +197,7 @@ static void sums_over(sums *s, unsigned k, double *memory)
     num_moments_over(&s->scaled_sparse, k, memory + one);
     num_moments_over(&s->raw_live, k, memory + 2 * one);
     num_moments_over(&s->raw_sparse, k, memory + 3 * one);
-    s->zeros = s->sparse = 0;
+    s->zeros = s->sparse = s->live_signed = 0;
     s->sparse_peak = 0;
 }
 
@@ -178,6 +209,7 @@ static void sums_merge(sums *into, const sums *from)
     fpr_moments_merge(&into->raw_sparse, &from->raw_sparse);
     into->zeros += from->zeros;
     into->sparse += from->sparse;
+    into->live_signed += from->live_signed;
     into->sparse_peak = fmax(into->sparse_peak, from->sparse_peak);
 }
 
@@ -285,6 +317,17 @@ static size_t sorter_scratch(uint64_t k)
     return (6 * (size_t)k + 1) * conv_tile_stride(k) + NUM_MOMENTS_DOUBLES(k);
 }
 
+/* How many of n kernels have a weight of at least limit > 0. */
+static uint64_t count_above(const double *x, size_t stride, size_t n, unsigned k, double limit)
+{
+    uint8_t above[256] = {0};
+    uint64_t count = 0;
+    for (unsigned d = 0; d < k; d++)
+        for (size_t i = 0; i < n; i++) above[i] |= x[d * stride + i] >= limit;
+    for (size_t i = 0; i < n; i++) count += above[i];
+    return count;
+}
+
 static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sums *result, double *scratch)
 {
     const conv_block *block = &m->blocks[b];
@@ -308,6 +351,8 @@ static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sum
         const size_t n = last - at < s.width ? (size_t)(last - at) : s.width;
         conv_tile(m->kernels, shape, block->dtype, block->weights, at, n, m->settings->half, unit, s.raw, stride);
         m->kernels->tile_peak(s.peak, s.raw, stride, n, k);
+        if (m->positive[b] > 0)
+            result->live_signed += count_above(s.raw, stride, n, k, m->settings->eps * m->positive[b] * unit);
         sort_tile(&s, at, n, moments);
     }
     if (!moments) return;
@@ -426,6 +471,7 @@ static fpr_status finish_layer(const measuring *m, size_t b, sums *layer, double
     r->dead_channels = s->layout == FPR_LAYOUT_HWIO ? dead_major : dead_minor;
     r->sparse = layer->sparse;
     if (!conv_has_basis(s)) return FPR_OK;
+    r->live_signed = layer->live_signed;
 
     sums *l = layer;
     const double of_sparse = sum_of_squares(&l->raw_sparse), of_all = of_sparse + sum_of_squares(&l->raw_live);
@@ -572,6 +618,8 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
     }
     base_free(m.peak_parts);
     base_free(m.peaks);
+    base_free(m.tops);
+    base_free(m.positive);
     base_free(m.parts);
     base_free(m.slots);
     base_free(m.layers);

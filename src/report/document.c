@@ -243,6 +243,9 @@ static void group(report_out *out, const fpr_group *g)
     report_key(out, "kernels"), report_integer(out, g->kernels);
     report_key(out, "sparse"), report_integer(out, g->sparse);
     report_key(out, "live"), report_integer(out, g->live);
+    report_key(out, "live_signed");
+    if (g->has_basis) report_integer(out, g->live_signed);
+    else report_null(out);
     report_key(out, "live_fraction");
     report_number(out, g->kernels ? (double)g->live / (double)g->kernels : NAN);
     report_key(out, "binary"), report_integer(out, g->binary);
@@ -324,6 +327,9 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "kernels"), report_integer(out, l->conv.kernels);
     report_key(out, "finite"), report_bool(out, l->finite);
     report_key(out, "sparse"), report_integer(out, l->sparse);
+    report_key(out, "live_signed");
+    if (l->conv.k >= 2 && l->conv.k <= 128 && l->finite) report_integer(out, l->live_signed);
+    else report_null(out);
     report_key(out, "sparsity"), report_number(out, l->sparsity);
     report_key(out, "max_abs"), report_number(out, l->max_abs);
     report_key(out, "variance_entropy"), report_number(out, l->variance_entropy);

@@ -81,6 +81,7 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
                        .depth = i,
                        .finite = m->finite,
                        .sparse = m->finite ? m->sparse : 0,
+                       .live_signed = m->finite ? m->live_signed : 0,
                        .sparsity = m->finite ? (double)m->sparse / (double)layer->shape.kernels : NAN,
                        .max_abs = m->max_abs,
                        .live_before = m->finite ? layer->shape.kernels - m->sparse : 0,
@@ -270,6 +271,7 @@ fpr_status rows_groups(study *s, bool has_after, fpr_report *r, fpr_error *error
                            .layers = g->layers,
                            .kernels = g->kernels,
                            .sparse = g->sparse,
+                           .live_signed = g->live_signed,
                            .live = g->live,
                            .bins = s->settings.bins,
                            .has_after = has_after};

@@ -209,6 +209,7 @@ static fpr_status take_measure(study *s, study_layer *layer, conv_measure *resul
         group->layers++;
         group->kernels += layer->shape.kernels;
         group->sparse += result->sparse;
+        group->live_signed += result->live_signed;
         status = merge_moments(group, result, error);
     }
     fpr_moments_free(&result->all);

@@ -32,7 +32,7 @@ typedef struct study_layer {
 
 typedef struct study_group {
     fpr_layer_shape shape; /* of its first layer */
-    uint64_t layers, kernels, sparse, live;
+    uint64_t layers, kernels, sparse, live, live_signed;
     fpr_moments all, live_moments; /* k = 0 without a basis */
     fpr_basis basis;
     double range[2];

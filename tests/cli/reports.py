@@ -28,6 +28,25 @@ class Reports(harness.Case):
         self.assertTrue(page.lower().startswith("<!doctype html>"))
         self.assertIn("conv2.weight", page)
 
+    def test_live_by_the_signed_maximum(self):
+        import array
+        one = array.array("f", [-1] * 9 + [0.5] + [-2] * 8 + [0.004] * 9 + [0.005] * 9 + [-0.001] * 8 + [0.0049])
+        harness.write_checkpoint("s.safetensors", {"conv.weight": ("F32", (5, 1, 3, 3), one.tobytes()),
+                                                   "none.weight": ("F32", (1, 2, 3, 3), array.array("f", [-1] * 18).tobytes()),
+                                                   "mixed.weight": harness.weights(1, 16, 8)})
+        report = json.loads(self.ok("inspect", "--json", "s.safetensors").out)
+        # Of the first layer: no positive weight; 0.5; 0.004 and 0.0049 below a hundredth of 0.5; and exactly that, in
+        # float32, which is a little less.
+        limit = 0.01 * 0.5
+        peaks = [max(one[i:i + 9]) for i in range(0, 45, 9)]
+        self.assertEqual(report["layers"][0]["live_signed"], sum(p >= limit for p in peaks))
+        self.assertEqual(report["layers"][0]["sparse"], 3)
+        self.assertEqual(report["layers"][1]["live_signed"], 0)
+        values = array.array("f", harness.weights(1, 16, 8)[2])
+        peaks = [max(values[i:i + 9]) for i in range(0, len(values), 9)]
+        self.assertEqual(report["layers"][2]["live_signed"], sum(p >= 0.01 * max(peaks) for p in peaks))
+        self.assertEqual(report["groups"][0]["live_signed"], sum(l["live_signed"] for l in report["layers"]))
+
     def test_a_thousandth_weight_is_dead(self):
         # half of the kernels of conv2 were made a thousand times smaller; exactly they are pruned
         import array
