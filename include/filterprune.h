@@ -484,6 +484,7 @@ typedef struct fpr_report {
     char *input_path;
     uint64_t input_bytes, tensors, parameters, layer_count;
     uint64_t input_hash;        /* XXH3-64 over all bytes of the file(s), in order; 0 when not computed */
+    uint64_t input_hash_long[2]; /* XXH3-128 of the same, the high half first */
     bool has_output;            /* false for inspect */
     char *output_path;
     uint64_t output_bytes;
@@ -692,6 +693,8 @@ typedef struct fpr_verified {
 
 typedef struct fpr_verification {
     bool ok;
+    char *verdict;       /* what the file says of its making (fpr_statement_verdict); NULL when it says nothing */
+    char *suspicion;     /* why it may differ as a whole: a wrong original, swapped arguments; NULL: no idea */
     fpr_verified *tensors;
     size_t tensor_count;
 } fpr_verification;
@@ -707,6 +710,65 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
 FPR_API void fpr_verification_free(fpr_verification *verification);
 FPR_API fpr_status fpr_verification_json(const fpr_verification *verification, fpr_write write, void *context,
                                          fpr_error *error);
+/* ---- what a file says of its own making: without the original, without the report */
+
+typedef struct fpr_stated {  /* a tensor, in the file's order */
+    const char *name;        /* borrowed from the model */
+    size_t name_bytes;
+    bool lossless;           /* as it was in the file that this one was made from */
+    double max_abs, relative_l2; /* against that file; infinite where a value became so; 0 when lossless */
+    uint64_t zeroed;         /* kernels that became zero */
+    fpr_dtype dtype_before;  /* another than its dtype when it was cast */
+} fpr_stated;
+
+typedef struct fpr_statement {
+    bool stated;             /* the file has filterprune's key: what follows but the sums is from there */
+    char *tool;              /* "filterprune 0.1.0", or NULL */
+    char *input_name;        /* what the file was made from, without its folder; NULL: not stated */
+    uint64_t input_bytes;
+    char input_xxh3_128[33]; /* hexadecimal digits, or "" */
+    char *options;           /* a JSON object, or NULL */
+    size_t patterns_dropped; /* patterns of --drop */
+    uint64_t tensors_changed, tensors_cast, kernels_zeroed;
+    size_t worst;            /* number of the tensor with the largest relative error, when one changed */
+    fpr_stated *tensors;
+    size_t tensor_count;
+} fpr_statement;
+
+FPR_API fpr_status fpr_model_statement(const fpr_model *model, fpr_statement **statement, fpr_error *error);
+FPR_API void fpr_statement_free(fpr_statement *statement);
+/* "lossless: ..." or "N of M tensors changed, at most E in layer L; ...", as fpr_report_verdict writes it. */
+FPR_API char *fpr_statement_verdict(const fpr_statement *statement, char *dst, size_t size);
+
+/* ---- two checkpoints, tensor by tensor */
+
+typedef enum fpr_relation { FPR_EQUAL, FPR_CHANGED_VALUES, FPR_ONLY_IN_A, FPR_ONLY_IN_B } fpr_relation;
+
+typedef struct fpr_difference {  /* one name */
+    char *name;                  /* as in the file that has it, A's when both do */
+    size_t name_bytes;
+    fpr_relation relation;       /* EQUAL: same dtype, shape and bits */
+    fpr_dtype dtype_a, dtype_b;  /* of the files that have it */
+    bool other_shape;            /* then nothing below is known */
+    double max_abs, relative_l2; /* B against A; NaN where they cannot be compared */
+    uint64_t kernels, kernels_zeroed; /* of a convolution layer: all, and those that are zero in B only */
+} fpr_difference;
+
+typedef struct fpr_differences {
+    fpr_difference *tensors;     /* A's order, then what only B has */
+    size_t tensor_count;
+    size_t count[4];             /* by relation */
+} fpr_differences;
+
+/* Compares any two checkpoints. strip: what is taken off the beginning of names that begin so, in both; may be empty.
+ * Of the options: layout, threads, progress, cancel. FPR_DIFFERS, with *differences filled, unless all is equal. */
+FPR_API fpr_status fpr_diff(const char *a, const char *b, const char *const *strip, size_t strip_count,
+                            const fpr_options *options, fpr_differences **differences, fpr_error *error);
+FPR_API void fpr_differences_free(fpr_differences *differences);
+/* Schema "filterprune-diff-1". */
+FPR_API fpr_status fpr_differences_json(const fpr_differences *differences, const char *a, const char *b,
+                                        fpr_write write, void *context, fpr_error *error);
+
 typedef struct fpr_exported {
     size_t layers;       /* written */
     char **left_out;     /* names of binary-like layers whose filters are not +-alpha */

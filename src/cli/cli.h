@@ -11,6 +11,7 @@
  * paths.c      names of files
  * pages.c      report files: refused or written whole
  * summary.c    what a report says in a terminal
+ * statement.c  what a file says of its making
  * many.c       many inputs in one call
  * cmd_*.c      one command each */
 #ifndef FPR_CLI_H
@@ -212,6 +213,12 @@ void print_spectra(const fpr_report *report, bool all, const terminal *term); /*
 void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages,
                    const terminal *term);
 void print_warnings(const fpr_report *report); /* to standard error, one line each */
+
+/* ---- what a file says of its making */
+
+void print_statement(const fpr_statement *statement, const terminal *term);
+void print_stated_changes(const fpr_statement *statement, bool all, const terminal *term);
+void print_how_to_load(const terminal *term, const char *path); /* the three ways, on one line */
 
 /* ---- the main job, shared by cmd_prune.c and many.c */
 

@@ -69,12 +69,20 @@ static void print_tensors(const fpr_model *model, fpr_layout layout, const termi
     table_free(t);
 }
 
+static bool is_packed(const fpr_model *model)
+{
+    for (size_t i = 0; i < fpr_model_tensor_count(model); i++)
+        if (fpr_model_tensor(model, i)->packed) return true;
+    return false;
+}
+
 int cmd_info(const settings *set)
 {
     const char *path = set->operands[0];
     fpr_model *model;
     fpr_error error;
     int status = EXIT_DONE;
+    fpr_statement *statement = NULL;
     if (fpr_model_open_with(path, &set->job, &model, &error) != FPR_OK) return fail(&error, path);
     fpr_layout layout = set->job.layout == FPR_LAYOUT_AUTO ? fpr_model_layout(model) : set->job.layout;
     if (set->json) {
@@ -82,10 +90,18 @@ int cmd_info(const settings *set)
             status = fail(&error, path);
     } else if (!set->quiet) {
         terminal term = terminal_for(stdout);
+        if (fpr_model_statement(model, &statement, &error) != FPR_OK) statement = NULL;
+        if (statement && !statement->stated && !is_packed(model)) fpr_statement_free(statement), statement = NULL;
         print_head(model, path, layout, &term);
         print_metadata(model, set->verbose, &term);
+        if (statement) {
+            print_statement(statement, &term);
+            if (is_packed(model)) print_how_to_load(&term, path);
+            print_stated_changes(statement, set->verbose, &term);
+        }
         print_tensors(model, layout, &term);
     }
+    fpr_statement_free(statement);
     fpr_model_close(model);
     return status ? status : finish_stdout(EXIT_DONE);
 }

@@ -43,10 +43,10 @@ static void print_result(const fpr_verification *v, const settings *set, const t
     if (has_original)
         fprintf(term->out, "    %s equal %s bit for bit\n", number_count(text, exact),
                 safe_name(name, set->operands[1]));
-    if (exact + wrong == v->tensor_count) return;
-    fprintf(term->out, "    %s pruned or quantized", number_count(text, v->tensor_count - wrong - exact));
-    if (has_original) fprintf(term->out, ", as stated; error up to %s", number_share(share, worst));
-    fputc('\n', term->out);
+    if (exact + wrong < v->tensor_count && has_original)
+        fprintf(term->out, "    %s changed as stated; error up to %s\n",
+                number_count(text, v->tensor_count - wrong - exact), number_share(share, worst));
+    if (v->verdict) print_wrapped(term, v->verdict, 4);
 }
 
 static bool is_onnx(const char *path)
@@ -93,8 +93,13 @@ int cmd_verify(const settings *set)
         else print_result(v, set, &term);
     }
     status = status ? status : finish_stdout(EXIT_DONE);
-    /* One line for each tensor that is wrong, as every failure has one. */
-    for (size_t i = 0; v && i < v->tensor_count; i++) {
+    /* One line for each tensor that is wrong, or one for all. */
+    const char *suspicion = v ? v->suspicion : NULL;
+    if (suspicion) {
+        char text[2 * SAFE_NAME];
+        fail_text(EXIT_DIFFERENT, packed, "%s", safe_text(text, sizeof text, suspicion, strlen(suspicion)));
+    }
+    for (size_t i = 0; v && i < v->tensor_count && (!suspicion || set->verbose); i++) {
         const fpr_verified *tensor = &v->tensors[i];
         char name[SAFE_NAME], text[SAFE_NAME];
         if (tensor->ok) continue;

@@ -150,6 +150,7 @@ typedef struct file_hash file_hash;
 file_hash *file_hash_new(void); /* NULL: out of memory */
 void file_hash_add(file_hash *hash, const void *bytes, uint64_t count);
 uint64_t file_hash_end(file_hash *hash); /* frees */
+void file_hash_long(const file_hash *hash, uint64_t value[2]); /* XXH3-128 of the same bytes, the high half first */
 
 /* ---- outfile.c: atomic output. Nothing is visible under the final name before file_out_commit. */
 

@@ -1,4 +1,4 @@
-/* XXH3-64 over a stream of bytes. */
+/* XXH3 over a stream of bytes, 64 bits of it or 128. */
 #define XXH_STATIC_LINKING_ONLY /* the size of the state, so that base/ can allocate it */
 
 #include "base/xxh.h"
@@ -21,6 +21,14 @@ file_hash *file_hash_new(void)
 void file_hash_add(file_hash *hash, const void *bytes, uint64_t count)
 {
     if (count) XXH3_64bits_update(&hash->state, bytes, (size_t)count);
+}
+
+void file_hash_long(const file_hash *hash, uint64_t value[2])
+{
+    /* One state serves both: only the last step differs. */
+    const XXH128_hash_t digest = XXH3_128bits_digest(&hash->state);
+    value[0] = digest.high64;
+    value[1] = digest.low64;
 }
 
 uint64_t file_hash_end(file_hash *hash)

@@ -3,6 +3,7 @@
 #include "report/report.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 static void add_shape(file_text *t, unsigned rank, const uint64_t *shape)
 {
@@ -82,6 +83,55 @@ static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout
     file_text_format(text, "}");
 }
 
+static void add_stated_number(file_text *text, const char *name, double value)
+{
+    char number[REPORT_NUMBER];
+    if (isfinite(value)) report_format_double(number, value);
+    file_text_format(text, "\"%s\": %s", name, isfinite(value) ? number : "null");
+}
+
+/* What the file says of its making. */
+static fpr_status add_statement(file_text *text, const fpr_model *m, fpr_error *error)
+{
+    fpr_statement *s = NULL;
+    char verdict[FPR_VERDICT_BYTES];
+    fpr_status status = fpr_model_statement(m, &s, error);
+    if (status == FPR_NO_MEMORY) return status;
+    if (status || !s->stated) {
+        file_text_format(text, "\n  \"statement\": null,");
+        fpr_statement_free(s);
+        return FPR_OK;
+    }
+    fpr_statement_verdict(s, verdict, sizeof verdict);
+    file_text_format(text, "\n  \"statement\": {\"verdict\": ");
+    file_text_string(text, verdict, strlen(verdict));
+    file_text_format(text, ", \"tool\": ");
+    if (s->tool) file_text_string(text, s->tool, strlen(s->tool));
+    else file_text_format(text, "null");
+    file_text_format(text, ", \"input\": ");
+    if (s->input_name) {
+        file_text_format(text, "{\"name\": ");
+        file_text_string(text, s->input_name, strlen(s->input_name));
+        file_text_format(text, ", \"bytes\": %" PRIu64 ", \"xxh3_128\": \"%s\"}", s->input_bytes, s->input_xxh3_128);
+    } else {
+        file_text_format(text, "null");
+    }
+    file_text_format(text, ", \"options\": %s, \"tensors_changed\": %" PRIu64 ", \"tensors_cast\": %" PRIu64
+                     ", \"kernels_zeroed\": %" PRIu64 ", \"worst\": ", s->options ? s->options : "null",
+                     s->tensors_changed, s->tensors_cast, s->kernels_zeroed);
+    if (s->tensors_changed) {
+        file_text_format(text, "{\"name\": ");
+        file_text_string(text, s->tensors[s->worst].name, s->tensors[s->worst].name_bytes);
+        file_text_format(text, ", ");
+        add_stated_number(text, "relative_l2", s->tensors[s->worst].relative_l2);
+        file_text_format(text, "}},");
+    } else {
+        file_text_format(text, "null},");
+    }
+    fpr_statement_free(s);
+    return FPR_OK;
+}
+
 FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_write write, void *context, fpr_error *error)
 {
     file_text text = {0};
@@ -109,6 +159,7 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     }
     file_text_format(&text, "],");
     if (fpr_model_key(m)) add_origin(&text, m);
+    if (!status) status = add_statement(&text, m, error);
     file_text_format(&text, "\n  \"metadata\": {");
     for (size_t i = 0; i < metadata; i++) {
         const char *key, *value;

@@ -20,5 +20,7 @@ fpr_status job_spectra(const study *s, const fpr_options *options, fpr_report *r
 
 /* FPR_USAGE where a pattern of --only, --skip, --drop or --transposed names no tensor, with the names that are nearest. */
 fpr_status job_check_patterns(const fpr_model *model, const fpr_options *options, fpr_error *error);
+/* suspicion.c: why an output differs from its original as a whole, or NULL. base_free. */
+char *verify_suspicion(const fpr_model *packed, const fpr_model *original, const fpr_statement *statement);
 
 #endif

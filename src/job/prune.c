@@ -139,7 +139,14 @@ static fpr_status produce(prune_job *job, const char *output, fpr_report *report
         shards_abandon(writers, fpr_model_shard_count(job->model));
         job->dense = true;
         job->counting = false;
+        /* What was done is stated where that makes the file no larger than the input. */
+        job->plain = !job->options->cast && !job->options->drop.count;
         status = shards_write(job, output, writers, &total, error);
+        if (!status && !job->plain && total > report->input_bytes) {
+            shards_abandon(writers, fpr_model_shard_count(job->model));
+            job->plain = true;
+            status = shards_write(job, output, writers, &total, error);
+        }
         if (!status)
             status = rows_warn(&report->warnings, &report->warning_count, error,
                                "packing gains nothing: the output is an ordinary dense checkpoint");
@@ -152,49 +159,21 @@ static fpr_status produce(prune_job *job, const char *output, fpr_report *report
     return status;
 }
 
-/* The checksum of the input, for the rest of which other work need not wait. */
-typedef struct input_sum {
-    job_checksum *sum;
-    base_aside *aside;
-    uint64_t value;
-    fpr_error error;
-    atomic_bool stop;
-} input_sum;
-
-static void sum_rest(void *context, size_t index, unsigned worker)
-{
-    (void)index, (void)worker;
-    input_sum *s = context;
-    checksum_rest(s->sum, &s->stop, &s->value, &s->error);
-}
-
-/* Ends what was begun; after an error nothing of it is wanted. */
-static fpr_status end_sum(input_sum *s, fpr_status status, uint64_t *value, fpr_error *error)
-{
-    atomic_store(&s->stop, status != FPR_OK);
-    base_end_aside(s->aside);
-    checksum_free(s->sum);
-    if (status) return status;
-    *value = s->value;
-    if (s->error.status && error) *error = s->error;
-    return s->error.status;
-}
-
 static fpr_status run_job(const fpr_model *model, const char *output, const fpr_options *options, fpr_report **report,
                           fpr_error *error)
 {
     double since = job_now();
     prune_job job = {.model = model, .options = options, .counting = true, .dense = options->dense, .amount = options->amount};
+    /* What cannot change says nothing, and is the input byte for byte. */
+    job.plain = !options->prune && !options->binary && !options->cast && !options->drop.count;
     bool made_folder = false;
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
     job_writer **writers = base_calloc(fpr_model_shard_count(model), sizeof *writers);
-    input_sum sum = {0};
     fpr_status status = writers ? FPR_OK : base_no_memory(error, fpr_model_shard_count(model) * sizeof *writers);
-    if (!status) status = checksum_new(model, &sum.sum, error);
-    if (!status) status = study_new(model, options, NULL, sum.sum, &job.study, error);
-    if (!status && !(sum.aside = base_start_aside(job_threads(options), sum_rest, &sum)))
-        status = base_no_memory(error, sizeof sum);
+    if (!status) status = input_new(model, &job.sum, error);
+    if (!status) status = study_new(model, options, NULL, input_checksum(job.sum), &job.study, error);
+    if (!status) status = input_start(job.sum, job_threads(options), error);
     if (!status) status = rows_new(job.study, &r, error);
     if (!status && options->spectra) status = job_spectra(job.study, options, r, error);
     if (r) rows_phase(r, "measure", &since);
@@ -212,9 +191,7 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     if (!status && target) status = hash_output(model, writers, job_threads(options), &r->output_hash, error);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
-    uint64_t input_hash = 0;
-    status = end_sum(&sum, status, &input_hash, error);
-    if (!status) r->input_hash = input_hash;
+    status = input_end(job.sum, status, r, error);
     /* What was read at different times was one file. */
     if (!status) status = model_check_unchanged(model, error);
     /* Nothing may fail once the output has its name. */

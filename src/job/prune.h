@@ -5,12 +5,15 @@
  * shards.c    all shards, or one: its tensors through the pipe (model/pipe.c) and into the writer
  * items.c     what happens to one tensor, step by step
  * round.c     of these, rounding to a lattice
+ * input.c     what the output says of the input
  * pictures.c  kernels of a layer as the report shows them */
 #ifndef FPR_JOB_PRUNE_H
 #define FPR_JOB_PRUNE_H
 
 #include "job/job.h"
 #include "pack/pack.h"
+
+typedef struct input_sum input_sum;
 
 /* What is settled before tensors pass. They leave their marks in the report, the counters of the study, and `tensors`. */
 typedef struct prune_job {
@@ -19,7 +22,8 @@ typedef struct prune_job {
     study *study;
     fpr_report *report;       /* NULL: a trial, of which only the size is wanted; nothing is counted */
     bool counting;            /* fill the distributions */
-    bool dense;
+    bool dense, plain;        /* plain: dense, and the file says nothing of its making */
+    input_sum *sum;           /* of the input: needed when a header is written */
     double amount;            /* see shrink_budget */
     uint64_t *units;          /* [layers] from a ranking, or NULL */
     uint64_t adaptive_values; /* see pack_input */
@@ -50,6 +54,18 @@ typedef struct item {
     bool own_exact;
     pack_blob *blob;          /* NULL: stored as it is */
 } item;
+
+/* ---- input.c */
+
+/* *sum is to be ended whatever is returned. */
+fpr_status input_new(const fpr_model *model, input_sum **sum, fpr_error *error);
+job_checksum *input_checksum(input_sum *sum); /* takes what a sweep reads */
+fpr_status input_start(input_sum *sum, unsigned threads, fpr_error *error); /* the rest, aside */
+/* What writers say of the input; its hash is there once input_settle has waited for it. */
+out_input *input_said(input_sum *sum);
+fpr_status input_settle(input_sum *sum, fpr_error *error);
+/* Frees; after an error nothing of it is wanted, else the report gets the checksums. NULL allowed. */
+fpr_status input_end(input_sum *sum, fpr_status status, fpr_report *report, fpr_error *error);
 
 /* ---- items.c. The steps come in this order; each but the first two may run for many items at once. */
 

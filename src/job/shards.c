@@ -219,11 +219,14 @@ static fpr_status write_shard(const prune_job *job, size_t shard, const char *pa
                      .next = begin,
                      .written = begin};
     fpr_status status = ids && run.kept ? FPR_OK : base_no_memory(error, count * sizeof *run.kept);
+    input_said(job->sum)->amount = job->amount;
     if (!status)
-        status = writer_new(job->model, shard, path, job->dense, job->options, job->tensors + begin, &run.writer, error);
+        status = writer_new(job->model, shard, path, !job->dense ? OUT_PACKED : job->plain ? OUT_PLAIN : OUT_STATED,
+                            job->options, input_said(job->sum), job->tensors + begin, &run.writer, error);
     if (!status) status = pass_tensors(&run, true, ids, error);
     if (!status) status = pass_tensors(&run, false, ids, error);
     if (!status) status = put_kept(&run, run.end, false, error);
+    if (!status) status = input_settle(job->sum, error);
     if (!status) status = writer_finish(run.writer, bytes, error);
     batch_free(&run.at_work);
     batch_free(&run.listed);

@@ -262,6 +262,28 @@ static fpr_status verify_all(verify_run *run, const fpr_options *options, fpr_er
     return status;
 }
 
+/* What the file says of itself, and what may be wrong as a whole. A damaged key says nothing. */
+static fpr_status add_words(const verify_run *run, fpr_error *error)
+{
+    fpr_statement *s = NULL;
+    char verdict[FPR_VERDICT_BYTES];
+    fpr_status status = fpr_model_statement(run->packed, &s, error);
+    if (status && status != FPR_NO_MEMORY) return FPR_OK;
+    bool packed = false;
+    for (size_t i = 0; !status && i < s->tensor_count; i++) packed |= model_tensor(run->packed, i)->packed;
+    if (!status && (s->stated || packed)) {
+        fpr_statement_verdict(s, verdict, sizeof verdict);
+        run->result->verdict = base_copy_text(verdict, strlen(verdict));
+        if (!run->result->verdict) status = base_no_memory(error, strlen(verdict));
+    }
+    size_t wrong = 0;
+    for (size_t i = 0; i < run->result->tensor_count; i++) wrong += !run->result->tensors[i].ok;
+    if (!status && 2 * wrong > run->result->tensor_count)
+        run->result->suspicion = verify_suspicion(run->packed, run->original, s);
+    fpr_statement_free(s);
+    return status;
+}
+
 FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fpr_options *options,
                               fpr_verification **verification, fpr_error *error)
 {
@@ -277,6 +299,7 @@ FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fp
     run.packed = p;
     run.original = o;
     if (!status) status = verify_all(&run, options, error);
+    if (!status) status = add_words(&run, error);
     if (status) {
         base_error_in_file(error, packed);
         fpr_verification_free(run.result);

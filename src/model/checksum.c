@@ -54,7 +54,7 @@ void checksum_take(job_checksum *c, size_t tensor, const void *bytes)
     c->at += n;
 }
 
-fpr_status checksum_rest(job_checksum *c, const atomic_bool *stop, uint64_t *value, fpr_error *error)
+fpr_status checksum_rest(job_checksum *c, const atomic_bool *stop, model_sum *value, fpr_error *error)
 {
     const size_t last = model_file_count(c->model) - 1;
     read_until(c, last, file_source_size(model_file(c->model, last)), stop);
@@ -63,7 +63,8 @@ fpr_status checksum_rest(job_checksum *c, const atomic_bool *stop, uint64_t *val
         if (error) *error = c->error;
         return c->error.status;
     }
-    *value = file_hash_end(c->hash);
+    file_hash_long(c->hash, value->wide);
+    value->value = file_hash_end(c->hash);
     c->hash = NULL;
     return FPR_OK;
 }

@@ -121,13 +121,17 @@ fpr_status model_run(const fpr_model *model, const size_t *ids, size_t count, co
 /* ---- checksum.c: XXH3-64 over all files of a model */
 
 typedef struct job_checksum job_checksum;
+/* XXH3 of the same bytes, 64 bits and 128 bits (the high half first). */
+typedef struct model_sum {
+    uint64_t value, wide[2];
+} model_sum;
 
 /* *sum is to be freed whatever is returned. */
 fpr_status checksum_new(const fpr_model *model, job_checksum **sum, fpr_error *error);
 /* Adds a tensor as it was read, and what lies between it and the one before. */
 void checksum_take(job_checksum *sum, size_t tensor, const void *bytes);
 /* Reads what has not been added yet; *value has no meaning once *stop is true. Tells of errors in taking, too. */
-fpr_status checksum_rest(job_checksum *sum, const atomic_bool *stop, uint64_t *value, fpr_error *error);
+fpr_status checksum_rest(job_checksum *sum, const atomic_bool *stop, model_sum *value, fpr_error *error);
 void checksum_free(job_checksum *sum);
 
 #endif

@@ -1,6 +1,7 @@
 /* The files that a job writes: one output file each, and where they go.
  *
  * writer.c   one output file, packed or dense
+ * statement.c what it says of its making
  * outputs.c  where the files of an output go, and what is refused */
 #ifndef FPR_OUT_H
 #define FPR_OUT_H
@@ -31,10 +32,25 @@ typedef struct writer_tensor {
 
 typedef struct job_writer job_writer;
 
-/* Whether the output is dense is fixed here; path NULL counts bytes and writes nothing (a dry run). tensors are the
+/* ---- statement.c: members of the key, beginning with a comma */
+
+/* What the output is made from. The hash may come late: it is needed when the header is written. */
+typedef struct out_input {
+    const char *name; /* without its folder, UTF-8 */
+    uint64_t bytes, hash[2]; /* XXH3-128 over all files, the high half first */
+    double amount;           /* that was settled on; negative: by eps */
+} out_input;
+void statement_input(file_text *json, const out_input *input);
+void statement_options(file_text *json, const fpr_options *options, double amount);
+
+/* PACKED: blobs, the key. STATED: dense, with a key that says what was done. PLAIN: dense, the input's own header. */
+typedef enum out_form { OUT_PACKED, OUT_STATED, OUT_PLAIN } out_form;
+
+/* The form of the output is fixed here; path NULL counts bytes and writes nothing (a dry run). tensors are the
  * shard's, in data order, borrowed until the writer is gone; the writer reads their decisions when it needs them. */
-fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bool dense, const fpr_options *options,
-                      const writer_tensor *tensors, job_writer **writer, fpr_error *error);
+fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, out_form form,
+                      const fpr_options *options, const out_input *input, const writer_tensor *tensors,
+                      job_writer **writer, fpr_error *error);
 /* The next tensor that is not dropped: as blob, or its dense bytes when blob is NULL. It is decided by now. */
 fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
 /* The same for many tensors at once: they are listed in order, given their place in the file, and written. They must

@@ -18,8 +18,9 @@ struct job_writer {
     size_t shard;
     const writer_tensor *tensors;
     size_t tensor_count, next;
-    bool dense;
+    out_form form;
     const fpr_options *options;
+    const out_input *input;
     file_out *out;          /* NULL: a dry run */
     char *original;         /* dense: the header; packed: the text of "header" in the key */
     size_t original_bytes;
@@ -66,6 +67,9 @@ static void add_index_entry(file_text *json, const writer_tensor *t, size_t numb
         add_bound(json, "max_abs", t->decided ? t->max_abs : 1e-300);
         add_bound(json, "relative_l2", t->decided ? t->relative_l2 : 1e-300);
     }
+    if (!lossless && (t->zeroed || !t->decided))
+        file_text_format(json, ",\"zeroed\":%" PRIu64, t->decided ? t->zeroed : t->source->elements);
+    if (t->dtype != t->source->dtype) file_text_format(json, ",\"cast\":\"%s\"", fpr_dtype_name(t->source->dtype));
     file_text_format(json, "}");
 }
 
@@ -92,9 +96,14 @@ static void add_key(const job_writer *w, file_text *header)
     for (size_t i = 0; i < w->tensor_count; i++)
         if (!w->tensors[i].dropped && w->tensors[i].decided && w->tensors[i].reader > reader) reader = w->tensors[i].reader;
     /* open.c finds the digits of "check" by this beginning. */
-    file_text_format(&json, "{\"format\":%u,\"reader\":%u,\"check\":\"%016d\",\"tool\":\"filterprune %s\",\"header\":",
-                     PACK_FORMAT, reader, 0, fpr_version());
-    file_text_string(&json, w->original, strlen(w->original));
+    file_text_format(&json, "{\"format\":%u,\"reader\":%u,\"%s\":\"%016d\",\"tool\":\"filterprune %s\"", PACK_FORMAT, reader,
+                     w->form == OUT_STATED ? "data" : "check", 0, fpr_version());
+    if (w->form == OUT_PACKED) {
+        file_text_format(&json, ",\"header\":");
+        file_text_string(&json, w->original, strlen(w->original));
+    }
+    statement_input(&json, w->input);
+    statement_options(&json, w->options, w->input->amount);
     if (w->options->cast) file_text_format(&json, ",\"cast\":\"%s\"", cast_names[w->options->cast]);
     for (size_t i = 0; i < w->options->drop.count; i++) {
         file_text_format(&json, i ? "," : ",\"drop\":[");
@@ -172,24 +181,28 @@ static fpr_status packed_header(const job_writer *w, file_text *header, fpr_erro
     return FPR_OK;
 }
 
-/* Writes the 16 digits of "check" into the header, as open.c and FORMAT.md have it. */
+/* Writes the 16 digits of "check" into the header, as open.c and FORMAT.md have it; those of "data" in a dense file. */
 static fpr_status sign_header(job_writer *w, file_text *header, fpr_error *error)
 {
-    static const char mark[] = "\\\"check\\\":\\\"";
-    char *at = memmem(header->bytes, header->count, mark, sizeof mark - 1);
+    static const char check_mark[] = "\\\"check\\\":\\\"", data_mark[] = "\\\"data\\\":\\\"";
+    const bool stated = w->form == OUT_STATED;
+    const char *mark = stated ? data_mark : check_mark;
+    char *at = memmem(header->bytes, header->count, mark, strlen(mark));
     file_hash *all = file_hash_new();
     if (!at || !all) {
         if (all) file_hash_end(all);
         return base_no_memory(error, sizeof *w);
     }
     uint8_t digits[8];
-    base_store_le64(digits, file_hash_end(w->raw));
+    const uint64_t raw = file_hash_end(w->raw);
+    base_store_le64(digits, raw);
     w->raw = NULL;
     file_hash_add(all, header->bytes, header->count);
     file_hash_add(all, digits, sizeof digits);
     char text[17];
-    snprintf(text, sizeof text, "%016" PRIx64, file_hash_end(all));
-    memcpy(at + sizeof mark - 1, text, 16);
+    const uint64_t check = file_hash_end(all);
+    snprintf(text, sizeof text, "%016" PRIx64, stated ? raw : check);
+    memcpy(at + strlen(mark), text, 16);
     return FPR_OK;
 }
 
@@ -255,8 +268,9 @@ static fpr_status keep_header(job_writer *w, fpr_error *error)
 
 /* ---------------------------------------------------------------- the file */
 
-fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bool dense, const fpr_options *options,
-                      const writer_tensor *tensors, job_writer **writer, fpr_error *error)
+fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, out_form form,
+                      const fpr_options *options, const out_input *input, const writer_tensor *tensors,
+                      job_writer **writer, fpr_error *error)
 {
     *writer = NULL;
     job_writer *w = base_calloc(1, sizeof *w);
@@ -265,13 +279,15 @@ fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, bo
     w->shard = shard;
     w->tensors = tensors;
     w->tensor_count = model_shard_tensors(model, shard);
-    w->dense = dense;
+    w->form = form;
+    w->input = input;
     w->options = options;
     w->raw = file_hash_new();
     fpr_status status = w->raw ? FPR_OK : base_no_memory(error, sizeof *w);
-    if (!status) status = dense ? dense_header(w, error) : keep_header(w, error);
+    if (!status && form == OUT_PLAIN) status = dense_header(w, error);
+    if (!status && form == OUT_PACKED) status = keep_header(w, error);
     if (!status && path) status = file_out_create(path, options->force, &w->out, error);
-    if (!status && dense) {
+    if (!status && form == OUT_PLAIN) {
         uint8_t length[8];
         base_store_le64(length, w->original_bytes);
         w->fixed = true;
@@ -319,7 +335,7 @@ static uint64_t next_tensor(job_writer *w, const pack_blob *blob, const void *by
 {
     while (w->tensors[w->next].dropped) w->next++;
     uint64_t stored = w->tensors[w->next++].stored;
-    if (!blob && !w->dense) file_hash_add(w->raw, bytes, stored);
+    if (!blob && w->form != OUT_PLAIN) file_hash_add(w->raw, bytes, stored);
     w->data_bytes += stored;
     return stored;
 }
@@ -381,7 +397,7 @@ fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, f
 fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    if (!w->dense) {
+    if (w->form != OUT_PLAIN) {
         file_text header = {0};
         if (!w->fixed) status = fix_room(w, error);
         if (!status) status = packed_header(w, &header, error);

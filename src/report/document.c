@@ -74,6 +74,8 @@ static void head(report_out *out, const fpr_report *r)
     report_key(out, "parameters"), report_integer(out, r->parameters);
     report_key(out, "layers"), report_integer(out, r->layer_count);
     report_key(out, "xxh3"), report_hash(out, r->input_hash);
+    report_key(out, "xxh3_128");
+    report_long_hash(out, r->input_hash_long);
     report_end(out, '}');
     report_line(out);
     report_key(out, "output");
@@ -501,6 +503,55 @@ fpr_status fpr_comparison_json(const fpr_comparison *c, fpr_write write, void *c
     return report_close(&out, error);
 }
 
+/* ---- filterprune-diff-1 */
+
+static void difference(report_out *out, const fpr_difference *d)
+{
+    static const char *const relations[] = {"equal", "changed", "only_a", "only_b"};
+    report_line(out);
+    report_begin(out, '{');
+    report_key(out, "name"), report_string(out, d->name, d->name_bytes);
+    report_key(out, "status"), report_string0(out, relations[d->relation]);
+    report_key(out, "dtype_a"), report_string0(out, d->relation == FPR_ONLY_IN_B ? NULL : fpr_dtype_name(d->dtype_a));
+    report_key(out, "dtype_b"), report_string0(out, d->relation == FPR_ONLY_IN_A ? NULL : fpr_dtype_name(d->dtype_b));
+    report_key(out, "same_shape"), report_bool(out, d->relation < FPR_ONLY_IN_A && !d->other_shape);
+    report_key(out, "max_abs"), report_number(out, d->max_abs);
+    report_key(out, "relative_l2"), report_number(out, d->relative_l2);
+    report_key(out, "kernels"), report_integer(out, d->kernels);
+    report_key(out, "kernels_zeroed"), report_integer(out, d->kernels_zeroed);
+    report_end(out, '}');
+}
+
+fpr_status fpr_differences_json(const fpr_differences *d, const char *a, const char *b, fpr_write write, void *context,
+                                fpr_error *error)
+{
+    report_out out;
+    fpr_status status = report_open(&out, write, context, error);
+    if (status) return status;
+    report_begin(&out, '{');
+    report_key(&out, "schema"), report_string0(&out, "filterprune-diff-1");
+    report_line(&out);
+    report_tool(&out);
+    report_line(&out);
+    report_key(&out, "a"), report_string0(&out, a);
+    report_key(&out, "b"), report_string0(&out, b);
+    report_line(&out);
+    report_key(&out, "identical"), report_bool(&out, d->count[FPR_EQUAL] == d->tensor_count);
+    report_key(&out, "equal"), report_integer(&out, d->count[FPR_EQUAL]);
+    report_key(&out, "changed"), report_integer(&out, d->count[FPR_CHANGED_VALUES]);
+    report_key(&out, "only_a"), report_integer(&out, d->count[FPR_ONLY_IN_A]);
+    report_key(&out, "only_b"), report_integer(&out, d->count[FPR_ONLY_IN_B]);
+    report_line(&out);
+    report_key(&out, "tensors");
+    report_begin(&out, '[');
+    for (size_t i = 0; i < d->tensor_count; i++) difference(&out, &d->tensors[i]);
+    report_end(&out, ']');
+    report_line(&out);
+    report_end(&out, '}');
+    report_bytes(&out, "\n", 1);
+    return report_close(&out, error);
+}
+
 /* ---- filterprune-verify-1 */
 
 fpr_status fpr_verification_json(const fpr_verification *v, fpr_write write, void *context, fpr_error *error)
@@ -511,6 +562,8 @@ fpr_status fpr_verification_json(const fpr_verification *v, fpr_write write, voi
     report_begin(&out, '{');
     report_key(&out, "schema"), report_string0(&out, "filterprune-verify-1");
     report_key(&out, "ok"), report_bool(&out, v->ok);
+    report_key(&out, "verdict"), report_string0(&out, v->verdict);
+    report_key(&out, "suspicion"), report_string0(&out, v->suspicion);
     report_line(&out);
     report_key(&out, "tensors");
     report_begin(&out, '[');

@@ -149,5 +149,7 @@ void fpr_verification_free(fpr_verification *verification)
         base_free(verification->tensors[i].problem);
     }
     base_free(verification->tensors);
+    base_free(verification->verdict);
+    base_free(verification->suspicion);
     base_free(verification);
 }

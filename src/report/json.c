@@ -106,15 +106,26 @@ void report_number(report_out *out, double v)
     word(out, text);
 }
 
+static void hash_digits(char text[16], uint64_t hash)
+{
+    for (int i = 0; i < 16; i++) text[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
+}
+
 void report_hash(report_out *out, uint64_t hash)
 {
     char text[16];
-    if (!hash) {
-        report_null(out);
-        return;
-    }
-    for (int i = 0; i < 16; i++) text[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
-    report_string(out, text, 16);
+    hash_digits(text, hash);
+    if (hash) report_string(out, text, 16);
+    else report_null(out);
+}
+
+void report_long_hash(report_out *out, const uint64_t hash[2])
+{
+    char text[32];
+    hash_digits(text, hash[0]);
+    hash_digits(text + 16, hash[1]);
+    if (hash[0] || hash[1]) report_string(out, text, 32);
+    else report_null(out);
 }
 
 /* The arrays of numbers make up most of a document: straight into the buffer. */

@@ -180,6 +180,41 @@ static void inspection_sentence(sentence *s, const fpr_report *r)
     put(s, ". Nothing was changed.");
 }
 
+/* Cut to size, it still ends with a whole character. */
+static char *finish(sentence *s)
+{
+    if (s->used + 1 < s->size) return s->text;
+    while (s->used && ((unsigned char)s->text[s->used - 1] & 0xC0) == 0x80) s->text[--s->used] = 0;
+    if (s->used && (unsigned char)s->text[s->used - 1] >= 0xC0) s->text[--s->used] = 0;
+    return s->text;
+}
+
+FPR_API char *fpr_statement_verdict(const fpr_statement *statement, char *dst, size_t size)
+{
+    sentence s = {dst, 0, size};
+    if (!size) return dst;
+    *dst = 0;
+    const double worst = statement->tensors_changed ? statement->tensors[statement->worst].relative_l2 : 0;
+    if (!statement->tensors_changed) {
+        put(&s, "lossless: ");
+        put(&s, statement->tensors_cast ? "all " : "every bit of all ");
+        put_plural(&s, statement->tensor_count, "tensor");
+        put(&s, statement->tensors_cast ? " keep their values" : " is kept");
+    } else {
+        put_count(&s, statement->tensors_changed);
+        put(&s, " of ");
+        put_plural(&s, statement->tensor_count, "tensor");
+        put(&s, isfinite(worst) ? " changed, at most " : " changed, without a bound");
+        if (isfinite(worst)) put_share(&s, worst);
+        put(&s, " in ");
+        put_name(&s, statement->tensors[statement->worst].name, statement->tensors[statement->worst].name_bytes);
+    }
+    if (statement->kernels_zeroed) put(&s, "; "), put_plural(&s, statement->kernels_zeroed, "kernel"), put(&s, " became zero");
+    if (statement->tensors_cast) put(&s, "; "), put_plural(&s, statement->tensors_cast, "tensor"), put(&s, " cast");
+    if (statement->patterns_dropped) put(&s, "; tensors dropped by "), put_plural(&s, statement->patterns_dropped, "pattern");
+    return finish(&s);
+}
+
 FPR_API char *fpr_report_verdict(const fpr_report *report, char *dst, size_t size)
 {
     sentence s = {dst, 0, size};
@@ -187,8 +222,5 @@ FPR_API char *fpr_report_verdict(const fpr_report *report, char *dst, size_t siz
     *dst = 0;
     if (report->has_output) job_sentence(&s, report);
     else inspection_sentence(&s, report);
-    /* Cut to size, it still ends with a whole character. */
-    while (s.used && s.used + 1 >= size && ((unsigned char)dst[s.used - 1] & 0xC0) == 0x80) dst[--s.used] = 0;
-    if (s.used && s.used + 1 >= size && (unsigned char)dst[s.used - 1] >= 0xC0) dst[--s.used] = 0;
-    return dst;
+    return finish(&s);
 }

@@ -12,6 +12,7 @@ typedef struct safetensors {
     char *original_header; /* text of "header" in the key; NULL when the key is missing */
     uint64_t check_offset; /* in text, of the 16 digits of "check"; UINT64_MAX: none */
     uint64_t check;
+    bool states_data;      /* dense, but the key says how it was made; check is that of the data then */
 } safetensors;
 
 /* Reads our key, when the file has it. */

@@ -67,8 +67,8 @@ class Changes(harness.Case):
         self.assertIn("128 of 272 kernels (1x1 counted, too) became zero", report["verdict"])
         self.assertIn(f"{100 * max(worst)[0]:.1f} % ({max(worst)[1]}", report["verdict"])
         self.assertIn("test it before it is used", report["verdict"])
-        self.assertIn('class="lede test"', page)
-        self.assertNotIn("None", page[:page.index("</header>")].replace("<style>", ""))
+        self.assertTrue('class="lede test"' in page)
+        self.assertFalse("None" in page[:page.index("</header>")])
         self.assertTrue(any("more than 10 %" in w for w in report["warnings"]))
         self.assertIn("  warning  ", terminal)
 
@@ -95,11 +95,11 @@ class Changes(harness.Case):
         self.assertTrue(any(w.startswith("b.weight: ") and "wholly zero" in w for w in report["warnings"]))
 
     def test_nothing_changed(self):
-        harness.write_checkpoint("in.safetensors", {"a.weight": harness.weights(1, 8, 8)})
+        harness.write_checkpoint("in.safetensors", {"a.weight": harness.weights(1, 32, 32)})
         report, page, _ = self.said("--lossless", "in.safetensors")
         self.assertTrue(report["verdict"].startswith("Nothing was changed"), report["verdict"])
         self.assertIsNone(report["changes"]["worst"])
-        self.assertIn("None", page)
+        self.assertTrue("None" in page)
         self.check_sums(report)
 
     def test_a_cast_is_counted(self):

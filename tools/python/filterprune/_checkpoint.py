@@ -51,7 +51,8 @@ class Shard:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.key: Optional[Dict[str, Any]] = None  # our entry of __metadata__
+        self.key: Optional[Dict[str, Any]] = None  # our entry of __metadata__, of a packed file
+        self.is_stated = False
         self.check_offset = -1
         self._fd = -1
         try:
@@ -115,6 +116,9 @@ class Shard:
             raise SafetensorError(f"__metadata__ key '{KEY}': names no reader version")
         if reader > READER:
             raise SafetensorError(f"needs a reader of packed format {reader}; this one reads up to {READER}")
+        if isinstance(key.get("data"), str):
+            self.is_stated = True  # a dense file that says how it was made
+            return
         header, check, tensors = key.get("header"), key.get("check"), key.get("tensors")
         if not isinstance(header, str) or not isinstance(check, str) or not re.fullmatch("[0-9a-f]{16}", check):
             raise SafetensorError(f"__metadata__ key '{KEY}': has no original header or no checksum")
@@ -132,7 +136,7 @@ class Shard:
         The index of the key says which is which. A name with a NUL byte is not in it, and a file may have lost it:
         then a blob is what has the head of one.
         """
-        if entry.dtype != "U8" or len(entry.shape) != 1 or entry.end - entry.begin < 16:
+        if self.is_stated or entry.dtype != "U8" or len(entry.shape) != 1 or entry.end - entry.begin < 16:
             return None
         listed = self.key is not None and "\0" not in entry.name
         if listed:

@@ -1,0 +1,49 @@
+/* Why everything differs: a wrong original, or two arguments the wrong way round. Asked only when something does. */
+#include "job/job.h"
+
+#include <stdio.h>
+
+static bool holds_key_or_blob(const fpr_model *m)
+{
+    for (size_t s = 0; s < fpr_model_shard_count(m); s++)
+        if (model_shard_key(m, s)) return true;
+    for (size_t i = 0; i < fpr_model_tensor_count(m); i++)
+        if (model_tensor(m, i)->packed) return true;
+    return false;
+}
+
+/* Whether the original is the file that was stated; true where that cannot be known. */
+static bool is_the_input(const fpr_model *original, const fpr_statement *s)
+{
+    if (!s->input_name) return true;
+    if (fpr_model_bytes(original) != s->input_bytes) return false;
+    job_checksum *sum = NULL;
+    model_sum value = {0};
+    atomic_bool stop;
+    atomic_init(&stop, false);
+    bool same = true;
+    if (!checksum_new(original, &sum, NULL) && !checksum_rest(sum, &stop, &value, NULL)) {
+        char text[40];
+        snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)value.wide[0],
+                 (unsigned long long)value.wide[1]);
+        same = !s->input_xxh3_128[0] || !strcmp(text, s->input_xxh3_128);
+    }
+    checksum_free(sum);
+    return same;
+}
+
+char *verify_suspicion(const fpr_model *packed, const fpr_model *original, const fpr_statement *s)
+{
+    char text[512];
+    if (!original) return NULL;
+    if (!holds_key_or_blob(packed) && holds_key_or_blob(original))
+        snprintf(text, sizeof text,
+                 "is no output of filterprune, but %.200s is one: the arguments may be the wrong way round",
+                 model_path(original));
+    else if (s && !is_the_input(original, s))
+        snprintf(text, sizeof text, "was not made from %.200s, but from a file of %llu bytes named %.120s",
+                 model_path(original), (unsigned long long)s->input_bytes, s->input_name);
+    else
+        return NULL;
+    return base_copy_text(text, strlen(text));
+}

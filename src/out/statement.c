@@ -1,0 +1,55 @@
+/* What a file says of its making: the input it was made from, and the options. */
+#include "out/out.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void statement_input(file_text *json, const out_input *input)
+{
+    file_text_format(json, ",\"input\":{\"name\":");
+    file_text_string(json, input->name, strlen(input->name));
+    file_text_format(json, ",\"bytes\":%" PRIu64 ",\"xxh3_128\":\"%016" PRIx64 "%016" PRIx64 "\"}", input->bytes,
+                     input->hash[0], input->hash[1]);
+}
+
+/* The shortest of 15 and 17 digits that reads back as the same number. */
+static void add_number(file_text *json, const char *name, double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%.15g", value);
+    if (strtod(text, NULL) != value) snprintf(text, sizeof text, "%.17g", value);
+    file_text_format(json, ",\"%s\":%s", name, text);
+}
+
+static void add_patterns(file_text *json, const char *name, const fpr_globs *globs)
+{
+    for (size_t i = 0; i < globs->count; i++) {
+        file_text_format(json, i ? "," : ",\"%s\":[", name);
+        file_text_string(json, globs->patterns[i], strlen(globs->patterns[i]));
+    }
+    if (globs->count) file_text_format(json, "]");
+}
+
+/* Those that shaped the weights; what was off is left out, so that a lossless file says little. */
+void statement_options(file_text *json, const fpr_options *o, double amount)
+{
+    static const char *const structures[] = {"kernel", "filter", "channel"};
+    static const char *const criteria[] = {"peak", "l1", "l2"};
+    file_text_format(json, ",\"options\":{\"level\":%d", o->level);
+    if (o->prune) {
+        file_text_format(json, ",\"structure\":\"%s\",\"criterion\":\"%s\"", structures[o->structure],
+                         criteria[o->criterion]);
+        if (amount >= 0) add_number(json, "amount", amount);
+        else add_number(json, "eps", o->eps);
+        if (o->global) file_text_format(json, ",\"global\":true");
+        if (o->pointwise) file_text_format(json, ",\"pointwise\":true");
+        add_patterns(json, "only", &o->only);
+        add_patterns(json, "skip", &o->skip);
+    }
+    if (o->binary) {
+        add_number(json, "binary_tol", o->binary_tol);
+        add_number(json, "binary_share", o->binary_share);
+    }
+    file_text_format(json, "}");
+}
