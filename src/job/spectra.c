@@ -15,11 +15,10 @@ typedef struct spectra_run {
     void *const *bytes;    /* of the batch */
     fpr_error *errors;
     unsigned threads;
-    bool several_of_one_channel; /* filters of one input channel: one such layer is the first of a network for grey images,
-                                  * several are depthwise */
+    bool one_depthwise; /* a single layer of one input channel is the first of a network for grey images */
 } spectra_run;
 
-static bool is_linear(const fpr_tensor *t) { return t->rank == 2 && t->elements && (t->dtype == FPR_F64 || t->dtype == FPR_F32 || t->dtype == FPR_F16 || t->dtype == FPR_BF16); }
+static bool is_linear(const fpr_tensor *t) { return t->rank == 2 && t->elements && base_is_float(t->dtype); }
 
 static fpr_layer_shape linear_shape(const fpr_tensor *t)
 {
@@ -34,12 +33,12 @@ static void spectrum_task(void *context, size_t i, unsigned worker)
     const study *s = run->study;
     const fpr_tensor *t = model_tensor(s->model, run->ids[i]);
     const size_t layer = s->layer_of[run->ids[i]];
-    const fpr_layer_shape shape = layer == SIZE_MAX ? linear_shape(t) : s->layers[layer].shape;
+    fpr_layer_shape shape = layer == SIZE_MAX ? linear_shape(t) : s->layers[layer].shape;
     fpr_spectrum *out = layer == SIZE_MAX ? &run->report->others[run->rows[i]].spectrum : &run->report->layers[layer].spectrum;
     if (layer == SIZE_MAX && !linalg_is_finite(t->dtype, run->bytes[i], t->elements)) return;
     if (layer != SIZE_MAX && study_see(s, &s->layers[layer], 1, run->bytes[i], &run->errors[i])) return;
+    if (run->one_depthwise && t->kind != FPR_KIND_DEPTHWISE) shape.depthwise = false;
     const linalg_layer matrix = {.shape = &shape,
-                                 .depthwise = shape.channels == 1 && run->several_of_one_channel,
                                  .linear = layer == SIZE_MAX,
                                  .dtype = t->dtype,
                                  .weights = run->bytes[i],
@@ -69,9 +68,9 @@ fpr_status job_spectra(const study *s, const fpr_options *options, fpr_report *r
     run.ids = base_alloc(n, sizeof *run.ids);
     run.rows = base_alloc(n, sizeof *run.rows);
     if (!run.ids || !run.rows) status = base_no_memory(error, n * sizeof *run.ids);
-    size_t count = 0, others = 0, one_channel = 0;
-    for (size_t l = 0; l < s->layer_count; l++) one_channel += s->layers[l].shape.channels == 1 && s->layers[l].shape.k > 1;
-    run.several_of_one_channel = one_channel > 1;
+    size_t count = 0, others = 0, depthwise = 0;
+    for (size_t l = 0; l < s->layer_count; l++) depthwise += s->layers[l].shape.depthwise;
+    run.one_depthwise = depthwise == 1;
     for (size_t i = 0; !status && i < n; i++) {
         const size_t layer = s->layer_of[i];
         const bool wanted = layer == SIZE_MAX ? is_linear(model_tensor(s->model, i)) : s->layers[layer].measure.finite;

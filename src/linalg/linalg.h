@@ -60,16 +60,14 @@ fpr_status linalg_smallest(const linalg_view *v, double *smallest, fpr_error *er
 /* Exponent of the tail of n > 0 values, as WeightWatcher 0.7.7 (pl_package "WW_powerlaw") fits it: Clauset, Shalizi and
  * Newman, "Power-law distributions in empirical data" (2009): for each x_min among the values, the maximum likelihood
  * alpha = 1 + m / sum ln(x / x_min) of the m values from it on; that x_min counts whose Kolmogorov-Smirnov distance is
- * least. Below 20 values m - 1 stands for m (bias), and tails of fewer than eight are passed over. NaN where no tail has an
+ * least. Below 20 values m - 1 stands for m (bias), and tails of fewer than eight are passed over, but for all values together. NaN where no tail has an
  * alpha above 1. values: ascending, positive. scratch: [2 n]. */
 double linalg_tail_exponent(const double *values, size_t n, double *scratch);
 
 /* ---- spectrum.c */
 
 typedef struct linalg_layer {
-    const fpr_layer_shape *shape;
-    bool transposed; /* [in, out/groups, k...] */
-    bool depthwise;  /* has no alpha: its slices are rows of one weight */
+    const fpr_layer_shape *shape; /* a depthwise layer has no alpha: its slices are single numbers */
     bool linear;     /* no convolution: WeightWatcher does not scale it */
     fpr_dtype dtype;
     const void *weights;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define TAIL_LEAST 1e-5     /* WeightWatcher's EVALS_THRESH */
-#define TAIL_VALUES_MIN 8u  /* and its limits of how many values a layer may have */
+#define TAIL_VALUES_MIN 8u  /* and its limits of how many values a layer may have: a convolution's, of its longer side */
 #define TAIL_VALUES_MAX 15000u
 #define RESOLVED 1e-3       /* of the largest: singular values above it lose nothing that shows by squaring */
 #define NO_CONDITION 1e-12
@@ -14,15 +14,16 @@
 /* Strides of a layer's axes, in elements. */
 typedef struct axes { uint64_t out, in, k, out_stride, in_stride, k_stride; } axes;
 
-static axes axes_of(const fpr_layer_shape *s, bool transposed)
+static axes axes_of(const fpr_layer_shape *s)
 {
     axes a = {.out = s->filters, .in = s->channels, .k = s->k};
     switch (s->layout) {
     case FPR_LAYOUT_HWIO: a.out_stride = 1, a.in_stride = a.out, a.k_stride = a.in * a.out; break;
+    case FPR_LAYOUT_OHWI: a.out_stride = a.k * a.in, a.in_stride = 1, a.k_stride = a.in; break;
     default: a.out_stride = a.in * a.k, a.in_stride = a.k, a.k_stride = 1; break;
     }
     /* [in, out/groups, k...]: what lies first are the inputs. */
-    if (transposed) a = (axes){a.in, a.out, a.k, a.in_stride, a.out_stride, a.k_stride};
+    if (s->transposed) a = (axes){a.in, a.out, a.k, a.in_stride, a.out_stride, a.k_stride};
     return a;
 }
 
@@ -146,7 +147,7 @@ static fpr_status keep_values(const double *squares, size_t n, fpr_spectrum *out
 
 fpr_status linalg_spectrum(const linalg_layer *layer, unsigned threads, fpr_spectrum *out, fpr_error *error)
 {
-    const axes a = axes_of(layer->shape, layer->transposed);
+    const axes a = axes_of(layer->shape);
     linalg_view w = {.dtype = layer->dtype, .weights = layer->weights, .rows = a.out, .row_stride = a.out_stride,
                      .outer = a.in, .outer_stride = a.in_stride, .inner = a.k, .inner_stride = a.k_stride};
     if (a.in_stride == 1) /* runs that lie together */
@@ -163,9 +164,10 @@ fpr_status linalg_spectrum(const linalg_layer *layer, unsigned threads, fpr_spec
     }
     if (!status && !singular)
         status = condition(&w, sqrt(squares[n - 1]), sqrt(squares[0]), n, layer->bytes_free, out, error);
-    const uint64_t pooled = (a.out < a.in ? a.out : a.in) * a.k;
+    const uint64_t shorter = a.out < a.in ? a.out : a.in, pooled = shorter * a.k;
+    const uint64_t counted = a.k > 1 ? (a.out < a.in ? a.in : a.out) * a.k : shorter;
     const double scale = layer->linear ? 1 : (double)a.k / 2;
-    if (!status && !layer->depthwise && pooled >= TAIL_VALUES_MIN && pooled <= TAIL_VALUES_MAX)
+    if (!status && !layer->shape->depthwise && counted >= TAIL_VALUES_MIN && pooled <= TAIL_VALUES_MAX)
         status = a.k == 1 ? tail(squares, n, scale, out, error) : tail_of_slices(&a, w, scale, threads, out, error);
     base_free(squares);
     return status;

@@ -29,7 +29,7 @@ double linalg_tail_exponent(const double *values, size_t n, double *scratch)
     for (size_t i = 0; i + 1 < n; i++) {
         const size_t m = n - i;
         const double above = sums[i] - (double)m * logs[i];
-        if (few && (m < LEAST_TAIL || above <= 1e-12)) continue;
+        if (few && ((m < LEAST_TAIL && i > 0) || above <= 1e-12)) continue;
         const double alpha = 1 + (double)(few ? m - 1 : m) / above;
         if (!(alpha > 1)) continue;
         const size_t step = m / SAMPLES;
