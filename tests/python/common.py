@@ -56,6 +56,12 @@ def run(*arguments):
     return done.stdout
 
 
+def attempt(*arguments):
+    """The program's exit status."""
+    return subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL, check=False).returncode
+
+
 def pack(source, target, *options):
     run("-q", "--force", "--no-report", *options, source, target)
     return Path(target)

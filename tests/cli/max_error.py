@@ -1,0 +1,162 @@
+"""--max-error: every tensor within its error, which is used up; what is left alone; what is said; the same bytes always."""
+import array
+import json
+import math
+import random
+import struct
+from pathlib import Path
+
+import harness
+
+R = 0.03
+
+
+def read(path):
+    """{name: (dtype, shape, bytes)} of a dense file."""
+    raw = Path(path).read_bytes()
+    n, = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8:8 + n])
+    return {name: (t["dtype"], t["shape"], raw[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]])
+            for name, t in header.items() if name != "__metadata__"}
+
+
+def numbers(dtype, data):
+    if dtype == "BF16":
+        return [struct.unpack("<f", b"\0\0" + data[i:i + 2])[0] for i in range(0, len(data), 2)]
+    return list(struct.unpack(f"<{len(data) // {'F64': 8, 'F32': 4, 'F16': 2}[dtype]}" + {"F64": "d", "F32": "f", "F16": "e"}[dtype],
+                              data))
+
+
+def error(dtype, before, after):
+    """Largest difference and relative L2 norm, exactly summed."""
+    a, b = numbers(dtype, before), numbers(dtype, after)
+    norm = math.fsum(x * x for x in a)
+    return (max((abs(x - y) for x, y in zip(a, b)), default=0),
+            math.sqrt(math.fsum((x - y) ** 2 for x, y in zip(a, b)) / norm) if norm else 0)
+
+
+def tensor(seed, dtype, *shape, scale=0.1, tail=1.5):
+    dice = random.Random(seed)
+    values = [scale * math.copysign(abs(x) ** tail, x) for x in (dice.gauss(0, 1) for _ in range(math.prod(shape)))]
+    if dtype == "BF16":
+        return dtype, shape, b"".join(struct.pack("<f", x)[2:] for x in values)
+    return dtype, shape, struct.pack(f"<{len(values)}" + {"F64": "d", "F32": "f", "F16": "e"}[dtype], *values)
+
+
+class MaxError(harness.Case):
+    def zoo(self):
+        nan = bytearray(tensor(9, "F32", 8, 8, 3, 3)[2])
+        nan[:4] = struct.pack("<f", math.nan)
+        self.rounded = {
+            "conv.weight": tensor(1, "F32", 16, 12, 3, 3), "point.weight": tensor(2, "F32", 32, 24, 1, 1),
+            "volume.weight": tensor(3, "F32", 8, 6, 3, 3, 3), "line.weight": tensor(4, "F32", 8, 9, 5),
+            "linear.weight": tensor(5, "F32", 20, 60), "half.weight": tensor(6, "F16", 12, 12, 3, 3),
+            "brain.weight": tensor(7, "BF16", 16, 16, 3, 3), "double.weight": tensor(8, "F64", 8, 8, 3, 3),
+            "tiny.weight": tensor(10, "F32", 16, 16, 3, 3, scale=1e-41), "huge.weight": tensor(11, "F32", 16, 16, 3, 3, scale=1e36),
+            "dead.weight": harness.weights(12, 16, 16, dead=0.3)}
+        levels = harness.binary_weights(13, 32, 16)
+        self.kept = {
+            "nan.weight": ("F32", (8, 8, 3, 3), bytes(nan)), "bias": tensor(14, "F32", 400), "scale": tensor(15, "F32", 300, 1, 1, 1),
+            "levels.weight": levels, "rows.weight": ("F32", (32, 144), levels[2]),
+            "palette.weight": ("F32", (32, 32, 3, 3), array.array("f", random.Random(16).choices([0.1, -0.3, 0.5, 2.0], k=9216)).tobytes()),
+            "constant.weight": ("F32", (16, 16, 3, 3), array.array("f", [0.25] * 2304).tobytes()),
+            "zero.weight": ("F32", (16, 16, 3, 3), bytes(9216)),
+            "counts": ("I64", (20, 20), struct.pack("<400q", *range(400))), "mine.weight": tensor(17, "F32", 16, 16, 3, 3)}
+        harness.write_checkpoint("in.safetensors", {**self.rounded, **self.kept})
+
+    def check(self, path, before, r=R):
+        """The bound holds for all, and is used up by what is rounded and large enough to gain."""
+        after, used = read(path), {}
+        self.assertEqual(list(after), list(before))
+        for name, (dtype, shape, data) in before.items():
+            self.assertEqual((after[name][0], after[name][1]), (dtype, list(shape)))
+            if name in self.kept:
+                self.assertEqual(after[name][2], data, name)
+                continue
+            used[name] = error(dtype, data, after[name][2])[1] / r
+            self.assertLessEqual(used[name], 1, name)
+        return used
+
+    def test_every_tensor_within_its_error(self):
+        self.zoo()
+        for level in ("1", "6", "12"):
+            self.ok("--max-error", str(R), "--skip", "mine*", "--level", level, "in.safetensors", "out.safetensors", "-f")
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            used = self.check("dense.safetensors", {**self.rounded, **self.kept})
+            for name, share in used.items():
+                if name != "tiny.weight":  # the steps of denormals are coarse
+                    self.assertGreaterEqual(share, 0.97 if "brain" in name else 0.99, name)
+            report = json.loads(Path("out.report.json").read_text())
+            self.assertEqual(report["options"]["max_error"], R)
+            rows = {row["name"]: row for row in report["layers"] + report["tensors"]}
+            self.assertEqual({n for n, row in rows.items() if row["stored"]["codec"] == "lattice"}, set(self.rounded))
+            dense = read("dense.safetensors")
+            for name, (dtype, _, data) in self.rounded.items():
+                most, l2 = error(dtype, data, dense[name][2])
+                self.assertAlmostEqual(rows[name]["error"]["relative_l2"], l2, delta=1e-9 * l2)
+                self.assertEqual(rows[name]["error"]["max_abs"], most)
+            self.ok("verify", "out.safetensors", "in.safetensors")
+            # What is stated is proved: against another original it is not.
+            other = {**self.rounded, **self.kept}
+            flipped = bytearray(other["conv.weight"][2])
+            flipped[3] ^= 0x80
+            other["conv.weight"] = ("F32", (16, 12, 3, 3), bytes(flipped))
+            harness.write_checkpoint("other.safetensors", other)
+            self.assertEqual(harness.run("verify", "out.safetensors", "other.safetensors").status, 5)
+
+    def test_dense_output_is_on_the_same_points(self):
+        self.zoo()
+        arguments = ("--max-error", str(R), "--skip", "mine*", "in.safetensors")
+        self.ok(*arguments, "packed.safetensors")
+        self.ok("unpack", "packed.safetensors", "restored.safetensors")
+        self.ok(*arguments, "--dense", "dense.safetensors")
+        self.assertEqual(read("dense.safetensors"), read("restored.safetensors"))
+
+    def test_the_same_bytes_on_any_number_of_threads(self):
+        self.zoo()
+        for level in ("3", "12"):
+            for threads in ("1", "4"):
+                self.ok("--max-error", "0.01", "--level", level, "-j", threads, "in.safetensors", threads, "--no-report", "-f")
+            self.assertEqual(Path("1").read_bytes(), Path("4").read_bytes())
+
+    def test_pruning_counts_and_yields(self):
+        """Kernels of 1 % of the layer's peak go, unless they alone would take the error; zero kernels stay zero."""
+        data = harness.weights(21, 32, 32, dead=0.5)
+        harness.write_checkpoint("in.safetensors", {"a.weight": data})
+        self.kept = {}
+        for r in (0.02, 0.002):
+            self.ok("--max-error", str(r), "in.safetensors", "out.safetensors", "-f")
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            self.assertGreaterEqual(self.check("dense.safetensors", {"a.weight": data}, r)["a.weight"], 0.99)
+            after = numbers("F32", read("dense.safetensors")["a.weight"][2])
+            zero = sum(not any(after[i:i + 9]) for i in range(0, len(after), 9))
+            row = json.loads(Path("out.report.json").read_text())["layers"][0]
+            self.assertGreaterEqual(zero, row["pruned_kernels"])
+            self.assertGreater(row["pruned_kernels"], 400)
+        # Without 30 % of its kernels a layer of equal kernels misses far more than that.
+        plain = harness.weights(22, 32, 32)
+        harness.write_checkpoint("in.safetensors", {"a.weight": plain})
+        self.ok("--max-error", "0.02", "--amount", "0.3", "in.safetensors", "out.safetensors", "-f")
+        self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+        self.assertGreaterEqual(self.check("dense.safetensors", {"a.weight": plain}, 0.02)["a.weight"], 0.99)
+
+    def test_small_tensors_are_not_changed_for_nothing(self):
+        small = {"a.weight": tensor(31, "F32", 2, 2, 3, 3), "b.weight": tensor(32, "F32", 3, 5)}
+        harness.write_checkpoint("in.safetensors", {**small, "c.weight": tensor(33, "F32", 32, 32, 3, 3)})
+        self.ok("--max-error", "0.02", "in.safetensors", "out.safetensors")
+        self.ok("unpack", "out.safetensors", "dense.safetensors")
+        after = read("dense.safetensors")
+        for name, (_, _, data) in small.items():
+            self.assertEqual(after[name][2], data)
+
+    def test_usage(self):
+        self.small()
+        for value in ("1.5", "-0.1", "nan", "much"):
+            self.fails(2, "--max-error", value, "in.safetensors", "out.safetensors")
+        self.fails(2, "--max-error", "1", "in.safetensors", "out.safetensors")
+        self.fails(2, "--lossless", "--max-error", "0.1", "in.safetensors", "out.safetensors")
+        self.assertEqual(self.listing(), ["in.safetensors"])
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,390 @@
+/* lattice: rounding stays within the error allowed and uses it up; a trellis gains what theory says; what is packed
+ * restores every point, the same on any number of threads, near the entropy of what it holds. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/half.h"
+#include "pack/pack.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* ---- weights */
+
+static uint64_t seed;
+
+static double uniform(void)
+{
+    seed = seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return ((double)(seed >> 11) + 0.5) * 0x1p-53;
+}
+
+static double normal(void) { return sqrt(-2 * log(uniform())) * cos(6.283185307179586 * uniform()); }
+
+typedef struct tensor {
+    fpr_dtype dtype;
+    unsigned rank;
+    uint64_t shape[5], count, size;
+    uint8_t *bytes, *before;
+    lattice_shape s;
+} tensor;
+
+static unsigned width_of(fpr_dtype dtype) { return dtype == FPR_F64 ? 8 : dtype == FPR_F32 ? 4 : 2; }
+
+static void put(tensor *t, uint64_t i, double x)
+{
+    uint64_t u;
+    memcpy(&u, &x, sizeof u);
+    switch (t->dtype) {
+    case FPR_F64: base_store_le64(t->bytes + 8 * i, u); break;
+    case FPR_F32: base_store_le32(t->bytes + 4 * i, base_float_bits((float)x)); break;
+    case FPR_F16: base_store_le16(t->bytes + 2 * i, base_float_half((float)x)); break;
+    default: base_store_le16(t->bytes + 2 * i, base_float_bf16((float)x)); break;
+    }
+}
+
+static double get(const tensor *t, const uint8_t *bytes, uint64_t i)
+{
+    double d;
+    const uint64_t u = t->dtype == FPR_F64 ? base_load_le64(bytes + 8 * i) : 0;
+    memcpy(&d, &u, sizeof d);
+    if (t->dtype == FPR_F64) return d;
+    if (t->dtype == FPR_F32) return (double)base_bits_float(base_load_le32(bytes + 4 * i));
+    const uint16_t half = base_load_le16(bytes + 2 * i);
+    return (double)(t->dtype == FPR_F16 ? base_half_float(half) : base_bf16_float(half));
+}
+
+static tensor make(fpr_dtype dtype, unsigned rank, const uint64_t *shape, bool hwio, double scale, double power)
+{
+    tensor t = {.dtype = dtype, .rank = rank, .count = 1};
+    for (unsigned i = 0; i < rank; i++) t.count *= t.shape[i] = shape[i];
+    t.size = t.count * width_of(dtype);
+    t.bytes = base_alloc_aligned(t.size, 1);
+    t.before = base_alloc_aligned(t.size, 1);
+    for (uint64_t i = 0; i < t.count; i++) {
+        const double x = normal();
+        put(&t, i, scale * (x < 0 ? -1 : 1) * pow(fabs(x), power));
+    }
+    memcpy(t.before, t.bytes, t.size);
+    assert_true(lattice_shape_of(dtype, rank, shape, hwio, &t.s));
+    return t;
+}
+
+static void release(tensor *t, lattice *l)
+{
+    base_free(t->bytes);
+    base_free(t->before);
+    if (l) base_free(l->dead);
+}
+
+static double norm_of(const tensor *t)
+{
+    double sum = 0;
+    for (uint64_t i = 0; i < t->count; i++) sum += get(t, t->before, i) * get(t, t->before, i);
+    return sqrt(sum);
+}
+
+/* Rounds to relative error r; returns the share of it that was used, as the weights show; -1: not fitted. */
+static double fit(tensor *t, double r, bool trellis, unsigned threads, lattice *l)
+{
+    const double allowed = r * r * norm_of(t) * norm_of(t) * (1 - 1e-9);
+    const lattice_wish wish = {.error_square = allowed, .least = 0.99, .trellis = trellis, .threads = threads};
+    lattice_cost cost;
+    bool fitted;
+    fpr_error error = {0};
+    assert_int_equal(lattice_fit(&t->s, t->bytes, &wish, l, &cost, &fitted, &error), FPR_OK);
+    double sum = 0, most = 0;
+    uint64_t changed = 0;
+    for (uint64_t i = 0; i < t->count; i++) {
+        const double d = get(t, t->bytes, i) - get(t, t->before, i);
+        sum += d * d;
+        most = fmax(most, fabs(d));
+        changed += d != 0;
+    }
+    if (!fitted) {
+        assert_memory_equal(t->bytes, t->before, t->size);
+        return -1;
+    }
+    assert_true(most == cost.max_abs);
+    assert_true(changed == cost.weights);
+    assert_true(fabs(sqrt(sum) - sqrt(cost.error_square)) <= 1e-9 * sqrt(sum));
+    return sqrt(sum) / norm_of(t) / r;
+}
+
+/* ---- blobs */
+
+typedef struct sink { uint8_t *bytes; size_t n; } sink;
+
+static int append(void *context, const void *bytes, size_t n)
+{
+    sink *s = context;
+    memcpy(s->bytes + s->n, bytes, n);
+    s->n += n;
+    return 0;
+}
+
+static sink encode(const tensor *t, const lattice *l, int level, unsigned threads, bool hwio)
+{
+    fpr_layer_shape layer = {.layout = hwio ? FPR_LAYOUT_HWIO : FPR_LAYOUT_OIHW};
+    const pack_input input = {.dtype = t->dtype, .rank = t->rank, .shape = t->shape, .layer = hwio ? &layer : NULL,
+                              .bytes = t->bytes, .size = t->size, .level = level, .lattice = l, .must_beat = UINT64_MAX};
+    pack_blob *blob;
+    fpr_error error = {0};
+    assert_int_equal(pack_encode(&input, threads, &blob, &error), FPR_OK);
+    sink s = {0};
+    if (!blob) return s;
+    assert_string_equal(pack_blob_codec(blob), "lattice");
+    assert_int_equal(pack_blob_reader(blob), 2);
+    s.bytes = base_alloc_aligned(pack_blob_size(blob), 1);
+    assert_int_equal(pack_blob_write(blob, append, &s, &error), FPR_OK);
+    assert_int_equal(s.n, pack_blob_size(blob));
+    pack_blob_free(blob);
+    return s;
+}
+
+static void check_restores(const tensor *t, const lattice *l, int level, bool hwio)
+{
+    sink one = encode(t, l, level, 1, hwio), four = encode(t, l, level, 4, hwio);
+    assert_non_null(one.bytes);
+    assert_int_equal(one.n, four.n);
+    assert_memory_equal(one.bytes, four.bytes, one.n);
+    uint8_t *restored = base_alloc_aligned(t->size, 1);
+    fpr_error error = {0};
+    for (unsigned threads = 1; threads <= 4; threads += 3) {
+        memset(restored, 0xa5, t->size);
+        assert_int_equal(pack_decode(one.bytes, one.n, threads, restored, t->size, &error), FPR_OK);
+        assert_memory_equal(restored, t->bytes, t->size);
+    }
+    base_free(restored);
+    base_free(one.bytes);
+    base_free(four.bytes);
+}
+
+/* ---- tests */
+
+static void every_shape_and_dtype_within_its_error(void **state)
+{
+    (void)state;
+    static const struct { unsigned rank; uint64_t shape[5]; bool hwio; } shapes[] = {
+        {2, {40, 50}, false},     {2, {1, 300}, false},          {3, {16, 8, 3}, false},  {4, {16, 12, 3, 3}, false},
+        {4, {3, 3, 12, 16}, true}, {5, {6, 5, 3, 3, 3}, false},  {4, {9, 7, 5, 2}, false}, {4, {64, 40, 1, 1}, false},
+        {4, {2, 2, 70, 70}, false}, {3, {3, 3, 5000}, false}};
+    static const fpr_dtype dtypes[] = {FPR_F32, FPR_F64, FPR_F16, FPR_BF16};
+    seed = 11;
+    for (size_t i = 0; i < COUNT_OF(shapes); i++)
+        for (size_t d = 0; d < COUNT_OF(dtypes); d++)
+            for (unsigned trellis = 0; trellis < 2; trellis++) {
+                tensor t = make(dtypes[d], shapes[i].rank, shapes[i].shape, shapes[i].hwio, 0.05, 1.3);
+                lattice l;
+                const double share = fit(&t, 0.03, trellis, 2, &l);
+                assert_true(share <= 1 && share >= (dtypes[d] == FPR_BF16 ? 0.97 : 0.99));
+                check_restores(&t, &l, trellis ? 12 : 3, shapes[i].hwio);
+                release(&t, &l);
+            }
+}
+
+/* Scales at which floats run out of bits, either way. */
+static void extreme_scales(void **state)
+{
+    (void)state;
+    static const double scales[] = {1e-44, 1e-41, 1e-38, 1e-30, 1e30, 1e37};
+    seed = 12;
+    for (size_t i = 0; i < COUNT_OF(scales); i++) {
+        tensor t = make(FPR_F32, 4, (const uint64_t[]){8, 8, 3, 3}, false, scales[i], 1);
+        lattice l;
+        const double share = fit(&t, 0.05, i % 2, 1, &l);
+        assert_true(share <= 1);
+        if (scales[i] > 1e-40) assert_true(share >= 0.99);
+        if (share >= 0) check_restores(&t, &l, 3, false);
+        release(&t, &l);
+    }
+}
+
+static void few_weights(void **state)
+{
+    (void)state;
+    seed = 13;
+    for (uint64_t n = 1; n < 12; n++)
+        for (unsigned trellis = 0; trellis < 2; trellis++) {
+            tensor t = make(FPR_F32, 2, (const uint64_t[]){1, n}, false, 1, 1);
+            lattice l;
+            const double share = fit(&t, 0.02, trellis, 1, &l);
+            assert_true(share <= 1 && share >= 0.99);
+            release(&t, &l);
+        }
+}
+
+static void nothing_to_round(void **state)
+{
+    (void)state;
+    tensor t = make(FPR_F32, 2, (const uint64_t[]){4, 4}, false, 0, 1);
+    lattice l;
+    assert_true(fit(&t, 0.02, true, 1, &l) == -1);
+    release(&t, &l);
+}
+
+/* Marcellin and Fischer 1990, table I: 8 states gain 1.09 dB or more over a uniform quantizer of the same rate where
+ * the density is smooth; the limit is 1.53 dB (Gish and Pierce 1968). */
+static void the_trellis_gains_a_decibel(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    double *x = base_alloc(N, sizeof *x);
+    int32_t *points = base_alloc(N, sizeof *points);
+    lattice_path *path = lattice_path_new();
+    seed = 14;
+    for (int i = 0; i < N; i++) x[i] = 200 * (uniform() - 0.5);
+    const double square = lattice_path_find(path, x, N, points) / N;
+    double seen = 0;
+    unsigned s = 0;
+    for (int i = 0; i < N; i++) {
+        int32_t index;
+        assert_true(lattice_index_of(s, points[i], &index));
+        s = lattice_next(s, index);
+        seen += (x[i] - points[i]) * (x[i] - points[i]);
+    }
+    assert_true(fabs(seen / N - square) < 1e-9);
+    const double gain = 10 * log10(4.0 / 12 / square); /* an index costs what one of step two costs */
+    assert_true(gain > 1.05 && gain < 1.53);
+    base_free(x);
+    base_free(points);
+    base_free(path);
+}
+
+/* Independent normal weights cost their entropy: log2(sigma sqrt(2 pi e) / step), with step = R sigma sqrt 12. */
+static void as_small_as_theory_says(void **state)
+{
+    (void)state;
+    const double r = 0.02, bits = log2(sqrt(2 * 3.14159265358979 * 2.718281828459045) / (r * sqrt(12)));
+    seed = 15;
+    tensor t = make(FPR_F32, 4, (const uint64_t[]){128, 128, 3, 3}, false, 0.1, 1);
+    lattice l;
+    fit(&t, r, false, 2, &l);
+    assert_false(l.transformed);
+    for (int level = 3; level <= 6; level += 3) {
+        sink s = encode(&t, &l, level, 2, false);
+        const double each = 8.0 * (double)s.n / (double)t.count;
+        assert_true(each < bits * 1.006 && each > bits * 0.995);
+        base_free(s.bytes);
+    }
+    release(&t, &l);
+}
+
+/* A whole kernel that is zero costs what telling it does; weights in filters of other sizes cost their own entropy. */
+static void dead_kernels_and_scales_are_learned(void **state)
+{
+    (void)state;
+    enum { O = 64, I = 64, K = 9 };
+    seed = 16;
+    tensor t = make(FPR_F32, 4, (const uint64_t[]){O, I, 3, 3}, false, 1, 1);
+    double live = 0, logs = 0, square = 0;
+    for (uint64_t f = 0; f < O; f++)
+        for (uint64_t c = 0; c < I; c++) {
+            const bool dead = uniform() < 0.5;
+            const double scale = ldexp(1, (int)(f % 8) - 4);
+            for (uint64_t s = 0; s < K; s++) {
+                const uint64_t i = (f * I + c) * K + s;
+                put(&t, i, dead ? 0 : scale * get(&t, t.bytes, i));
+            }
+            if (dead) continue;
+            live += K;
+            logs += K * log2(scale);
+            square += K * scale * scale;
+        }
+    memcpy(t.before, t.bytes, t.size);
+    lattice l;
+    fit(&t, 0.002, false, 1, &l);
+    const double step = 0.002 * sqrt(12 * square / live); /* all live weights err alike */
+    const double bits = logs + live * (log2(sqrt(2 * 3.14159265358979 * 2.718281828459045)) - log2(step)) + O * I;
+    sink s = encode(&t, &l, 3, 1, false);
+    assert_true(8.0 * (double)s.n < bits * 1.05); /* a filter tells its scale by 290 weights, and differs from the last */
+    base_free(s.bytes);
+    release(&t, &l);
+}
+
+/* Whatever bit of a blob is wrong, it is refused, and nothing is written past the tensor. */
+static void damage_is_found(void **state)
+{
+    (void)state;
+    seed = 17;
+    tensor t = make(FPR_F32, 4, (const uint64_t[]){12, 10, 3, 3}, false, 1, 1);
+    lattice l;
+    fit(&t, 0.03, true, 1, &l);
+    sink s = encode(&t, &l, 12, 1, false);
+    uint8_t *restored = base_alloc_aligned(t.size, 1);
+    fpr_error error;
+    for (size_t bit = 0; bit < 8 * s.n; bit++) {
+        s.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        const fpr_status status = pack_decode(s.bytes, s.n, 1, restored, t.size, &error);
+        /* Bit 0 of the flags only says whether these are the input's bits; the check of the head covers it. */
+        assert_true(status == FPR_BAD_PACKED || status == FPR_TOO_NEW);
+        s.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    base_free(restored);
+    base_free(s.bytes);
+    release(&t, &l);
+}
+
+/* Weights beside the lattice that is named are not forced onto it: they are stored as any other tensor. */
+static void weights_beside_the_lattice(void **state)
+{
+    (void)state;
+    seed = 18;
+    tensor t = make(FPR_F32, 2, (const uint64_t[]){64, 64}, false, 1, 1);
+    const lattice l = {.step = 0.125};
+    const pack_input input = {.dtype = t.dtype, .rank = t.rank, .shape = t.shape, .bytes = t.bytes, .size = t.size,
+                              .level = 3, .lattice = &l, .must_beat = UINT64_MAX};
+    pack_blob *blob;
+    fpr_error error = {0};
+    assert_int_equal(pack_encode(&input, 1, &blob, &error), FPR_OK);
+    assert_non_null(blob);
+    assert_string_equal(pack_blob_codec(blob), "planes");
+    pack_blob_free(blob);
+    release(&t, NULL);
+}
+
+static void memory_runs_out(void **state)
+{
+    (void)state;
+    seed = 19;
+    tensor t = make(FPR_F32, 4, (const uint64_t[]){8, 8, 3, 3}, false, 1, 1);
+    const long alive = base_allocations_alive();
+    for (long n = 0;; n++) {
+        lattice l;
+        lattice_cost cost;
+        bool fitted;
+        fpr_error error = {0};
+        memcpy(t.bytes, t.before, t.size);
+        const lattice_wish wish = {.error_square = 1, .least = 0.99, .trellis = true, .threads = 2};
+        base_fail_allocation(n);
+        const fpr_status status = lattice_fit(&t.s, t.bytes, &wish, &l, &cost, &fitted, &error);
+        const bool failed = base_fail_allocation(-1) < 0;
+        assert_int_equal(status != FPR_OK, failed);
+        base_free(l.dead);
+        assert_int_equal(base_allocations_alive(), alive);
+        if (!failed) break;
+        assert_memory_equal(t.bytes, t.before, t.size);
+    }
+    release(&t, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape_and_dtype_within_its_error),
+                                       cmocka_unit_test(extreme_scales),
+                                       cmocka_unit_test(few_weights),
+                                       cmocka_unit_test(nothing_to_round),
+                                       cmocka_unit_test(the_trellis_gains_a_decibel),
+                                       cmocka_unit_test(as_small_as_theory_says),
+                                       cmocka_unit_test(dead_kernels_and_scales_are_learned),
+                                       cmocka_unit_test(damage_is_found),
+                                       cmocka_unit_test(weights_beside_the_lattice),
+                                       cmocka_unit_test(memory_runs_out)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
