@@ -203,7 +203,7 @@ static void amount_takes_the_lowest_units(void **state)
         }
         for (size_t i = 0; i < weights_of(&s); i++) w[i] = random_gauss(&seed);
         check_amount(&s, dtypes[t / 2], w, FPR_STRUCTURE_KERNEL, FPR_CRITERION_L2, 0.5, 70);
-        check_amount(&s, dtypes[t / 2], w, FPR_STRUCTURE_CHANNEL, FPR_CRITERION_L2, 1, 13); /* one stays */
+        check_amount(&s, dtypes[t / 2], w, FPR_STRUCTURE_CHANNEL, FPR_CRITERION_L2, 1, 14);
         check_amount(&s, dtypes[t / 2], w, FPR_STRUCTURE_KERNEL, FPR_CRITERION_L2, 1, 140);
         check_amount(&s, dtypes[t / 2], w, FPR_STRUCTURE_FILTER, FPR_CRITERION_L2, 0, 0);
     }
@@ -219,6 +219,73 @@ static void amount_rounds_halves_to_even(void **state)
     fpr_layer_shape five = make_shape(5, 1, 3, 3), seven = make_shape(7, 1, 3, 3);
     check_amount(&five, FPR_F32, w, FPR_STRUCTURE_FILTER, FPR_CRITERION_L2, 0.5, 2);
     check_amount(&seven, FPR_F32, w, FPR_STRUCTURE_FILTER, FPR_CRITERION_L2, 0.5, 4);
+}
+
+/* Depthwise, each kernel is filter and channel: of 12 by 0.6, 7 go; of all, and of an only filter, one stays. */
+static void depthwise_layers_are_pruned_by_kernels(void **state)
+{
+    (void)state;
+    uint64_t seed = 8;
+    double w[12 * 9];
+    for (size_t i = 0; i < 12 * 9; i++) w[i] = random_gauss(&seed);
+    static const struct {
+        uint64_t filters, channels;
+        fpr_layout layout;
+        bool depthwise;
+        double amount;
+        uint64_t gone;
+    } cases[] = {{12, 1, FPR_LAYOUT_OIHW, true, 0.6, 7}, {12, 1, FPR_LAYOUT_OIHW, true, 1, 11},
+                 {1, 12, FPR_LAYOUT_HWIO, true, 0.6, 7}, {2, 6, FPR_LAYOUT_HWIO, true, 0.6, 7}};
+    for (size_t c = 0; c < 4; c++)
+        for (unsigned u = FPR_STRUCTURE_FILTER; u <= FPR_STRUCTURE_CHANNEL; u++) {
+            fpr_layer_shape s = make_shape(cases[c].filters, cases[c].channels, 3, 3);
+            s.layout = cases[c].layout;
+            s.depthwise = cases[c].depthwise;
+            fpr_options options = make_options();
+            options.structure = (fpr_structure)u;
+            options.criterion = FPR_CRITERION_L1;
+            options.amount = cases[c].amount;
+            planned p = plan_weights(s, FPR_F32, w, &options);
+            assert_int_equal(p.plan.zeroed, cases[c].gone);
+            assert_int_equal(p.plan.kept_one, cases[c].amount == 1);
+            planned_free(&p);
+        }
+    fpr_layer_shape only = make_shape(1, 12, 3, 3);
+    fpr_options options = make_options();
+    options.structure = FPR_STRUCTURE_FILTER;
+    options.amount = 0.6;
+    planned p = plan_weights(only, FPR_F32, w, &options);
+    assert_true(p.plan.zeroed == 0 && p.plan.kept_one);
+    planned_free(&p);
+}
+
+/* [in, out, k]: a filter is an output, which lies along the second axis. */
+static void transposed_layers_are_pruned_the_right_way_round(void **state)
+{
+    (void)state;
+    fpr_layer_shape s = make_shape(4, 3, 2, 2);
+    s.transposed = true;
+    double w[48];
+    for (size_t j = 0; j < 12; j++)
+        for (size_t i = 0; i < 4; i++) w[4 * j + i] = j % 3 == 1 ? 0.1 : j / 3 == 2 ? 0.5 : 1;
+    for (unsigned u = FPR_STRUCTURE_FILTER; u <= FPR_STRUCTURE_CHANNEL; u++) {
+        fpr_options options = make_options();
+        options.structure = (fpr_structure)u;
+        options.criterion = FPR_CRITERION_L1;
+        options.amount = u == FPR_STRUCTURE_FILTER ? 1.0 / 3 : 0.25;
+        planned p = plan_weights(s, FPR_F32, w, &options);
+        for (uint64_t j = 0; j < 12; j++)
+            assert_int_equal(p.plan.fate[j] == CONV_FATE_ZERO, u == FPR_STRUCTURE_FILTER ? j % 3 == 1 : j / 3 == 2);
+        shrink_outcome outcome;
+        assert_int_equal(shrink_apply(&s, FPR_F32, p.weights, (shrink_known){1, NULL}, 0.01, &p.plan, 1, &outcome, NULL), FPR_OK);
+        assert_int_equal(outcome.dead_filter_count, u == FPR_STRUCTURE_FILTER);
+        assert_int_equal(outcome.dead_channel_count, u == FPR_STRUCTURE_CHANNEL);
+        if (u == FPR_STRUCTURE_FILTER) assert_int_equal(outcome.dead_filters[0], 1);
+        else assert_int_equal(outcome.dead_channels[0], 2);
+        base_free(outcome.dead_filters);
+        base_free(outcome.dead_channels);
+        planned_free(&p);
+    }
 }
 
 static void a_filter_or_channel_goes_by_eps_when_all_its_kernels_are_sparse(void **state)
@@ -695,6 +762,8 @@ int main(void)
         cmocka_unit_test(scores_of_huge_and_tiny_weights),
         cmocka_unit_test(amount_takes_the_lowest_units),
         cmocka_unit_test(amount_rounds_halves_to_even),
+        cmocka_unit_test(depthwise_layers_are_pruned_by_kernels),
+        cmocka_unit_test(transposed_layers_are_pruned_the_right_way_round),
         cmocka_unit_test(a_filter_or_channel_goes_by_eps_when_all_its_kernels_are_sparse),
         cmocka_unit_test(ranking_by_hand),
         cmocka_unit_test(ranking_against_sorting),

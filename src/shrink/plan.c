@@ -8,8 +8,8 @@
  * ranking over all layers gives their number instead. Of equal scores the lower index goes first. Kernels of one weight
  * are left alone without --pointwise: a small weight is no dead kernel.
  *
- * In a depthwise layer the unit is always the kernel, which is filter and channel at once. Of filters or channels chosen
- * by amount the strongest of a layer stays: a layer of zeros cuts the network in two.
+ * In a depthwise layer the unit is always the kernel, which is filter and channel at once. There, and in a layer of a
+ * single filter or channel, the strongest unit stays whatever share of filters or channels is to go.
  *
  * Memory: one byte a kernel, and by amount 8 bytes a unit while the layer is planned. */
 #include "shrink/inner.h"
@@ -157,7 +157,7 @@ static fpr_status choose_units(const plan_run *run, fpr_criterion criterion, con
         return FPR_OK;
     }
     if (units == SHRINK_BY_AMOUNT) units = shrink_share_of(budget->amount, count);
-    if (run->asked != FPR_STRUCTURE_KERNEL && units >= count) {
+    if (run->asked != FPR_STRUCTURE_KERNEL && (run->view->shape->depthwise || count == 1) && units >= count) {
         units = count - 1;
         run->plan->kept_one = true;
     }

@@ -21,7 +21,7 @@ typedef struct shrink_plan {
     uint8_t *fate;     /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
     uint64_t zeroed;   /* kernels of fate ZERO */
     bool changes;      /* some fate is not KEPT */
-    bool kept_one;     /* all filters or channels were to go: the strongest stays */
+    bool kept_one;     /* all units of a depthwise layer, or the only one of another, were to go: the strongest stays */
     bool only_sparse;  /* what changes is that sparse kernels become zero, if anything does */
     fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
