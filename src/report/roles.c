@@ -81,8 +81,8 @@ static void lookalikes(report_out *out, const fpr_report *r)
 {
     report_text(out, "<p>");
     page_plural(out, r->lookalike_count, "tensor looks", "tensors look");
-    report_text(out, " like a convolution and is not treated as one; <code>--only</code> with a pattern that names no layer "
-                     "takes it in:</p>\n<ul>");
+    report_text(out, " like a convolution, but nothing of the kind is done to it; <code>--only</code> with a pattern that names "
+                     "no layer takes it in:</p>\n<ul>");
     for (size_t i = 0; i < r->lookalike_count && i < FEW; i++) {
         report_text(out, "<li>");
         page_name(out, r->lookalikes[i].name, r->lookalikes[i].name_bytes);
