@@ -32,17 +32,28 @@ static int64_t channels_wanted(const graph *g, onnx_name name)
     return 3;
 }
 
+/* Bounds every product of some of the dimensions, even where another one is 0. */
+static bool set_count(array *a)
+{
+    uint64_t bound = 1;
+    a->count = 1;
+    for (unsigned i = 0; i < a->rank; i++) {
+        if (a->dims[i] < 0 || !base_multiply(bound, a->dims[i] ? (uint64_t)a->dims[i] : 1, &bound) ||
+            bound > RUN_BYTES_MAX / sizeof(double))
+            return false;
+        a->count *= (uint64_t)a->dims[i];
+    }
+    return true;
+}
+
 bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape)
 {
     const onnx_value *v = &g->model->values[g->inputs[input]];
-    *shape = (array){.known = true, .rank = v->rank, .count = 1};
+    *shape = (array){.known = true, .rank = v->rank};
     if (!v->has_shape || v->rank > GRAPH_RANK_MAX) return false;
-    for (unsigned i = 0; i < v->rank; i++) {
-        int64_t size = v->shape[i] > 0 ? v->shape[i] : i == 0 ? batch : i == 1 ? channels_wanted(g, v->name) : side;
-        shape->dims[i] = size;
-        if (!base_multiply(shape->count, (uint64_t)size, &shape->count)) return false;
-    }
-    return true;
+    for (unsigned i = 0; i < v->rank; i++)
+        shape->dims[i] = v->shape[i] > 0 ? v->shape[i] : i == 0 ? batch : i == 1 ? channels_wanted(g, v->name) : side;
+    return set_count(shape);
 }
 
 /* ---- for the operators */
@@ -76,19 +87,16 @@ const double *run_list(run *r, uint32_t input, int64_t *count)
 
 double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
 {
-    array shape = {.known = true, .rank = rank, .count = 1};
+    array shape = {.known = true, .rank = rank};
     if (r->status || output >= r->node->output_count || !r->node->outputs[output]) return NULL;
     if (rank > GRAPH_RANK_MAX) {
         run_fail(r, "a value of more than eight axes");
         return NULL;
     }
-    for (unsigned i = 0; i < rank; i++) {
-        if (dims[i] < 0 || !base_multiply(shape.count, (uint64_t)dims[i], &shape.count) ||
-            shape.count > RUN_BYTES_MAX / sizeof(double)) {
-            run_fail(r, "its shapes do not fit together");
-            return NULL;
-        }
-        shape.dims[i] = dims[i];
+    for (unsigned i = 0; i < rank; i++) shape.dims[i] = dims[i];
+    if (!set_count(&shape)) {
+        run_fail(r, "its shapes do not fit together");
+        return NULL;
     }
     array *a = &r->values[r->node->outputs[output]];
     array_free(a);
@@ -107,11 +115,11 @@ static void load_constant(run *r, onnx_name name, bool shapes)
     array *a = &r->values[name];
     if (tensor == ONNX_NONE || a->known) return;
     const onnx_tensor *t = &r->g->model->tensors[tensor];
-    if (t->rank > GRAPH_RANK_MAX || t->elements > RUN_BYTES_MAX / sizeof(double)) return;
-    a->known = true;
-    a->rank = t->rank;
-    a->count = t->elements;
-    for (unsigned i = 0; i < t->rank; i++) a->dims[i] = (int64_t)t->shape[i];
+    array shape = {.known = true, .rank = t->rank};
+    if (t->rank > GRAPH_RANK_MAX) return;
+    for (unsigned i = 0; i < t->rank; i++) shape.dims[i] = (int64_t)t->shape[i];
+    if (!set_count(&shape)) return;
+    *a = shape;
     if ((shapes && t->elements > LIST_MAX) || t->skipped || !graph_is_number(t->dtype)) return;
     a->data = graph_tensor_values(r->g, tensor, r->error);
     if (!a->data) r->status = r->error ? r->error->status : FPR_NO_MEMORY;
