@@ -11,6 +11,10 @@ import harness
 README = (harness.SOURCE / "README.md").read_text()
 
 
+def figure_texts(path):
+    return [element.text for element in ElementTree.parse(path).iter() if element.tag.endswith(("}text", "}title"))]
+
+
 class Readme(harness.Case):
     def test_the_worked_example(self):
         example = re.search(r"<!-- example: begin -->\n```sh\n(.*?)```\n<!-- example: end -->", README, re.S).group(1)
@@ -36,16 +40,22 @@ class Readme(harness.Case):
             a, b = float(a.replace(",", "")), float(b.replace(",", ""))
             self.assertLessEqual(abs(a - b), 0.02 * abs(b), (a, b))
 
+    def test_the_corpus(self):
+        example = re.search(r"<!-- corpus: begin -->\n```sh\n(.*?)```\n<!-- corpus: end -->\n\n```\n(.*?)```", README, re.S)
+        os.symlink(harness.SOURCE / "fixtures", "fixtures")
+        command = shlex.split(example.group(1))
+        self.assertEqual(command[:2], ["build/filterprune", "corpus"])
+        self.assertEqual(self.ok(*command[1:], env=harness.environment(COLUMNS="100")).out, example.group(2))
+        maker = harness.SOURCE / "tools" / "readme_figure.py"
+        subprocess.run([sys.executable, "-B", maker, "zoo/by-1.html", "figure.svg"], check=True)
+        self.assertEqual(figure_texts("figure.svg"), figure_texts(harness.SOURCE / "src" / "report" / "figure3.svg"))
+
     def test_the_figure_is_what_the_tool_makes(self):
         self.ok("-q", harness.SPARSE_MODEL, "small.safetensors")
         maker = harness.SOURCE / "tools" / "readme_figure.py"
         subprocess.run([sys.executable, "-B", maker, "small.report.html", "figure.svg"], check=True)
 
-        def texts(path):
-            elements = ElementTree.parse(path).iter()
-            return [element.text for element in elements if element.tag.endswith(("}text", "}title"))]
-
-        self.assertEqual(texts("figure.svg"), texts(harness.SOURCE / "src" / "report" / "figure1.svg"))
+        self.assertEqual(figure_texts("figure.svg"), figure_texts(harness.SOURCE / "src" / "report" / "figure1.svg"))
 
     def test_paths_it_names_exist(self):
         for path in re.findall(r"`((?:src|tests|tools|fixtures|include)/[\w./-]+)`", README):
@@ -54,7 +64,7 @@ class Readme(harness.Case):
     def test_commands_it_names_exist(self):
         text = harness.run("--help").out
         for option in set(re.findall(r"`(--[a-z-]+)`", README)):
-            known = text + "".join(harness.run(c, "--help").out for c in ("inspect", "compare", "verify", "info"))
+            known = text + "".join(harness.run(c, "--help").out for c in ("inspect", "compare", "verify", "info", "corpus", "profile"))
             self.assertIn(option, known)
 
 

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import tempfile
 import warnings
 
 import common
@@ -197,6 +198,33 @@ class Interface(Case):
         self.assertEqual(list(filterprune.load_file(path)), list(found))
         self.assertEqual(os.listdir(self.home).count("saved.safetensors"), 1)
         self.assertEqual([n for n in os.listdir(self.home) if n.startswith(".")], [])
+
+    def test_profile_and_corpus(self):
+        with tempfile.TemporaryDirectory() as folder:
+            model = MODELS[0]
+            rows = filterprune.profile(model, os.path.join(folder, "p.fpp"), basis="robustness", range="-3:3")
+            report = {layer["name"]: layer for layer in filterprune.inspect(model)["layers"]}
+            kernels = 0
+            for row in rows:
+                self.assertEqual(row["kernels"], report[row["name"]]["kernels"])
+                self.assertEqual(row["sparse"], report[row["name"]]["sparse"])
+                self.assertEqual(row["max_abs"], report[row["name"]]["max_abs"])
+                if row["kernel_shape"] == [3, 3]:
+                    kernels += row["kernels"]
+                    self.assertLessEqual(max(sum(c) for c in row["counts"]), row["kernels"])
+                    self.assertGreater(sum(row["counts"][0]), 0.99 * row["kernels"])
+            self.assertGreater(kernels, 0)
+            stems = [os.path.basename(m)[:-len(".safetensors")] for m in MODELS]
+            with open(os.path.join(folder, "t.csv"), "w") as table:
+                table.write("file,own\n" + "".join(f"{s},g{i}\n" for i, s in enumerate(stems)))
+            found = filterprune.corpus(MODELS, os.path.join(folder, "out"), table=os.path.join(folder, "t.csv"), by="own")
+            self.assertEqual(len(found.groups), len(MODELS))
+            self.assertEqual(len(found.pairs), len(MODELS) * (len(MODELS) - 1) // 2)
+            self.assertEqual(sum(g["kernels"] for g in found.groups), sum(l["kernels"] for l in found.layers))
+            with open(os.path.join(folder, "broken.fpp"), "wb") as broken:
+                broken.write(open(os.path.join(folder, "p.fpp"), "rb").read()[:-3])
+            with self.assertRaises(filterprune.SafetensorError):
+                filterprune.read_profile(os.path.join(folder, "broken.fpp"))
 
     def test_inspect_and_compare(self):
         report = filterprune.inspect(MODEL, eps=0.02, half=True, verbose=False, html=None)

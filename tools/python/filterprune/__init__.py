@@ -9,10 +9,12 @@
 
 `filterprune.numpy` and `filterprune.torch` mirror `safetensors.numpy` and `safetensors.torch`.
 """
+from ._collect import Corpus, corpus, profile, read_profile
 from ._errors import SafetensorError
 from ._open import load_file, safe_open
 from ._program import compare, inspect, rows
 from ._unpack import unpack
 
 __version__ = "0.1.0"
-__all__ = ["SafetensorError", "compare", "inspect", "load_file", "rows", "safe_open", "unpack"]
+__all__ = ["Corpus", "SafetensorError", "compare", "corpus", "inspect", "load_file", "profile", "read_profile", "rows",
+           "safe_open", "unpack"]

@@ -32,13 +32,17 @@ def _arguments(options: Dict[str, Any]) -> List[str]:
     return arguments
 
 
-def _run(command: str, paths: Iterable[PathLike], options: Dict[str, Any]) -> Dict[str, Any]:
-    done = subprocess.run([program(), command, "--json", *_arguments(options), "--", *map(os.fspath, paths)],
+def _start(command: str, paths: Iterable[PathLike], arguments: Iterable[str]) -> bytes:
+    done = subprocess.run([program(), command, *arguments, "--", *map(os.fspath, paths)],
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if done.returncode:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
         raise SafetensorError(lines[-1])
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def _run(command: str, paths: Iterable[PathLike], options: Dict[str, Any]) -> Dict[str, Any]:
+    return json.loads(_start(command, paths, ["--json", *_arguments(options)]))
 
 
 def inspect(path: PathLike, **options: Any) -> Dict[str, Any]:
