@@ -23,6 +23,7 @@ may_include() {
     out) echo "out base file pack source model" ;;
     job) echo "job base file lattice onnx graph linalg pack conv shrink collect source model study out report" ;;
     cli) echo cli ;;
+    mpi) echo "mpi cli" ;;
     *) echo "" ;;
     esac
 }

@@ -83,6 +83,8 @@ int cmd_info(const settings *set);
 int cmd_export(const settings *set);
 int cmd_profile(const settings *set);
 int cmd_corpus(const settings *set);
+/* How the processes of a corpus talk; NULL but in filterprune-mpi. */
+extern const fpr_exchange *corpus_exchange;
 int run_batch(const settings *set);
 
 /* Reads argv[0 .. argc-1], what follows the command's name. EXIT_DONE, or EXIT_USAGE with the line printed. */
@@ -102,6 +104,8 @@ bool is_near(unsigned distance, size_t length);
 
 /* Non-zero once SIGINT, SIGTERM or SIGHUP came; jobs stop soon after. */
 extern volatile int interrupted;
+
+int main(int argc, char **argv); /* under another name in filterprune-mpi */
 extern volatile int may_be_killed; /* a signal may end the program at once: nothing is being written */
 
 /* ---- messages */

@@ -20,6 +20,8 @@ int cmd_profile(const settings *set)
 
 /* ---- corpus */
 
+const fpr_exchange *corpus_exchange;
+
 typedef struct document {
     const char *name;
     size_t by; /* of a page */
@@ -124,11 +126,12 @@ int cmd_corpus(const settings *set)
     const fpr_corpus_request request = {
         .inputs = set->operands, .input_count = (size_t)set->operand_count, .table = set->table, .layers = set->layers,
         .by = set->by.patterns, .by_count = set->by.count, .kernel = set->kernel, .basis = set->basis,
-        .folder = set->out_dir };
+        .folder = set->out_dir, .exchange = corpus_exchange };
     progress_begin(&bar, set, &job, NULL);
     const fpr_status done = fpr_corpus_make(&request, &job, &c, &error);
     progress_end(&bar);
     if (done != FPR_OK) return fail(&error, NULL);
+    if (!c) return finish_stdout(EXIT_DONE); /* rank 0 has it */
     for (size_t i = 0; !set->quiet && i < c->warning_count; i++) warn(NULL, c->warnings[i]);
     status = write_documents(c, set);
     if (!status && !set->quiet) {

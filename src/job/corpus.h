@@ -34,6 +34,8 @@ typedef struct corpus_run {
 /* ---- corpus_items.c */
 fpr_status corpus_items(corpus_run *run, fpr_error *error);
 void corpus_items_free(corpus_run *run);
+/* What a --by means: parts of depth or, where parts is 0, a column of the table. */
+fpr_status corpus_read_by(const corpus_run *run, const char *by, unsigned *parts, size_t *column, fpr_error *error);
 profile_source corpus_source(const corpus_item *item);
 const char *corpus_profile_path(const corpus_item *item);
 /* conv_depth_norm of a layer, NaN where it is not known; rows: a list of corpus_depth_rows. */

@@ -89,20 +89,8 @@ static fpr_status open_grouping(const corpus_run *run, const char *by, grouping 
     g->table_column = SIZE_MAX;
     g->of_item = base_alloc(run->item_count, sizeof *g->of_item);
     if (!g->of_item) return base_no_memory(error, run->item_count * sizeof *g->of_item);
-    fpr_status status = FPR_OK;
-    if (!strncmp(by, "depth:", 6)) {
-        char *end;
-        const unsigned long n = strtoul(by + 6, &end, 10);
-        if (by[6] < '1' || by[6] > '9' || *end || n > 1000) return base_fail(error, FPR_USAGE, "'%s': depth:1 to depth:1000", by);
-        if (run->depth_column == SIZE_MAX)
-            return base_fail(error, FPR_USAGE, "%s needs --layers, a table with the columns file, tensor and conv_depth_norm", by);
-        g->parts = (unsigned)n;
-        status = name_depths(g, error);
-    } else {
-        g->table_column = run->table.columns ? collect_table_column(&run->table, by) : SIZE_MAX;
-        if (g->table_column == SIZE_MAX) return base_fail(error, FPR_USAGE, "the table has no column '%s'", by);
-        status = name_values(run, g, error);
-    }
+    fpr_status status = corpus_read_by(run, by, &g->parts, &g->table_column, error);
+    if (!status) status = g->parts ? name_depths(g, error) : name_values(run, g, error);
     g->sums = status ? NULL : base_calloc(g->count, sizeof *g->sums);
     if (!status && !g->sums) status = base_no_memory(error, g->count * sizeof *g->sums);
     for (size_t i = 0; !status && i < g->count; i++) status = collect_sum_init(&g->sums[i], c->k, c->bins, error);

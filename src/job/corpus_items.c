@@ -167,10 +167,33 @@ static fpr_status read_tables(corpus_run *run, fpr_error *error)
     return FPR_OK;
 }
 
+fpr_status corpus_read_by(const corpus_run *run, const char *by, unsigned *parts, size_t *column, fpr_error *error)
+{
+    *parts = 0;
+    *column = SIZE_MAX;
+    if (strncmp(by, "depth:", 6) != 0) {
+        if (run->table.columns) *column = collect_table_column(&run->table, by);
+        return *column != SIZE_MAX ? FPR_OK : base_fail(error, FPR_USAGE, "the table has no column '%s'", by);
+    }
+    char *end;
+    const unsigned long n = strtoul(by + 6, &end, 10);
+    if (by[6] < '1' || by[6] > '9' || *end || n > 1000) return base_fail(error, FPR_USAGE, "'%s': depth:1 to depth:1000", by);
+    if (run->depth_column == SIZE_MAX)
+        return base_fail(error, FPR_USAGE, "%s needs --layers, a table with the columns file, tensor and conv_depth_norm", by);
+    *parts = (unsigned)n;
+    return FPR_OK;
+}
+
 fpr_status corpus_items(corpus_run *run, fpr_error *error)
 {
     const fpr_corpus_request *r = run->request;
     fpr_status status = read_tables(run, error);
+    /* Before hours of work, not after them. */
+    for (size_t b = 0; !status && b < r->by_count; b++) {
+        unsigned parts;
+        size_t column;
+        status = corpus_read_by(run, r->by[b], &parts, &column, error);
+    }
     const size_t columns[3] = {collect_table_column(&run->layers, "first"), collect_table_column(&run->layers, "count"),
                                collect_table_column(&run->layers, "filter_ids")};
     const bool has_rows = (columns[0] != SIZE_MAX && columns[1] != SIZE_MAX) || columns[2] != SIZE_MAX;

@@ -127,6 +127,7 @@ class Corpus(harness.Case):
         run("--by", "task")
         self.assertIn("no column 'colour'", run("--by", "colour", "--out", "x"))
         self.assertIn("needs --layers", run("--by", "depth:10", "--out", "x"))
+        self.assertEqual(list(Path("x/profiles").iterdir()), [])
         run("--by", "depth:0", "--out", "x")
         self.assertIn("two models are called", self.fails(2, "corpus", "--out", "y", "unet.safetensors", "./unet.safetensors"))
         Path("bad.csv").write_text('file,task\n"unet,seg\n')
