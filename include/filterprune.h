@@ -517,6 +517,9 @@ typedef int (*fpr_write)(void *context, const void *bytes, size_t count);
 
 FPR_API fpr_status fpr_report_json(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
 FPR_API fpr_status fpr_report_html(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+/* The style and the script of the pages, for pages beside them. */
+FPR_API const char *fpr_page_style(void);
+FPR_API const char *fpr_page_script(void);
 /* The sentence that terminal, page and JSON begin with: what was changed, or for an inspection what was found. One line
  * of plain UTF-8, names made safe to print, cut to size. Returns dst. */
 #define FPR_VERDICT_BYTES 1024
@@ -739,6 +742,9 @@ FPR_API fpr_status fpr_model_statement(const fpr_model *model, fpr_statement **s
 FPR_API void fpr_statement_free(fpr_statement *statement);
 /* "lossless: ..." or "N of M tensors changed, at most E in layer L; ...", as fpr_report_verdict writes it. */
 FPR_API char *fpr_statement_verdict(const fpr_statement *statement, char *dst, size_t size);
+
+/* XXH3-128 of all files of a model, one after the other, in 32 hexadecimal digits: what statements call an input by. */
+FPR_API fpr_status fpr_model_sum(const fpr_model *model, char digits[33], fpr_error *error);
 
 /* ---- two checkpoints, tensor by tensor */
 

@@ -37,7 +37,7 @@ typedef struct option_row {
 #define AT(member) offsetof(settings, member)
 #define STUDY (CMD_PRUNE | CMD_INSPECT | CMD_COMPARE)
 #define COLLECTING (CMD_COMPARE | CMD_PROFILE | CMD_CORPUS)
-#define PRINTING (CMD_INSPECT | CMD_COMPARE | CMD_VERIFY | CMD_INFO)
+#define PRINTING (CMD_INSPECT | CMD_COMPARE | CMD_VERIFY | CMD_INFO | CMD_DIFF)
 
 static const char pruning[] = "Pruning and two-level filters", output[] = "Output",
                   diagnostics[] = "Diagnostics", running[] = "Running";
@@ -89,6 +89,10 @@ static const option_row rows[] = {
     { OPT_LAYERS, output, "layers", 0, "CSV", CMD_CORPUS, TEXT, AT(layers), 0, 0, NULL,
       "columns file, tensor, conv_depth_norm" },
     { OPT_OUT, output, "out", 0, "DIR", CMD_CORPUS, TEXT, AT(out_dir), 0, 0, NULL, "write all here" },
+    { OPT_FILES_FROM, output, "files-from", 0, "FILE", CMD_PRUNE, TEXT, AT(files_from), 0, 0, NULL,
+      "more INPUTs for --out-dir, one a line" },
+    { OPT_SKIP_EXISTING, output, "skip-existing", 0, NULL, CMD_PRUNE, FLAG, AT(skip_existing), 0, 0, NULL,
+      "--out-dir: leave what was made of the same INPUT" },
     { OPT_REPORT, output, "report", 0, "STEM", CMD_PRUNE, TEXT, AT(report), 0, 0, NULL,
       "STEM.report.json, .html (OUTPUT's name)" },
     { OPT_NO_REPORT, output, "no-report", 0, NULL, CMD_PRUNE, FLAG, AT(no_report), 0, 0, NULL, "write no report" },
@@ -98,7 +102,7 @@ static const option_row rows[] = {
       "kernels compared, such as 3x3 (the most common)" },
     { OPT_BASIS, diagnostics, "basis", 0, "FILE", COLLECTING, TEXT, AT(basis), 0, 0, "robustness|FILE",
       "a fixed basis (joint)" },
-    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | COLLECTING | CMD_INFO | CMD_EXPORT, CHOICE,
+    { OPT_LAYOUT, diagnostics, "layout", 0, "ORDER", STUDY | COLLECTING | CMD_INFO | CMD_EXPORT | CMD_DIFF, CHOICE,
       AT(job.layout), 0, 0,
       "auto|oihw|hwio|ohwi", "order of weight axes (auto)" },
     { OPT_TRANSPOSED, diagnostics, "transposed", 0, "GLOB", CMD_PRUNE | CMD_INSPECT, PATTERN, AT(job.transposed), 0, 0, NULL,
@@ -120,6 +124,10 @@ static const option_row rows[] = {
       "of the histograms (that of all coefficients)" },
     { OPT_FLOAT16, diagnostics, "float16", 0, NULL, COLLECTING, FLAG, AT(job.half), 0, 0, NULL,
       "the same as --half" },
+    { OPT_DEAD, diagnostics, "dead", 0, NULL, CMD_INSPECT, FLAG, AT(dead), 0, 0, NULL,
+      "list dead filters and channels with their indices" },
+    { OPT_STRIP, diagnostics, "strip", 0, "PREFIX", CMD_DIFF, PATTERN, AT(strip), 0, 0, NULL,
+      "take it off names that begin so (repeatable)" },
     { OPT_BITS, diagnostics, "bits", 0, "ENGINE", CMD_EXPORT, CHOICE, AT(bits), 0, 0, "lce",
       "the bit order of Larq Compute Engine" },
     { OPT_KEY, running, "key", 0, "PATH", CMD_ALL & ~(unsigned)CMD_UNPACK, TEXT, AT(job.key), 0, 0, NULL,
@@ -136,6 +144,8 @@ static const option_row rows[] = {
       CMD_CONVERT | CMD_PROFILE | CMD_CORPUS, FLAG, AT(job.force), 0, 0, NULL, "overwrite files that exist" },
     { OPT_THREADS, running, "threads", 'j', "N", CMD_ALL & ~(unsigned)CMD_INFO, WHOLE, AT(job.threads), 0, 1024, NULL,
       "threads (0: all cores the process may use)" },
+    { OPT_STRICT, running, "strict", 0, NULL, CMD_PRUNE, FLAG, AT(strict), 0, 0, NULL,
+      "a warning is a failure: exit status 1" },
     { OPT_QUIET, running, "quiet", 'q', NULL, CMD_ALL, FLAG, AT(quiet), 0, 0, NULL, "print errors only" },
     { OPT_VERBOSE, running, "verbose", 'v', NULL, CMD_PRUNE | PRINTING, FLAG, AT(verbose), 0, 0, NULL,
       "print all, not the first few" },
@@ -403,13 +413,14 @@ int parse_arguments(const command *cmd, int argc, char **argv, settings *set)
     fpr_options_init(&set->job);
     set->job.cancel = &interrupted;
     size_t room = (size_t)argc + 1;
-    set->operands = malloc(6 * room * sizeof *set->operands);
+    set->operands = malloc(7 * room * sizeof *set->operands);
     if (!set->operands) return fail_memory();
     set->job.only.patterns = set->operands + room;
     set->job.skip.patterns = set->operands + 2 * room;
     set->job.drop.patterns = set->operands + 3 * room;
     set->job.transposed.patterns = set->operands + 4 * room;
     set->by.patterns = set->operands + 5 * room;
+    set->strip.patterns = set->operands + 6 * room;
 
     bool only_operands = false;
     for (int i = 0; i < argc; i++) {

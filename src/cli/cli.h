@@ -33,10 +33,10 @@ enum { EXIT_DONE = 0, EXIT_MACHINE = 1, EXIT_USAGE = 2, EXIT_INVALID = 3, EXIT_R
 
 /* Bits, so that an option can name all commands that take it. */
 enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERIFY = 16, CMD_INFO = 32, CMD_EXPORT = 64, CMD_CONVERT = 128,
-       CMD_PROFILE = 256, CMD_CORPUS = 512, CMD_ALL = 1023 };
+       CMD_PROFILE = 256, CMD_CORPUS = 512, CMD_DIFF = 1024, CMD_ALL = 2047 };
 
 typedef enum option_id {
-    OPT_TRANSPOSED,
+    OPT_TRANSPOSED, OPT_STRIP, OPT_DEAD, OPT_FILES_FROM, OPT_SKIP_EXISTING, OPT_STRICT,
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_MAX_ERROR, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_OUT, OPT_TABLE, OPT_LAYERS, OPT_BY, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
@@ -51,6 +51,10 @@ typedef struct settings {
     const char *report;    /* --report STEM, or NULL */
     bool no_report;
     const char *out_dir;   /* batch, or NULL */
+    const char *files_from; /* batch: a file of more INPUTs, one a line */
+    bool skip_existing, strict;
+    bool dead;             /* inspect: list dead filters and channels */
+    fpr_globs strip;       /* diff: beginnings of names */
     const char *table, *layers; /* corpus */
     fpr_globs by;          /* corpus: columns */
     const char *kernel, *basis, *html, *csv;
@@ -80,6 +84,7 @@ int cmd_unpack(const settings *set);
 int cmd_convert(const settings *set);
 int cmd_verify(const settings *set);
 int cmd_info(const settings *set);
+int cmd_diff(const settings *set);
 int cmd_export(const settings *set);
 int cmd_profile(const settings *set);
 int cmd_corpus(const settings *set);
@@ -195,6 +200,20 @@ const char *base_name(const char *path);
 bool ends_with(const char *text, const char *end);
 bool strip_end(char *text, const char *end); /* whether it had that end, and more than it */
 
+/* ---- inputs.c: the inputs of a batch, and where their outputs go */
+
+typedef struct batch_input { char *path, *output; } batch_input;
+typedef struct batch_inputs {
+    batch_input *list;
+    size_t count, room;
+} batch_inputs;
+/* Operands, folders among them taken whole, and the lines of --files-from. Outputs keep the folders below the deepest
+ * one that all inputs share. EXIT_DONE, or the line is printed. */
+int collect_inputs(const settings *set, batch_inputs *inputs);
+void free_inputs(batch_inputs *inputs);
+/* Makes the folders that lead to a file. */
+int make_folders(const char *path);
+
 /* ---- pages */
 
 typedef struct page {
@@ -216,6 +235,7 @@ typedef struct page_names { const char *html, *json; } page_names; /* report fil
 void print_spectra(const fpr_report *report, bool all, const terminal *term); /* spectra.c */
 void print_summary(const fpr_report *report, const settings *set, double seconds, page_names pages,
                    const terminal *term);
+void print_dead(const fpr_report *report, const terminal *term); /* indices of dead filters and channels */
 void print_warnings(const fpr_report *report); /* to standard error, one line each */
 
 /* ---- what a file says of its making */

@@ -33,6 +33,7 @@ int cmd_inspect(const settings *set)
     } else if (!status && !set->quiet) {
         terminal term = terminal_for(stdout);
         print_summary(report, set, seconds, (page_names){ set->html, NULL }, &term);
+        if (set->dead) print_dead(report, &term);
     }
     fpr_report_free(report);
     return status ? status : finish_stdout(EXIT_DONE);

@@ -128,6 +128,11 @@ int cmd_prune(const settings *set)
     terminal term = terminal_for(stderr);
     page_names pages = { result.html, result.json };
     if (!set->quiet) print_summary(result.report, set, result.seconds, pages, &term);
+    if (!set->quiet && output && !set->job.dry_run && !result.report->output_dense && !ends_with(output, ".onnx"))
+        print_how_to_load(&term, output);
+    if (set->strict && result.report->warning_count)
+        status = fail_text(EXIT_MACHINE, input, "%zu warnings, and --strict makes them a failure",
+                           result.report->warning_count);
     fpr_report_free(result.report);
     free(result.json);
     free(result.html);

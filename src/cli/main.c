@@ -19,8 +19,8 @@ const command commands[] = {
     { "", CMD_PRUNE, 1, 1000000, "INPUT and OUTPUT",
       "filterprune [OPTIONS] INPUT OUTPUT\n"
       "       filterprune [OPTIONS] --out-dir DIR INPUT...\n"
-      "       filterprune inspect|compare|unpack|convert|verify|info|export ...\n"
-      "       filterprune profile|corpus|help ...",
+      "       filterprune inspect|compare|unpack|convert|verify|info|diff ...\n"
+      "       filterprune export|profile|corpus|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
       "a smaller checkpoint and a report. INPUT: safetensors, PyTorch, numpy or ONNX.",
       "filterprune model.safetensors small.safetensors\n"
@@ -66,6 +66,13 @@ const command commands[] = {
       "filterprune info model.safetensors\n"
       "filterprune info --json model.safetensors",
       cmd_info },
+    { "diff", CMD_DIFF, 2, 2, "A and B",
+      "filterprune diff [OPTIONS] A B",
+      "Compares two checkpoints of any format tensor by tensor: equal, changed and by\n"
+      "how much, missing on either side. Exit status 0 when all is equal, else 5.",
+      "filterprune diff model.safetensors dense.safetensors\n"
+      "filterprune diff --strip module. trained.pth model.safetensors",
+      cmd_diff },
     { "export", CMD_EXPORT, 2, 2, "FILE and OUTPUT",
       "filterprune export --bits lce [OPTIONS] FILE OUTPUT",
       "Writes the binary layers of a checkpoint for an engine that computes with bits:\n"
@@ -147,6 +154,13 @@ static int check_misspelt(const settings *set)
     const char *word = set->operand_count ? set->operands[0] : "";
     if (!word[0] || strpbrk(word, "./") || access(word, F_OK) == 0) return EXIT_DONE;
     if (find_command(word)) return fail_usage("the command comes first: filterprune %s ...", word);
+    static const struct { const char *word, *form; } meant[] = {
+        { "prune", "filterprune INPUT OUTPUT" }, { "pack", "filterprune INPUT OUTPUT" },
+        { "compress", "filterprune INPUT OUTPUT" }, { "list", "filterprune info FILE" }, { "ls", "filterprune info FILE" },
+        { "show", "filterprune info FILE" }, { "restore", "filterprune unpack PACKED OUTPUT" },
+    };
+    for (size_t i = 0; i < sizeof meant / sizeof meant[0]; i++)
+        if (!strcmp(word, meant[i].word)) return fail_usage("no command '%s': it is %s", word, meant[i].form);
     const char *best = NULL;
     unsigned least = 99;
     for (const command *c = commands + 1; c->name; c++) {
@@ -215,7 +229,8 @@ static int run_command(const command *cmd, int argc, char **argv)
         status = set.help ? print_help(cmd) : print_version();
     } else if (status == EXIT_DONE) {
         if (cmd == commands) status = check_misspelt(&set);
-        if (status == EXIT_DONE) status = check_operands(cmd, &set);
+        const bool listed = cmd == commands && set.out_dir && set.files_from; /* the operands stand in a file */
+        if (status == EXIT_DONE && !listed) status = check_operands(cmd, &set);
         if (status == EXIT_DONE) status = limit_instructions(&set);
         if (status == EXIT_DONE && cmd->run != cmd_info) keep_memory(); /* which takes little, and no time */
         if (status == EXIT_DONE) status = cmd->run(&set);
@@ -229,7 +244,7 @@ static int run_help(int argc, char **argv)
     const command *cmd = commands;
     if (argc > 0 && argv[0][0] != '-' && !(cmd = find_command(argv[0]))) {
         char name[SAFE_NAME];
-        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, convert, verify, info, export, profile, corpus and help",
+        return fail_usage("no command '%s'; the commands are inspect, compare, unpack, convert, verify, info, diff, export, profile, corpus and help",
                           safe_name(name, argv[0]));
     }
     return print_help(cmd);

@@ -8,35 +8,17 @@
 #include <sys/stat.h>
 
 typedef struct entry {
-    char *output; /* path */
     int status;
-    uint64_t bytes_before, bytes_after, kernels, live, binary_layers;
-    double seconds;
+    bool skipped, sharded;
+    uint64_t bytes_before, bytes_after, warnings;
+    double seconds, worst; /* largest relative error */
+    fpr_changes changes;   /* the numbers alone: what it points to is gone */
     bool has_report;
 } entry;
 
-/* A file keeps its name; a sharded checkpoint becomes a directory named after its index. */
-static char *output_for(const char *directory, const char *input)
-{
-    char *path = join_path(directory, base_name(input));
-    if (path && strip_end(path, ".index.json")) strip_end(path, ".safetensors");
-    return path;
-}
-
-static int prepare(const settings *set, entry *entries)
+static int prepare(const settings *set)
 {
     struct stat is;
-    for (int i = 0; i < set->operand_count; i++) {
-        entries[i].output = output_for(set->out_dir, set->operands[i]);
-        if (!entries[i].output) return fail_memory();
-        for (int j = 0; j < i; j++) {
-            if (!strcmp(entries[i].output, entries[j].output)) {
-                char a[SAFE_NAME], b[SAFE_NAME], c[SAFE_NAME];
-                return fail_usage("%s and %s would both become %s", safe_name(a, set->operands[j]),
-                                  safe_name(b, set->operands[i]), safe_name(c, entries[i].output));
-            }
-        }
-    }
     if (stat(set->out_dir, &is) == 0) {
         if (!S_ISDIR(is.st_mode)) return fail_text(EXIT_REFUSED, set->out_dir, "exists and is no directory");
     } else if (mkdir(set->out_dir, 0777) != 0) {
@@ -45,24 +27,59 @@ static int prepare(const settings *set, entry *entries)
     return EXIT_DONE;
 }
 
-static void run_one(const settings *set, int i, entry *e)
+/* Whether the output is there and says that it was made of this very input. Of shards, the index is asked. */
+static bool is_made_of(const batch_input *in, const fpr_options *job)
+{
+    char sum[33], of_output[33], path[4096];
+    struct stat is;
+    fpr_model *made = NULL, *input = NULL;
+    fpr_statement *s = NULL;
+    fpr_error error;
+    bool same = false;
+    if (stat(in->output, &is) != 0) return false;
+    snprintf(path, sizeof path, "%s%s%s", in->output, S_ISDIR(is.st_mode) ? "/" : "",
+             S_ISDIR(is.st_mode) ? base_name(in->path) : "");
+    if (fpr_model_open(path, &made, &error) == FPR_OK && fpr_model_statement(made, &s, &error) == FPR_OK &&
+        fpr_model_open_with(in->path, job, &input, &error) == FPR_OK &&
+        fpr_model_bytes(input) == (s->input_xxh3_128[0] ? s->input_bytes : fpr_model_bytes(made)) &&
+        fpr_model_sum(input, sum, &error) == FPR_OK) {
+        /* What gained nothing is the input itself. */
+        if (s->input_xxh3_128[0]) same = !strcmp(sum, s->input_xxh3_128);
+        else same = fpr_model_sum(made, of_output, &error) == FPR_OK && !strcmp(sum, of_output);
+    }
+    fpr_statement_free(s);
+    fpr_model_close(input);
+    fpr_model_close(made);
+    return same;
+}
+
+static void run_one(const settings *set, const batch_inputs *in, size_t i, entry *e)
 {
     outcome result;
-    char label[80];
-    snprintf(label, sizeof label, "%d of %d, %.40s", i + 1, set->operand_count, base_name(set->operands[i]));
-    e->status = run_prune(set, set->operands[i], e->output, label, &result);
+    char label[100];
+    const batch_input *one = &in->list[i];
+    e->sharded = ends_with(one->path, ".json");
+    if (set->skip_existing && is_made_of(one, &set->job)) {
+        e->skipped = true;
+        return;
+    }
+    snprintf(label, sizeof label, "%zu of %zu, %.40s", i + 1, in->count, base_name(one->path));
+    e->status = make_folders(one->output);
+    if (!e->status) e->status = run_prune(set, one->path, one->output, label, &result);
     if (e->status) return;
     const fpr_report *r = result.report;
     e->bytes_before = r->input_bytes;
     e->bytes_after = r->output_bytes;
-    for (size_t g = 0; g < r->group_count; g++) {
-        if (r->groups[g].k < 2) continue; /* a single weight is no kernel to be dead */
-        e->kernels += r->groups[g].kernels;
-        e->live += r->groups[g].live;
-    }
-    for (uint64_t l = 0; l < r->layer_count; l++) e->binary_layers += r->layers[l].binary.scope != FPR_SCOPE_NONE;
+    e->changes = r->changes;
+    e->worst = r->changes.worst_name ? r->changes.worst_relative_l2 : 0;
+    e->changes.worst_name = NULL;
+    e->changes.wholly_zero = NULL;
+    e->warnings = r->warning_count;
     e->seconds = result.seconds;
     e->has_report = result.html != NULL;
+    if (!set->quiet) print_warnings(r);
+    if (set->strict && r->warning_count)
+        e->status = fail_text(EXIT_MACHINE, one->path, "%zu warnings, and --strict makes them a failure", r->warning_count);
     fpr_report_free(result.report);
     free(result.json);
     free(result.html);
@@ -71,34 +88,63 @@ static void run_one(const settings *set, int i, entry *e)
 /* NaN, shown as "-", where there is nothing to have a share of. */
 static double share_of(uint64_t part, uint64_t whole) { return whole ? (double)part / (double)whole : NAN; }
 
-static const char *status_text(int status)
+static const char *status_text(const entry *e)
 {
     static const char *const names[] = { "done", "failed", "failed", "invalid", "refused", "differs" };
-    return names[status];
+    return e->skipped ? "was done" : names[e->status];
 }
 
-static void print_table(const settings *set, const entry *entries, const terminal *term)
+/* All that are done, together. */
+static entry total_of(const entry *entries, size_t count)
+{
+    entry all = { 0 };
+    for (size_t i = 0; i < count; i++) {
+        const entry *e = &entries[i];
+        all.bytes_before += e->bytes_before;
+        all.bytes_after += e->bytes_after;
+        all.changes.kernels += e->changes.kernels;
+        all.changes.kernels_zeroed += e->changes.kernels_zeroed;
+        all.changes.live_before += e->changes.live_before;
+        all.changes.live_after += e->changes.live_after;
+        all.changes.binary_layers += e->changes.binary_layers;
+        all.warnings += e->warnings;
+        all.seconds += e->seconds;
+        if (e->worst > all.worst) all.worst = e->worst;
+    }
+    return all;
+}
+
+static void add_row(table *t, const char *name, const char *result, const entry *e, bool done)
+{
+    char safe[SAFE_NAME], a[NUMBER_TEXT];
+    const fpr_changes *c = &e->changes;
+    table_cell(t, "%s", safe_name(safe, name));
+    table_cell(t, "%s", result);
+    table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_before) : "");
+    table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_after) : "");
+    table_cell(t, "%s", done ? number_share(a, share_of(e->bytes_after, e->bytes_before)) : "");
+    table_cell(t, "%s", done ? number_count(a, c->kernels_zeroed) : "");
+    table_cell(t, "%s", done ? number_share(a, e->worst) : "");
+    table_cell(t, "%s", done ? number_share(a, share_of(c->live_before, c->kernels)) : "");
+    table_cell(t, "%s", done ? number_share(a, share_of(c->live_after, c->kernels)) : "");
+    table_cell(t, "%s", done ? number_count(a, c->binary_layers) : "");
+    table_cell(t, "%s", done ? number_count(a, e->warnings) : "");
+    table_cell(t, "%s", done ? number_seconds(a, e->seconds) : "");
+}
+
+static void print_table(const batch_inputs *in, const entry *entries, const terminal *term)
 {
     static const column columns[] = {
         { "checkpoint", false, 0 }, { "result", false, 0 }, { "before", true, 1 }, { "after", true, 0 },
-        { "share", true, 0 }, { "kernels", true, 4 }, { "live", true, 2 }, { "binary layers", true, 5 },
-        { "time", true, 3 },
+        { "share", true, 2 }, { "zeroed", true, 0 }, { "largest error", true, 0 }, { "live before", true, 3 },
+        { "live after", true, 0 }, { "binary layers", true, 6 }, { "warnings", true, 4 }, { "time", true, 5 },
     };
     table *t = table_new(columns, sizeof columns / sizeof columns[0]);
-    for (int i = 0; i < set->operand_count; i++) {
-        const entry *e = &entries[i];
-        char name[SAFE_NAME], a[NUMBER_TEXT];
-        bool done = e->status == EXIT_DONE;
-        table_cell(t, "%s", safe_name(name, base_name(set->operands[i])));
-        table_cell(t, "%s", status_text(e->status));
-        table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_before) : "");
-        table_cell(t, "%s", done ? number_bytes(a, (double)e->bytes_after) : "");
-        table_cell(t, "%s", done ? number_share(a, share_of(e->bytes_after, e->bytes_before)) : "");
-        table_cell(t, "%s", done ? number_count(a, e->kernels) : "");
-        table_cell(t, "%s", done ? number_share(a, share_of(e->live, e->kernels)) : "");
-        table_cell(t, "%s", done ? number_count(a, e->binary_layers) : "");
-        table_cell(t, "%s", done ? number_seconds(a, e->seconds) : "");
-    }
+    for (size_t i = 0; i < in->count; i++)
+        add_row(t, in->list[i].path, status_text(&entries[i]), &entries[i],
+                !entries[i].skipped && entries[i].bytes_before > 0);
+    entry all = total_of(entries, in->count);
+    if (in->count > 1) add_row(t, "all", "", &all, true);
     table_print(t, term, 0);
     table_free(t);
 }
@@ -126,67 +172,157 @@ static void put_link(FILE *out, const char *name)
     }
 }
 
-static void put_row(FILE *out, const settings *set, int i, const entry *e)
+static void put_cells(FILE *out, const entry *e)
 {
-    char a[NUMBER_TEXT], b[NUMBER_TEXT], c[NUMBER_TEXT], d[NUMBER_TEXT];
-    fputs("<tr><th scope=\"row\">", out);
-    if (e->has_report) {
-        /* The report lies beside OUTPUT, or in it when that is a directory of shards. */
-        char *stem = strdup(base_name(e->output));
-        bool sharded = stem && !strip_end(stem, ".safetensors") && ends_with(set->operands[i], ".index.json");
-        fputs("<a href=\"./", out);
-        if (sharded) put_link(out, stem), fputc('/', out);
-        put_link(out, stem ? stem : "");
-        fputs(".report.html\">", out);
-        put_text(out, set->operands[i]);
-        fputs("</a>", out);
-        free(stem);
-    } else {
-        put_text(out, set->operands[i]);
-    }
-    if (e->status) {
-        fprintf(out, "</th><td class=\"bad\">%s</td><td></td><td></td><td></td><td></td><td></td><td></td></tr>\n",
-                status_text(e->status));
-        return;
-    }
-    fprintf(out, "</th><td>done</td><td>%s</td><td>%s</td><td>%s</td>", number_count(a, e->bytes_before),
-            number_count(b, e->bytes_after),
-            number_share(c, share_of(e->bytes_after, e->bytes_before)));
-    fprintf(out, "<td>%s</td><td>%s</td><td>%s</td></tr>\n", number_count(a, e->kernels),
-            number_share(d, share_of(e->live, e->kernels)), number_count(b, e->binary_layers));
+    char a[NUMBER_TEXT];
+    const fpr_changes *c = &e->changes;
+    fprintf(out, "<td>%s</td>", number_count(a, e->bytes_before));
+    fprintf(out, "<td>%s</td>", number_count(a, e->bytes_after));
+    fprintf(out, "<td>%s</td>", number_share(a, share_of(e->bytes_after, e->bytes_before)));
+    fprintf(out, "<td>%s</td>", number_count(a, c->kernels));
+    fprintf(out, "<td>%s</td>", number_count(a, c->kernels_zeroed));
+    fprintf(out, "<td>%s</td>", number_share(a, e->worst));
+    fprintf(out, "<td>%s</td>", number_share(a, share_of(c->live_before, c->kernels)));
+    fprintf(out, "<td>%s</td>", number_share(a, share_of(c->live_after, c->kernels)));
+    fprintf(out, "<td>%s</td>", number_count(a, c->binary_layers));
+    fprintf(out, "<td>%s</td>", number_count(a, e->warnings));
 }
 
-static int write_index(const settings *set, const entry *entries, const char *path)
+/* The report lies beside OUTPUT, or in it when that is a directory of shards. */
+static void put_report_link(FILE *out, const settings *set, const batch_input *in, const entry *e)
 {
-    static const char head[] =
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-        "<title>filterprune: checkpoints</title>\n<style>\n"
-        ":root { color-scheme: light dark; }\n"
-        "body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; }\n"
-        "div { overflow-x: auto; }\n"
-        "table { border-collapse: collapse; font-variant-numeric: tabular-nums; }\n"
-        "caption { text-align: left; padding-bottom: .5rem; }\n"
-        "th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #8886; }\n"
-        "th:first-child, td:nth-child(2), th:nth-child(2) { text-align: left; }\n"
-        "tbody th { font-weight: normal; overflow-wrap: anywhere; }\n"
-        ".bad { font-weight: bold; }\n"
-        "</style>\n</head>\n<body>\n<main>\n<h1>Checkpoints</h1>\n<div tabindex=\"0\" role=\"region\" "
-        "aria-label=\"Checkpoints\">\n<table>\n";
-    page p;
-    int done = 0, status = page_open(&p, path, NULL, set->job.force);
-    if (status) return status;
-    for (int i = 0; i < set->operand_count; i++) done += entries[i].status == EXIT_DONE;
-    fputs(head, p.stream);
-    fprintf(p.stream,
-            "<caption>%d of %d done by filterprune %s; each name leads to its report. Sizes in bytes.</caption>\n",
-            done, set->operand_count, fpr_version());
-    fputs("<thead><tr><th scope=\"col\">Checkpoint</th><th scope=\"col\">Result</th><th scope=\"col\">Before</th>"
-          "<th scope=\"col\">After</th><th scope=\"col\">Share</th><th scope=\"col\">Kernels</th>"
-          "<th scope=\"col\">Live</th><th scope=\"col\">Binary-like layers</th></tr></thead>\n<tbody>\n", p.stream);
-    for (int i = 0; i < set->operand_count; i++) put_row(p.stream, set, i, &entries[i]);
-    fputs("</tbody>\n</table>\n</div>\n</main>\n</body>\n</html>\n", p.stream);
-    return page_commit(&p);
+    char *stem = strdup(in->output + strlen(set->out_dir)), *name = strdup(base_name(in->path));
+    while (stem && stem[0] == '/') memmove(stem, stem + 1, strlen(stem));
+    if (stem && !e->sharded) strip_end(stem, ".safetensors");
+    if (name && strip_end(name, ".index.json")) strip_end(name, ".safetensors");
+    fputs("./", out);
+    put_link(out, stem ? stem : "");
+    if (e->sharded) fputc('/', out), put_link(out, name ? name : "");
+    fputs(".report.html", out);
+    free(stem);
+    free(name);
+}
+
+static void put_row(FILE *out, const settings *set, const batch_input *in, const entry *e)
+{
+    fputs("<tr><th scope=\"row\" class=\"left\">", out);
+    if (e->has_report) {
+        fputs("<a href=\"", out);
+        put_report_link(out, set, in, e);
+        fputs("\">", out);
+    }
+    put_text(out, in->path);
+    if (e->has_report) fputs("</a>", out);
+    fprintf(out, "</th><td class=\"left\">%s</td>", status_text(e));
+    if (e->bytes_before && !e->skipped) put_cells(out, e);
+    else for (unsigned i = 0; i < 10; i++) fputs("<td></td>", out);
+    fputs("</tr>\n", out);
+}
+
+static void put_html(FILE *out, const settings *set, const batch_inputs *in, const entry *entries)
+{
+    static const char *const titles[] = { "Bytes before", "Bytes after", "Left", "Kernels", "Became zero", "Largest error",
+                                          "Live before", "Live after", "Binary-like layers", "Warnings" };
+    size_t good = 0, failed = 0;
+    for (size_t i = 0; i < in->count; i++) failed += entries[i].status != EXIT_DONE, good += entries[i].status == EXIT_DONE;
+    fprintf(out, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+            "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+            "<title>filterprune: checkpoints</title>\n<style>\n%s</style>\n</head>\n<body>\n"
+            "<header>\n<p class=\"kicker\">filterprune batch</p>\n<h1>Checkpoints</h1>\n"
+            "<p class=\"lede%s\">%zu of %zu done by filterprune %s; %zu failed.</p>\n</header>\n<main id=\"main\">\n"
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Checkpoints\">\n<table class=\"sortable\">\n"
+            "<caption>Each name leads to its report. Kernels: of all convolution layers, 1x1 counted, too.</caption>\n"
+            "<thead><tr><th scope=\"col\" class=\"left\">Checkpoint</th><th scope=\"col\" class=\"left\">Result</th>",
+            fpr_page_style(), failed ? " test" : "", good, in->count, fpr_version(), failed);
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) fprintf(out, "<th scope=\"col\">%s</th>", titles[i]);
+    fputs("</tr></thead>\n<tbody>\n", out);
+    for (size_t i = 0; i < in->count; i++) put_row(out, set, &in->list[i], &entries[i]);
+    entry all = total_of(entries, in->count);
+    fputs("</tbody>\n<tfoot><tr><th scope=\"row\" class=\"left\">All</th><td></td>", out);
+    put_cells(out, &all);
+    fprintf(out, "</tr></tfoot>\n</table>\n</div>\n</main>\n<script>\n%s</script>\n</body>\n</html>\n", fpr_page_script());
+}
+
+/* ---- index.json and index.csv: paths are strings of JSON, where what is no UTF-8 becomes a question mark */
+
+static void put_quoted(FILE *out, const char *text, bool csv)
+{
+    fputc('"', out);
+    for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
+        if (*s == '"') fputs(csv ? "\"\"" : "\\\"", out);
+        else if (*s == '\\' && !csv) fputs("\\\\", out);
+        else if (*s < 0x20) fprintf(out, csv ? " " : "\\u%04x", *s);
+        else fputc(*s, out);
+    }
+    fputc('"', out);
+}
+
+static void put_json(FILE *out, const settings *set, const batch_inputs *in, const entry *entries)
+{
+    (void)set;
+    fputs("{\"schema\": \"filterprune-index-1\", \"checkpoints\": [", out);
+    for (size_t i = 0; i < in->count; i++) {
+        const entry *e = &entries[i];
+        const fpr_changes *c = &e->changes;
+        fputs(i ? ",\n{\"input\": " : "\n{\"input\": ", out);
+        put_quoted(out, in->list[i].path, false);
+        fputs(", \"output\": ", out);
+        put_quoted(out, in->list[i].output, false);
+        fprintf(out, ", \"result\": \"%s\", \"status\": %d, \"bytes_before\": %llu, \"bytes_after\": %llu, \"kernels\": %llu, "
+                "\"kernels_zeroed\": %llu, \"live_before\": %llu, \"live_after\": %llu, \"binary_layers\": %llu, "
+                "\"warnings\": %llu, \"worst_relative_l2\": ", status_text(e), e->status,
+                (unsigned long long)e->bytes_before, (unsigned long long)e->bytes_after, (unsigned long long)c->kernels,
+                (unsigned long long)c->kernels_zeroed, (unsigned long long)c->live_before,
+                (unsigned long long)c->live_after, (unsigned long long)c->binary_layers, (unsigned long long)e->warnings);
+        fprintf(out, isfinite(e->worst) ? "%.17g}" : "null}", e->worst);
+    }
+    fputs("\n]}\n", out);
+}
+
+static void put_csv(FILE *out, const settings *set, const batch_inputs *in, const entry *entries)
+{
+    (void)set;
+    fputs("input,output,result,bytes_before,bytes_after,kernels,kernels_zeroed,live_before,live_after,binary_layers,"
+          "warnings,worst_relative_l2\n", out);
+    for (size_t i = 0; i < in->count; i++) {
+        const entry *e = &entries[i];
+        const fpr_changes *c = &e->changes;
+        put_quoted(out, in->list[i].path, true);
+        fputc(',', out);
+        put_quoted(out, in->list[i].output, true);
+        fprintf(out, ",%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%.17g\n", status_text(e),
+                (unsigned long long)e->bytes_before, (unsigned long long)e->bytes_after, (unsigned long long)c->kernels,
+                (unsigned long long)c->kernels_zeroed, (unsigned long long)c->live_before,
+                (unsigned long long)c->live_after, (unsigned long long)c->binary_layers, (unsigned long long)e->warnings,
+                e->worst);
+    }
+}
+
+typedef struct index_file {
+    const char *name;
+    void (*put)(FILE *out, const settings *set, const batch_inputs *in, const entry *entries);
+} index_file;
+
+static const index_file index_files[] = { { "index.html", put_html }, { "index.json", put_json }, { "index.csv", put_csv } };
+enum { INDEX_FILES = sizeof index_files / sizeof index_files[0] };
+
+/* entries NULL: only checks that they may be written. With --skip-existing a second run replaces them. */
+static int write_indices(const settings *set, const batch_inputs *in, const entry *entries)
+{
+    int status = EXIT_DONE;
+    for (unsigned i = 0; !status && i < INDEX_FILES; i++) {
+        char *path = join_path(set->out_dir, index_files[i].name);
+        const bool force = set->job.force || set->skip_existing;
+        page p;
+        if (!path) return fail_memory();
+        if (!entries) status = page_check(path, NULL, force);
+        else if (!(status = page_open(&p, path, NULL, force))) {
+            index_files[i].put(p.stream, set, in, entries);
+            status = page_commit(&p);
+        }
+        free(path);
+    }
+    return status;
 }
 
 /* The machine's failure weighs most, then an invalid input, then what was refused. */
@@ -198,25 +334,25 @@ static int worse(int a, int b)
 
 int run_batch(const settings *set)
 {
-    size_t count = (size_t)set->operand_count;
-    entry *entries = calloc(count, sizeof *entries);
-    char *index = join_path(set->out_dir, "index.html");
-    int status = entries && index ? prepare(set, entries) : fail_memory(), worst = EXIT_DONE;
-    if (!status && !set->no_report) status = page_check(index, NULL, set->job.force);
+    batch_inputs in;
+    int status = collect_inputs(set, &in), worst = EXIT_DONE;
+    entry *entries = status ? NULL : calloc(in.count, sizeof *entries);
+    if (!status && !entries) status = fail_memory();
+    if (!status) status = prepare(set);
+    if (!status && !set->no_report) status = write_indices(set, &in, NULL);
     if (!status) {
-        for (int i = 0; i < set->operand_count && !interrupted; i++) {
-            run_one(set, i, &entries[i]);
+        for (size_t i = 0; i < in.count && !interrupted; i++) {
+            run_one(set, &in, i, &entries[i]);
             worst = worse(worst, entries[i].status);
         }
         if (interrupted) worst = EXIT_MACHINE;
         else {
-            if (!set->no_report) worst = worse(worst, write_index(set, entries, index));
+            if (!set->no_report) worst = worse(worst, write_indices(set, &in, entries));
             terminal term = terminal_for(stderr);
-            if (!set->quiet) print_table(set, entries, &term);
+            if (!set->quiet) print_table(&in, entries, &term);
         }
     }
-    for (size_t i = 0; entries && i < count; i++) free(entries[i].output);
+    free_inputs(&in);
     free(entries);
-    free(index);
     return status ? status : worst;
 }

@@ -79,6 +79,8 @@ int finish_stdout(int exit_status)
     if (fflush(stdout) != 0 && !write_problem) write_problem = errno;
     if (!write_problem && !ferror(stdout)) return exit_status;
     if (!write_problem) write_problem = EIO;
+    /* Whoever reads has seen enough, as `| head` has. */
+    if (write_problem == EPIPE) return exit_status;
     return fail_text(EXIT_MACHINE, "standard output", "cannot write: %s", strerror(write_problem));
 }
 

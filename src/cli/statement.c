@@ -71,3 +71,34 @@ void print_stated_changes(const fpr_statement *s, bool all, const terminal *term
                 (unsigned long long)(s->tensors_changed - shown));
     table_free(t);
 }
+
+/* ---- dead filters and channels: 3-6, 9, 12 */
+
+static void print_indices(FILE *out, const char *what, const uint64_t *index, uint64_t count, uint64_t of)
+{
+    if (!count) return;
+    fprintf(out, "    %llu of %llu %s:", (unsigned long long)count, (unsigned long long)of, what);
+    for (uint64_t i = 0, end; i < count; i = end + 1) {
+        for (end = i; end + 1 < count && index[end + 1] == index[end] + 1; end++) continue;
+        fprintf(out, end > i ? "%s%llu-%llu" : "%s%llu", i ? ", " : " ", (unsigned long long)index[i],
+                (unsigned long long)index[end]);
+    }
+    fputc('\n', out);
+}
+
+void print_dead(const fpr_report *r, const terminal *term)
+{
+    char name[SAFE_NAME], a[NUMBER_TEXT], b[NUMBER_TEXT];
+    const fpr_changes *c = &r->changes;
+    fprintf(term->out, "\n  Dead: %s filters and %s channels, indices from 0;", number_count(a, c->removable_filters),
+            number_count(b, c->removable_channels));
+    fprintf(term->out, " without them %s weights less (%s)\n", number_count(a, c->removable_weights),
+            number_bytes(b, (double)c->removable_bytes));
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        const fpr_layer *l = &r->layers[i];
+        if (!l->dead_filter_count && !l->dead_channel_count) continue;
+        fprintf(term->out, "  %s\n", safe_text(name, sizeof name, l->name, l->name_bytes));
+        print_indices(term->out, "filters", l->dead_filters, l->dead_filter_count, l->conv.filters);
+        print_indices(term->out, "channels", l->dead_channels, l->dead_channel_count, l->conv.channels);
+    }
+}

@@ -12,24 +12,26 @@ static bool holds_key_or_blob(const fpr_model *m)
     return false;
 }
 
+FPR_API fpr_status fpr_model_sum(const fpr_model *model, char digits[33], fpr_error *error)
+{
+    job_checksum *sum = NULL;
+    model_sum value = {0};
+    atomic_bool stop;
+    atomic_init(&stop, false);
+    fpr_status status = checksum_new(model, &sum, error);
+    if (!status) status = checksum_rest(sum, &stop, &value, error);
+    checksum_free(sum);
+    snprintf(digits, 33, "%016llx%016llx", (unsigned long long)value.wide[0], (unsigned long long)value.wide[1]);
+    return status;
+}
+
 /* Whether the original is the file that was stated; true where that cannot be known. */
 static bool is_the_input(const fpr_model *original, const fpr_statement *s)
 {
     if (!s->input_name) return true;
     if (fpr_model_bytes(original) != s->input_bytes) return false;
-    job_checksum *sum = NULL;
-    model_sum value = {0};
-    atomic_bool stop;
-    atomic_init(&stop, false);
-    bool same = true;
-    if (!checksum_new(original, &sum, NULL) && !checksum_rest(sum, &stop, &value, NULL)) {
-        char text[40];
-        snprintf(text, sizeof text, "%016llx%016llx", (unsigned long long)value.wide[0],
-                 (unsigned long long)value.wide[1]);
-        same = !s->input_xxh3_128[0] || !strcmp(text, s->input_xxh3_128);
-    }
-    checksum_free(sum);
-    return same;
+    char digits[33];
+    return fpr_model_sum(original, digits, NULL) || !s->input_xxh3_128[0] || !strcmp(digits, s->input_xxh3_128);
 }
 
 char *verify_suspicion(const fpr_model *packed, const fpr_model *original, const fpr_statement *s)

@@ -33,6 +33,9 @@ void page_footer(report_out *out)
     report_text(out, "</script>\n</body>\n</html>\n");
 }
 
+FPR_API const char *fpr_page_style(void) { return page_css; }
+FPR_API const char *fpr_page_script(void) { return page_js; }
+
 #define WARNINGS_SHOWN 40
 
 void page_warnings(report_out *out, char *const *warnings, size_t count)

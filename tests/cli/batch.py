@@ -21,7 +21,7 @@ class Batch(harness.Case):
         self.assertRegex(result.err, r"(?m)^a\.safetensors +done +[\d.]+ kB")
         self.assertRegex(result.err, r"(?m)^bad\.safetensors +invalid$")
         self.assertEqual(sorted(os.listdir("out")),
-                         ["a.report.html", "a.report.json", "a.safetensors", "index.html", "z & <b>.report.html",
+                         ["a.report.html", "a.report.json", "a.safetensors", "index.csv", "index.html", "index.json", "z & <b>.report.html",
                           "z & <b>.report.json", "z & <b>.safetensors"])
         page = open("out/index.html").read()
         self.assertIn("2 of 3 done", page)
@@ -55,11 +55,41 @@ class Batch(harness.Case):
         os.mkdir("two")
         self.small("one/a.safetensors")
         self.small("two/a.safetensors")
+        self.ok("--out-dir", "out", "./one/a.safetensors", "one/../two/a.safetensors")
+        self.assertTrue({"out/one/a.safetensors", "out/two/a.safetensors", "out/one/a.report.json",
+                         "out/two/a.report.html"} <= set(self.listing()))
+        page = open("out/index.html").read()
+        for folder in ("one", "two"):
+            self.assertTrue(f'href="./{folder}/a.report.html"' in page)
         before = self.listing()
-        line = self.fails(2, "--out-dir", "out", "one/a.safetensors", "two/a.safetensors")
-        self.assertEqual(line, "filterprune: one/a.safetensors and two/a.safetensors would both become "
-                               "out/a.safetensors\n")
+        line = self.fails(2, "--out-dir", "o", "one/a.safetensors", "./one/a.safetensors")
+        self.assertIn("would both become o/a.safetensors", line)
         self.assertEqual(self.listing(), before)
+
+    def test_folders_lists_and_what_is_done(self):
+        os.makedirs("in/deep/er")
+        self.small("in/a.safetensors")
+        self.small("in/deep/er/b.safetensors")
+        self.ok("--out-dir", "out", "in")
+        self.assertTrue({"out/a.safetensors", "out/deep/er/b.safetensors"} <= set(self.listing()))
+        index = json.load(open("out/index.json"))["checkpoints"]
+        self.assertEqual([row["result"] for row in index], ["done", "done"])
+        report = json.load(open("out/a.report.json"))
+        for name in ("kernels", "kernels_zeroed", "live_before", "live_after"):
+            self.assertEqual(index[0][name], report["changes"][name])
+        self.assertEqual(len(open("out/index.csv").read().splitlines()), 3)
+        # Of two done ones, one input is another now.
+        harness.write_checkpoint("in/a.safetensors", {"w.weight": harness.weights(9, 32, 32)})
+        open("list", "w").write("in/a.safetensors\nin/deep/er/b.safetensors\n")
+        self.ok("--out-dir", "out", "--files-from", "list", "--skip-existing", "-f")
+        index = json.load(open("out/index.json"))["checkpoints"]
+        self.assertEqual([row["result"] for row in index], ["done", "was done"])
+
+    def test_a_warning_may_be_a_failure(self):
+        self.small("a.safetensors")
+        self.ok("--out-dir", "one", "--amount", "0.5", "a.safetensors")
+        result = harness.run("--out-dir", "two", "--strict", "--amount", "0.5", "a.safetensors")
+        self.assertEqual(result.status, 1, result)
 
     def test_into_the_inputs_own_directory(self):
         self.small("a.safetensors")

@@ -127,6 +127,55 @@ class Changes(harness.Case):
         result = self.ok("inspect", "in.safetensors").out
         self.assertIn("Nothing was changed", result.replace("\n  ", " "))
 
+    def test_a_file_says_what_was_done_to_it(self):
+        self.small()
+        for arguments, last in ((["--amount", "0.5"], "changed, at most"), (["--lossless"], "lossless: every bit"),
+                                (["--dense", "--amount", "0.5"], "changed, at most")):
+            with self.subTest(arguments=arguments):
+                self.ok("-q", "-f", *arguments, "in.safetensors", "out.safetensors")
+                report = json.loads(Path("out.report.json").read_text())
+                said = json.loads(self.ok("info", "--json", "out.safetensors").out)["statement"]
+                self.assertIn(last, said["verdict"])
+                self.assertEqual(said["input"], {"name": "in.safetensors", "bytes": report["input"]["bytes"],
+                                                 "xxh3_128": report["input"]["xxh3_128"]})
+                self.assertEqual(said["kernels_zeroed"], report["changes"]["kernels_zeroed"])
+                self.assertEqual(said["tensors_changed"], report["changes"]["tensors_changed"])
+                self.assertEqual(said["options"].get("amount"), report["options"]["amount"])
+                for command in (["info"], ["verify"]):
+                    text = self.ok(*command, "out.safetensors").out
+                    self.assertIn(last, re.sub(r"\s+", " ", text))
+                self.assertIn("unpack out.safetensors", self.ok("info", "out.safetensors").out.replace("\n  ", " ")
+                              if "--dense" not in arguments else "unpack out.safetensors")
+
+    def test_a_wrong_original_is_one_line(self):
+        self.small()
+        self.ok("-q", "in.safetensors", "out.safetensors")
+        harness.write_checkpoint("other.safetensors", {f"{i}.weight": harness.weights(i, 8, 8) for i in range(20)})
+        for arguments, words in ((["out.safetensors", "other.safetensors"], "was not made from other.safetensors"),
+                                 (["other.safetensors", "out.safetensors"], "wrong way round")):
+            result = harness.run("verify", *arguments)
+            self.assertEqual(result.status, 5)
+            self.assertEqual(len(result.err.splitlines()), 1, result)
+            self.assertIn(words, result.err)
+
+    def test_diff(self):
+        a, b = harness.weights(1, 16, 8), harness.weights(2, 8, 16)
+        harness.write_checkpoint("a.safetensors", {"module.a.weight": a, "module.b.weight": b, "gone": b})
+        zeroed = a[2][:0] + bytes(36 * 5) + a[2][36 * 5:]
+        harness.write_checkpoint("b.safetensors", {"new": b, "b.weight": b, "a.weight": (a[0], a[1], zeroed)})
+        self.assertEqual(harness.run("diff", "a.safetensors", "a.safetensors").status, 0)
+        self.assertEqual(harness.run("diff", "-q", "a.safetensors", "b.safetensors").status, 5)
+        result = harness.run("diff", "--json", "--strip", "module.", "a.safetensors", "b.safetensors")
+        self.assertEqual(result.status, 5, result)
+        found = json.loads(result.out)
+        self.assertEqual((found["equal"], found["changed"], found["only_a"], found["only_b"]), (1, 1, 1, 1))
+        row = found["tensors"][0]
+        rows = kernels(a[2])
+        self.assertEqual((row["name"], row["status"], row["kernels"], row["kernels_zeroed"]),
+                         ("module.a.weight", "changed", 128, 5))
+        self.assertAlmostEqual(row["relative_l2"], math.sqrt(sum(map(squares, rows[:5])) / sum(map(squares, rows))), places=12)
+        self.assertEqual(row["max_abs"], max(max(map(abs, k)) for k in rows[:5]))
+
 
 if __name__ == "__main__":
     harness.main()

@@ -8,7 +8,7 @@ import unittest
 
 import harness
 
-COMMANDS = ["", "inspect", "compare", "unpack", "convert", "verify", "info", "export", "profile", "corpus"]
+COMMANDS = ["", "inspect", "compare", "unpack", "convert", "verify", "info", "diff", "export", "profile", "corpus"]
 
 
 def help_of(command):
@@ -49,6 +49,12 @@ class Help(harness.Case):
         done = subprocess.run(["mandoc", "-Tlint", page], capture_output=True, text=True)
         self.assertEqual([line for line in done.stdout.splitlines() if "mandoc.db" not in line], [])
         self.assertEqual(done.returncode, 0)
+
+    @unittest.skipUnless(shutil.which("groff"), "groff is not installed")
+    def test_man_page_is_clean_for_groff(self):
+        page = harness.SOURCE / "src" / "cli" / "filterprune.1"
+        done = subprocess.run(["groff", "-mdoc", "-ww", "-z", page], capture_output=True, text=True)
+        self.assertEqual((done.stdout, done.stderr, done.returncode), ("", "", 0))
 
     def test_version(self):
         header = (harness.SOURCE / "include" / "filterprune.h").read_text()

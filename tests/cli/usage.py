@@ -31,7 +31,7 @@ LINES = [
     (["inspect", "--dense", "a"], "option '--dense' belongs to the main job; see filterprune inspect --help"),
     (["verify", "--basis=x", "a"], "option '--basis' belongs to compare; see filterprune verify --help"),
     (["help", "nothing"],
-     "no command 'nothing'; the commands are inspect, compare, unpack, convert, verify, info, export, profile, corpus and help"),
+     "no command 'nothing'; the commands are inspect, compare, unpack, convert, verify, info, diff, export, profile, corpus and help"),
     # values
     (["--eps"], "option '--eps' wants a value"),
     (["-j"], "option '-j' wants a value"),

@@ -4,7 +4,7 @@
 _filterprune()
 {
     local program=${COMP_WORDS[0]} current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}
-    local commands="inspect compare unpack convert verify info export profile corpus help" command="" help words
+    local commands="inspect compare unpack convert verify info diff export profile corpus help" command="" help words
     # "--name=value" arrives as three words.
     if [[ $current == = ]]; then
         current=""
