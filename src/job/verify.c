@@ -1,5 +1,6 @@
 /* Decodes everything, checks every checksum, and holds the result against the original. */
 #include "job/graphs.h"
+#include "job/explained.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -107,6 +108,10 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
         status = set_problem(v, "differs from the original", error);
     } else if (!status && !shrink_difference(t->dtype, bytes, o->dtype, other, t->elements, &v->max_abs, &v->relative_l2)) {
         status = set_problem(v, "differs from the original in NaN", error);
+    } else if (!status && !run->keys[t->shard].root && !t->packed) {
+        bool explained;
+        status = job_is_explained(run->original, model_number(run->original, o), t, bytes, other, &explained, error);
+        if (!status && !explained) status = set_problem(v, "differs from the original", error);
     } else if (!status && stated_lossless(entry, t)) {
         /* A cast that changed no value is lossless, too. */
         if (!is_cast(run, t, o) || !shrink_same_values(t->dtype, bytes, o->dtype, other, t->elements))

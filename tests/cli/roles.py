@@ -51,9 +51,8 @@ class Roles(harness.Case):
         harness.write_checkpoint("in.safetensors", tensors)
         result = self.ok("-f", *options, "in.safetensors", "out.safetensors", env=WIDE)
         self.ok("unpack", "-f", "out.safetensors", "back.safetensors")
+        self.ok("verify", "out.safetensors", "in.safetensors")
         report = json.loads(Path("out.report.json").read_text())
-        if report["output"]["format"] == "packed":
-            self.ok("verify", "out.safetensors", "in.safetensors")
         return load("back.safetensors"), report, result.err
 
     def inspect(self, tensors, *options):
@@ -270,6 +269,7 @@ class Roles(harness.Case):
         harness.write_checkpoint("in.safetensors", before)
         for dense in ((), ("--dense",)):
             terminal = self.ok("-f", "--cast", "f16", *dense, "in.safetensors", "out.safetensors", env=WIDE).err
+            self.ok("verify", "out.safetensors", "in.safetensors")
             report = json.loads(Path("out.report.json").read_text())
             for line in ("bn.running_var: of 256 values the cast to F16 made 64 infinite and 64 zero",
                          "bn.weight: of 256 values the cast to F16 made 64 infinite"):
@@ -278,6 +278,25 @@ class Roles(harness.Case):
             errors = {t["name"]: t["error"] for t in report["tensors"]}
             self.assertEqual((errors["bn.running_var"]["to_inf"], errors["bn.running_var"]["to_zero"]), (64, 64))
             self.assertIsNone(errors["bn.weight"]["max_abs"])
+
+    # ---- what an output states, verify knows
+
+    def test_dense_outputs_verify(self):
+        conv, fc = {"c.weight": harness.weights(1, 5, 4, (7,))}, {"fc.weight": harness.weights(2, 8, 8, (1,))}
+        fc = {"fc.weight": ("F32", (8, 8), fc["fc.weight"][2])}
+        both = {**conv, **fc, "extra.bias": tensor((4,), range(4))}
+        for before, options in ((conv, ("--amount", "0.5")), (fc, ("--cast", "f16")), (both, ("--dense", "--drop", "extra*")),
+                                (both, ("--dense", "--amount", "0.5", "--cast", "bf16"))):
+            with self.subTest(options=options):
+                harness.write_checkpoint("in.safetensors", before)
+                self.ok("-f", *options, "in.safetensors", "out.safetensors")
+                self.assertLessEqual(Path("out.safetensors").stat().st_size,
+                                     Path("in.safetensors").stat().st_size + (1500 if "--dense" in options else 0))
+                self.ok("verify", "out.safetensors", "in.safetensors")
+                data = bytearray(Path("out.safetensors").read_bytes())
+                data[-1] ^= 0x40  # a weight changed otherwise
+                Path("out.safetensors").write_bytes(data)
+                self.assertEqual(harness.run("verify", "out.safetensors", "in.safetensors").status, 5)
 
     # ---- patterns
 
