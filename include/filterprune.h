@@ -210,6 +210,13 @@ typedef struct fpr_globs { const char *const *patterns; size_t count; } fpr_glob
 /* Called from the calling thread, at most some ten times a second. done and total are bytes of input. */
 typedef void (*fpr_progress)(void *context, const char *phase, uint64_t done, uint64_t total);
 
+/* What a search tried, for the report: see --accept in filterprune(1). */
+typedef struct fpr_trial {
+    double max_error, eps;
+    uint64_t bytes;            /* of the packed output */
+    bool accepted;
+} fpr_trial;
+
 typedef struct fpr_options {
     size_t sizeof_options;     /* sizeof(fpr_options) of the caller: set by fpr_options_init */
     /* what is read */
@@ -244,6 +251,9 @@ typedef struct fpr_options {
     double binary_share;       /* share of live kernels that must meet it, 0.9 */
     /* rounding to lattices */
     double max_error;          /* largest relative L2 error of a tensor, pruning included; 0: off; below 1 */
+    const char *accept;        /* the command by which max_error and eps were found, and what it said: only reported. */
+    const fpr_trial *trials;   /* Borrowed until the report is written; NULL: there was none */
+    size_t trial_count;
     /* what is written */
     bool dense;                /* write an ordinary dense checkpoint */
     int level;                 /* effort, 1 .. 19; 3: see --level in filterprune(1) */

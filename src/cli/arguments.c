@@ -70,6 +70,8 @@ static const option_row rows[] = {
       "look for no two-level filters" },
     { OPT_MAX_ERROR, output, "max-error", 0, "R", CMD_PRUNE, REAL, AT(job.max_error), 0, 1, NULL,
       "round each tensor: relative L2 error at most R" },
+    { OPT_ACCEPT, output, "accept", 0, "COMMAND", CMD_PRUNE, TEXT, AT(accept), 0, 0, NULL,
+      "find the largest R and eps that COMMAND FILE accepts" },
     { OPT_LOSSLESS, output, "lossless", 0, NULL, CMD_PRUNE, LOSSLESS, 0, 0, 0, NULL,
       "change no weight: OUTPUT unpacks to the same bytes" },
     { OPT_DENSE, output, "dense", 0, NULL, CMD_PRUNE, FLAG, AT(job.dense), 0, 0, NULL,
@@ -158,7 +160,8 @@ enum { ROW_COUNT = sizeof rows / sizeof rows[0] };
 static const struct { option_id a, b; } contradictions[] = {
     { OPT_LOSSLESS, OPT_STRUCTURE }, { OPT_LOSSLESS, OPT_CRITERION }, { OPT_LOSSLESS, OPT_AMOUNT },
     { OPT_LOSSLESS, OPT_GLOBAL }, { OPT_LOSSLESS, OPT_TARGET_SIZE }, { OPT_LOSSLESS, OPT_POINTWISE },
-    { OPT_LOSSLESS, OPT_MAX_ERROR }, { OPT_LOSSLESS, OPT_CAST }, { OPT_LOSSLESS, OPT_DROP }, { OPT_LOSSLESS, OPT_DENSE },
+    { OPT_ACCEPT, OPT_MAX_ERROR }, { OPT_ACCEPT, OPT_DRY_RUN }, { OPT_ACCEPT, OPT_OUT_DIR }, { OPT_ACCEPT, OPT_TARGET_SIZE },
+    { OPT_LOSSLESS, OPT_ACCEPT }, { OPT_LOSSLESS, OPT_MAX_ERROR }, { OPT_LOSSLESS, OPT_CAST }, { OPT_LOSSLESS, OPT_DROP }, { OPT_LOSSLESS, OPT_DENSE },
     { OPT_NO_PRUNE, OPT_STRUCTURE }, { OPT_NO_PRUNE, OPT_CRITERION }, { OPT_NO_PRUNE, OPT_AMOUNT },
     { OPT_NO_PRUNE, OPT_GLOBAL }, { OPT_NO_PRUNE, OPT_TARGET_SIZE }, { OPT_NO_PRUNE, OPT_POINTWISE },
     { OPT_NO_BINARY, OPT_BINARY_TOL }, { OPT_NO_BINARY, OPT_BINARY_SHARE }, { OPT_AMOUNT, OPT_TARGET_SIZE },

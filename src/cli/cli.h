@@ -38,7 +38,7 @@ enum { CMD_PRUNE = 1, CMD_INSPECT = 2, CMD_COMPARE = 4, CMD_UNPACK = 8, CMD_VERI
 typedef enum option_id {
     OPT_TRANSPOSED, OPT_STRIP, OPT_DEAD, OPT_FILES_FROM, OPT_SKIP_EXISTING, OPT_STRICT,
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
-    OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_MAX_ERROR, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
+    OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_MAX_ERROR, OPT_ACCEPT, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_OUT, OPT_TABLE, OPT_LAYERS, OPT_BY, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
     OPT_BANDWIDTH, OPT_HALF, OPT_SPECTRA, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
@@ -50,6 +50,7 @@ typedef struct settings {
     bool lossless;
     const char *report;    /* --report STEM, or NULL */
     bool no_report;
+    const char *accept;    /* --accept COMMAND, or NULL */
     const char *out_dir;   /* batch, or NULL */
     const char *files_from; /* batch: a file of more INPUTs, one a line */
     bool skip_existing, strict;
@@ -91,6 +92,8 @@ int cmd_corpus(const settings *set);
 /* How the processes of a corpus talk; NULL but in filterprune-mpi. */
 extern const fpr_exchange *corpus_exchange;
 int run_batch(const settings *set);
+/* accept.c: finds max_error and eps, and says in *job what was tried; the caller frees *trials. */
+int accept_settle(const settings *set, const char *input, const char *output, fpr_options *job, fpr_trial **trials);
 
 /* Reads argv[0 .. argc-1], what follows the command's name. EXIT_DONE, or EXIT_USAGE with the line printed. */
 int parse_arguments(const command *cmd, int argc, char **argv, settings *set);

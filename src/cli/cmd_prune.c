@@ -83,6 +83,7 @@ int run_prune(const settings *set, const char *input, const char *output, const 
     fpr_options job = set->job;
     fpr_error error;
     char *stem = NULL;
+    fpr_trial *trials = NULL; /* the report borrows them until it is written */
     int status = EXIT_DONE;
     memset(result, 0, sizeof *result);
     /* A dry run writes a report only when one is asked for by name. */
@@ -95,6 +96,7 @@ int run_prune(const settings *set, const char *input, const char *output, const 
         if (!status) status = page_check(result->html, input, job.force);
     }
     if (!status) status = resolve_target(&job, set->target_ratio, input);
+    if (!status && set->accept) status = accept_settle(set, input, output, &job, &trials);
     if (!status) {
         progress bar;
         progress_begin(&bar, set, &job, label);
@@ -110,6 +112,8 @@ int run_prune(const settings *set, const char *input, const char *output, const 
         free(result->html);
         memset(result, 0, sizeof *result);
     }
+    if (result->report) result->report->options.trials = NULL, result->report->options.trial_count = 0;
+    free(trials);
     free(stem);
     return status;
 }

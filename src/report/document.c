@@ -152,6 +152,31 @@ static void removable(report_out *out, const fpr_changes *c)
 
 static void number_or_null(report_out *out, bool present, double v) { report_number(out, present ? v : NAN); }
 
+/* The search for the error and eps that a command accepts. */
+static void accept(report_out *out, const fpr_options *o)
+{
+    report_key(out, "accept");
+    if (!o->accept) {
+        report_null(out);
+        return;
+    }
+    report_begin(out, '{');
+    report_key(out, "command"), report_string0(out, o->accept);
+    report_key(out, "tried");
+    report_begin(out, '[');
+    for (size_t i = 0; i < o->trial_count; i++) {
+        const fpr_trial *t = &o->trials[i];
+        report_begin(out, '{');
+        report_key(out, "max_error"), report_number(out, t->max_error);
+        report_key(out, "eps"), report_number(out, t->eps);
+        report_key(out, "bytes"), report_integer(out, t->bytes);
+        report_key(out, "accepted"), report_bool(out, t->accepted);
+        report_end(out, '}');
+    }
+    report_end(out, ']');
+    report_end(out, '}');
+}
+
 static void options(report_out *out, const fpr_report *r)
 {
     static const char *const structures[] = {"kernel", "filter", "channel"};
@@ -184,6 +209,7 @@ static void options(report_out *out, const fpr_report *r)
     report_key(out, "binary_tol"), report_number(out, o->binary_tol);
     report_key(out, "binary_share"), report_number(out, o->binary_share);
     report_key(out, "max_error"), number_or_null(out, o->max_error > 0, o->max_error);
+    accept(out, o);
     report_key(out, "dense"), report_bool(out, o->dense);
     report_key(out, "level"), report_integer(out, (uint64_t)o->level);
     report_key(out, "cast"), report_string0(out, casts[o->cast]);

@@ -149,6 +149,45 @@ class MaxError(harness.Case):
         for name, (_, _, data) in small.items():
             self.assertEqual(after[name][2], data)
 
+    def test_what_a_command_accepts(self):
+        """The largest error that passes is found to a quarter octave; what passes is what the output restores."""
+        import shlex
+        import sys
+        data = tensor(41, "F32", 32, 32, 3, 3)
+        harness.write_checkpoint("in.safetensors", {"a.weight": data})
+        Path("limit.py").write_text("""
+import math, struct, sys
+def read(path):
+    raw = open(path, "rb").read()
+    n, = struct.unpack("<Q", raw[:8])
+    return struct.unpack("<9216f", raw[8 + n:])
+a, b = read(sys.argv[2]), read(sys.argv[3])
+error = math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b)) / sum(x * x for x in a))
+print("judged", sys.argv[3])
+sys.exit(error > float(sys.argv[1]))
+""")
+        command = f"{shlex.quote(sys.executable)} limit.py 0.05 in.safetensors"
+        result = self.ok("--accept", command, "in.safetensors", "out.safetensors")
+        self.assertEqual(result.out, "")
+        report = json.loads(Path("out.report.json").read_text())
+        found = report["options"]["max_error"]
+        self.assertTrue(0.05 / 2 ** 0.25 / 1.01 <= found <= 0.05 * 1.01, found)
+        tried = report["options"]["accept"]["tried"]
+        self.assertEqual(report["options"]["accept"]["command"], command)
+        self.assertTrue(any(t["accepted"] and t["max_error"] == found for t in tried))
+        self.assertTrue(all(t["max_error"] > found for t in tried if not t["accepted"] and t["eps"] == 0.01))
+        self.ok("unpack", "out.safetensors", "dense.safetensors")
+        self.ok("verify", "out.safetensors", "in.safetensors")
+        self.assertLessEqual(error("F32", data[2], read("dense.safetensors")["a.weight"][2])[1], 0.05)
+        self.assertEqual(self.listing(), ["dense.safetensors", "in.safetensors", "limit.py", "out.report.html",
+                                          "out.report.json", "out.safetensors"])
+        # Nothing passes: nothing is written.
+        result = harness.run("--accept", "false", "in.safetensors", "none.safetensors", "-q")
+        self.assertEqual(result.status, 4, result)
+        self.assertFalse(any("none" in name for name in self.listing()))
+        self.fails(4, "--accept", "true", "in.safetensors", "out.safetensors")
+        self.fails(2, "--accept", "true", "--max-error", "0.1", "in.safetensors", "x.safetensors")
+
     def test_usage(self):
         self.small()
         for value in ("1.5", "-0.1", "nan", "much"):
