@@ -1,7 +1,9 @@
 /* An ordinary dense file that is too small to say what was done to it: whether what differs from the original can only have
  * come from pruning and a cast. Kernels are zero or as they were, and all numbers are what the cast makes of those of the
- * original. */
+ * original; lengths of weight normalization fit the kernels that are left. */
 #include "job/explained.h"
+
+#include <math.h>
 
 #define CHUNK 1024u /* elements that are cast at a time */
 
@@ -47,7 +49,44 @@ static fpr_status kernels_explain(const fpr_layer_shape *s, const fpr_tensor *t,
     return base_check_cancelled(error);
 }
 
-fpr_status job_is_explained(const fpr_model *original, size_t tensor, const fpr_tensor *t, const void *bytes,
+/* Where rounding to the dtype may fall the other way. */
+static double rounding(fpr_dtype dtype) { return dtype == FPR_BF16 ? 8e-3 : dtype == FPR_F16 ? 1e-3 : 1e-6; }
+
+/* Lengths of weight normalization: as they were, 0, or what is left of them by the kernels that v has lost. */
+static fpr_status lengths_explain(const fpr_model *packed, const fpr_model *original, size_t direction, const fpr_tensor *g,
+                                  const void *bytes, const void *other, bool *explained, fpr_error *error)
+{
+    const fpr_tensor *was = model_tensor(original, direction), *is = model_find(packed, was->name, was->name_bytes);
+    fpr_layer_shape s;
+    if (!fpr_model_layer(original, direction, FPR_LAYOUT_OIHW, &s) || !is || is->dtype != was->dtype || is->elements != was->elements)
+        return FPR_OK;
+    void *before = base_alloc_aligned(was->bytes, 1), *after = base_alloc_aligned(is->bytes, 1);
+    double *expected = base_alloc(g->elements, sizeof *expected), *found = base_alloc(g->elements, sizeof *found);
+    shrink_plan plan = {.fate = base_calloc(s.kernels, 1), .changes = true};
+    fpr_status status = before && after && expected && found && plan.fate ? FPR_OK : base_no_memory(error, 2 * was->bytes);
+    if (!status) status = model_read(original, direction, 1, before, error);
+    if (!status) status = model_read(packed, model_number(packed, is), 1, after, error);
+    const size_t bytes_of_kernel = (size_t)(s.k * (fpr_dtype_bits(was->dtype) / 8));
+    for (uint64_t j = 0; !status && j < s.kernels; j++)
+        if (memcmp((uint8_t *)before + j * bytes_of_kernel, (uint8_t *)after + j * bytes_of_kernel, bytes_of_kernel))
+            plan.fate[j] = CONV_FATE_ZERO;
+    if (!status) {
+        shrink_cast(g->dtype, other, FPR_F64, expected, g->elements);
+        shrink_cast(g->dtype, bytes, FPR_F64, found, g->elements);
+        shrink_norm_length(&s, was->dtype, before, &plan, FPR_F64, expected);
+        *explained = true;
+        for (uint64_t i = 0; i < g->elements; i++)
+            *explained &= found[i] == 0 || fabs(found[i] - expected[i]) <= rounding(g->dtype) * fabs(expected[i]);
+    }
+    base_free(before);
+    base_free(after);
+    base_free(expected);
+    base_free(found);
+    base_free(plan.fate);
+    return status;
+}
+
+fpr_status job_is_explained(const fpr_model *packed, const fpr_model *original, size_t tensor, const fpr_tensor *t, const void *bytes,
                             const void *other, bool *explained, fpr_error *error)
 {
     static const fpr_layout layouts[] = {FPR_LAYOUT_AUTO, FPR_LAYOUT_OIHW, FPR_LAYOUT_HWIO, FPR_LAYOUT_OHWI};
@@ -59,5 +98,8 @@ fpr_status job_is_explained(const fpr_model *original, size_t tensor, const fpr_
         fpr_layer_shape s;
         if (shape_of(original, tensor, layouts[l], &s)) status = kernels_explain(&s, t, bytes, was, other, explained, error);
     }
+    const conv_role *role = model_role(original, tensor);
+    if (!status && !*explained && role->part == CONV_PART_LENGTH && was == t->dtype)
+        status = lengths_explain(packed, original, role->partner, t, bytes, other, explained, error);
     return status;
 }

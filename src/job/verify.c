@@ -110,7 +110,7 @@ static fpr_status compare_tensor(verify_run *run, const fpr_tensor *t, const voi
         status = set_problem(v, "differs from the original in NaN", error);
     } else if (!status && !run->keys[t->shard].root && !t->packed) {
         bool explained;
-        status = job_is_explained(run->original, model_number(run->original, o), t, bytes, other, &explained, error);
+        status = job_is_explained(run->packed, run->original, model_number(run->original, o), t, bytes, other, &explained, error);
         if (!status && !explained) status = set_problem(v, "differs from the original", error);
     } else if (!status && stated_lossless(entry, t)) {
         /* A cast that changed no value is lossless, too. */
