@@ -137,7 +137,7 @@ static void print_table(const batch_inputs *in, const entry *entries, const term
     static const column columns[] = {
         { "checkpoint", false, 0 }, { "result", false, 0 }, { "before", true, 1 }, { "after", true, 0 },
         { "share", true, 2 }, { "zeroed", true, 0 }, { "largest error", true, 0 }, { "live before", true, 3 },
-        { "live after", true, 0 }, { "binary layers", true, 6 }, { "warnings", true, 4 }, { "time", true, 5 },
+        { "live after", true, 2 }, { "binary layers", true, 6 }, { "warnings", true, 4 }, { "time", true, 5 },
     };
     table *t = table_new(columns, sizeof columns / sizeof columns[0]);
     for (size_t i = 0; i < in->count; i++)
