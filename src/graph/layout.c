@@ -312,6 +312,9 @@ static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
     if (!good || dynamic || !m.outs || !m.ins || !m.taps) return;
     uint64_t most = op->way == WAY_GEMM ? 1 : m.outs, have = m.bias == ONNX_NONE ? m.outs : l->g->model->tensors[m.bias].elements;
     if (have != m.outs && !(op->way == WAY_GEMM && have == most)) return;
+    /* Along the columns: a bias for each row would be one of the batch. */
+    const onnx_tensor *bias = m.bias == ONNX_NONE ? NULL : &l->g->model->tensors[m.bias];
+    if (bias && bias->rank && bias->shape[bias->rank - 1] != have) return;
     const lane *v = &l->lanes[m.in];
     if (is_constant(l, m.in)) return;
     if (v->tracked && v->channels != m.ins * m.groups) return;

@@ -201,6 +201,9 @@ static void edit_node(writer *w, const onnx_node *n, uint32_t node, size_t first
             wire_put_bytes(out, 1, name, strlen(name));
         } else if (f.number == 5 && (e = find_edit(w, first, node, 0, onnx_text_of(m, n->attributes[attribute++].name)))) {
             put_attribute(out, e);
+        } else if (f.number == 5 && !strcmp(onnx_text_of(m, n->attributes[attribute - 1].name), "num_outputs") &&
+                   find_edit(w, first, node, 1, NULL)) {
+            continue; /* of a Split that gets sizes: it has one or the other */
         } else {
             if (f.number != 1 && !added && (added = true)) add_inputs(w, first, node, n->input_count, out);
             file_text_add(out, bytes + (f.begin - n->span.offset), f.offset + f.bytes - f.begin);

@@ -5,7 +5,7 @@ weight that matters the number of filters that a right removal leaves. Needs num
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-KINDS = ("resnet", "densenet", "unet", "mobilenet", "inception", "squeeze", "volume", "mlp", "grouped", "split")
+KINDS = ("resnet", "densenet", "unet", "mobilenet", "inception", "squeeze", "volume", "mlp", "grouped", "split", "chunk")
 
 
 class Net:
@@ -225,7 +225,16 @@ def split(n):
     return n.node("Sum", [a, b, c]), ["N", 3, "H", "W"]
 
 
+def chunk(n):
+    """Split by a number of outputs, whose sizes must be stated once they differ."""
+    x, _ = n.conv("x", 3, 12, 3, dead=[0, 3, 8], left=9)
+    a, b = n.node("Split", [n.relu(x)], 2, axis=1, num_outputs=2)
+    a, _ = n.conv(a, 6, 4, 3)
+    b, _ = n.conv(b, 6, 4, 1)
+    return n.node("Mul", [a, b]), ["N", 3, "H", "W"]
+
+
 def make(kind, seed, dtype=np.float32):
-    n = Net(seed, dtype)
+    n = Net(seed, dtype, opset=18 if kind == "chunk" else 17)
     out, shape = globals()[kind](n)
     return n.model(shape, out), n.expected
