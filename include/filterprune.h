@@ -272,6 +272,10 @@ FPR_API void fpr_options_init(fpr_options *options);
 /* Checks every field; FPR_USAGE with a message that names the first option out of range. */
 FPR_API fpr_status fpr_options_check(const fpr_options *options, fpr_error *error);
 
+/* Whether a path is that of the index of a sharded checkpoint, by its name: NAME.index.json or, as libraries of diffusion
+ * models write it, NAME.safetensors.index.VARIANT.json. */
+FPR_API bool fpr_is_index(const char *path);
+
 /* fpr_model_open with the options that say how a checkpoint is read: key, allow_expand, cancel. */
 FPR_API fpr_status fpr_model_open_with(const char *path, const fpr_options *options, fpr_model **model, fpr_error *error);
 

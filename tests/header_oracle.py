@@ -53,10 +53,28 @@ def refuse_constant(name):
     raise Refused("%s is no JSON" % name)
 
 
+def in_range(number):
+    """The verdict of serde_json: so many first digits as fit 64 bits, scaled in doubles."""
+    mantissa, _, exponent = number.lstrip("-").lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    kept, power = 0, 0
+    for place, digit in enumerate(whole):
+        if 10 * kept + int(digit) >= LIMIT:
+            power = len(whole) - place
+            break
+        kept = 10 * kept + int(digit)
+    for digit in fraction:
+        if 10 * kept + int(digit) >= LIMIT:
+            break
+        kept, power = 10 * kept + int(digit), power - 1
+    power += int(exponent or 0)
+    return not kept or power < 0 or (power <= 308 and float(kept) * float("1e%d" % power) < float("inf"))
+
+
 def walk(value):
     """What json lets pass: lone surrogates, and numbers no double holds."""
     if isinstance(value, Number):
-        need(float(value) not in (float("inf"), float("-inf")), "a number out of range")
+        need(in_range(value), "a number out of range")
     elif isinstance(value, str):
         need(not any(0xD800 <= ord(c) < 0xE000 for c in value), "a lone surrogate")
     elif isinstance(value, Pairs):

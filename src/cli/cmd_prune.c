@@ -11,8 +11,7 @@ static char *default_stem(const char *input, const char *output)
 {
     char *name = strdup(base_name(input)), *stem = NULL;
     if (!name) return NULL;
-    if (strip_end(name, ".index.json")) {
-        strip_end(name, ".safetensors");
+    if (strip_index(name)) {
         stem = join_path(output, name);
     } else {
         stem = strdup(output);

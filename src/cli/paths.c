@@ -29,6 +29,21 @@ bool ends_with(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
+bool strip_index(char *path)
+{
+    static const char mark[] = ".safetensors.index.";
+    if (!fpr_is_index(path)) return false;
+    if (strip_end(path, ".index.json")) {
+        strip_end(path, ".safetensors");
+        return true;
+    }
+    char *at = strstr(path + (base_name(path) - path), mark), *variant = at + sizeof mark - 1;
+    strip_end(variant, ".json");
+    memmove(at + 1, variant, strlen(variant) + 1); /* NAME.VARIANT */
+    *at = '.';
+    return true;
+}
+
 bool strip_end(char *text, const char *end)
 {
     if (strlen(text) == strlen(end) || !ends_with(text, end)) return false;

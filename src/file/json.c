@@ -2,8 +2,11 @@
 #include "file/json.h"
 #include "file/file.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- errors and memory */
 
@@ -378,30 +381,44 @@ static bool skip_digits(file_json *j)
     return true;
 }
 
-/* Whether a number without sign is past the largest double, 1.797693134862315807 * 10^308 with what rounds to it. */
+/* value * 10 + digit, unless that takes more than 64 bits. */
+static bool add_digit(uint64_t *value, char digit)
+{
+    uint64_t ten, sum;
+    if (!base_multiply(*value, 10, &ten) || !base_add(ten, (uint64_t)(digit - '0'), &sum)) return false;
+    *value = sum;
+    return true;
+}
+
+/* Whether value * 10^exponent is infinite when it is computed in doubles, the power rounded first. */
+static bool overflows(uint64_t value, int64_t exponent)
+{
+    if (!value || exponent < 0) return false;
+    if (exponent > DBL_MAX_10_EXP) return true;
+    char power[8];
+    snprintf(power, sizeof power, "1e%d", (int)exponent);
+    return isinf((double)value * strtod(power, NULL));
+}
+
+/* Whether the reference calls a number without sign out of range. Its reader (serde_json) keeps the first digits that fit
+ * into 64 bits and scales them in doubles: next to the largest double its verdict is not that of exact rounding, in
+ * either direction. */
 static bool is_infinite(const char *p, size_t n)
 {
-    uint64_t value = 0; /* its first 19 digits */
-    int64_t digits = 0, whole = 0, zeros = 0, exponent = 0;
-    bool fraction = false;
+    uint64_t value = 0;
+    int64_t exponent = 0, written = 0;
     size_t i = 0;
-    for (; i < n && (p[i] | 0x20) != 'e'; i++) {
-        if (p[i] == '.') {
-            fraction = true;
-        } else if (digits || p[i] != '0') {
-            if (digits++ < 19) value = value * 10 + (uint64_t)(p[i] - '0');
-            if (!fraction) whole++;
-        } else if (fraction) {
-            zeros++;
-        }
+    for (; i < n && is_digit(p[i]) && add_digit(&value, p[i]); i++) {}
+    for (; i < n && is_digit(p[i]); i++) exponent++; /* one digit too many: none of the rest counts, but its place */
+    if (i < n && p[i] == '.') {
+        for (i++; i < n && is_digit(p[i]) && add_digit(&value, p[i]); i++) exponent--;
+        while (i < n && is_digit(p[i])) i++;
     }
-    if (!digits) return false;
-    for (; digits < 19; digits++) value *= 10;
-    bool negative = i + 1 < n && p[i + 1] == '-';
+    if (i == n) return overflows(value, exponent);
+    const bool negative = p[++i] == '-'; /* behind the letter e */
     for (; i < n; i++)
-        if (is_digit(p[i]) && exponent < INT32_MAX) exponent = exponent * 10 + (p[i] - '0');
-    int64_t power = (whole ? whole - 1 : -1 - zeros) + (negative ? -exponent : exponent);
-    return power > 308 || (power == 308 && value > UINT64_C(1797693134862315807));
+        if (is_digit(p[i])) written = written < INT32_MAX ? written * 10 + (p[i] - '0') : written;
+    return overflows(value, negative ? exponent - written : exponent + written);
 }
 
 /* RFC 8259, section 6. Like the reference, refuses a number that no double can hold: every reader that takes it for one

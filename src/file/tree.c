@@ -14,8 +14,8 @@
  * tensors need a tenth of this. */
 #define VALUES_MAX 4000000u
 #define CONTAINERS_MAX 1000000u
-/* Objects and arrays open at once. Nothing here is recursive; this is about writers, who need an end, too. */
-#define DEPTH_MAX 2048u
+/* Objects and arrays open at once, as in headers. Nothing here is recursive; other readers of the same text may be. */
+#define DEPTH_MAX FILE_JSON_DEPTH
 
 static bool is_bomb(const char *text, uint64_t n)
 {
@@ -151,7 +151,7 @@ static file_value *add_value(file_json *j, position *at)
 
 static bool enter(file_json *j, position *at, file_value *container)
 {
-    if (++at->depth > DEPTH_MAX) return file_json_bad(j, j->at, "nested deeper than %u levels", DEPTH_MAX);
+    if (++at->depth > DEPTH_MAX) return file_json_bad(j, j->at, "nested deeper than %u levels", (unsigned)DEPTH_MAX);
     container->kind = file_json_peek(j) == '{' ? FILE_OBJECT : FILE_ARRAY;
     at->open = container;
     at->link = &container->first;

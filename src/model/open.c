@@ -14,6 +14,16 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && memcmp(text + n - m, end, m) == 0;
 }
 
+FPR_API bool fpr_is_index(const char *path)
+{
+    static const char mark[] = ".safetensors.index.";
+    if (ends_with(path, ".index.json")) return true;
+    const char *slash = strrchr(path, '/'), *at = strstr(slash ? slash + 1 : path, mark);
+    if (!at || !ends_with(at, ".json")) return false;
+    const size_t variant = strlen(at) - (sizeof mark - 1);
+    return variant > strlen(".json") && !memchr(at + sizeof mark - 1, '.', variant - strlen(".json"));
+}
+
 /* ---------------------------------------------------------------- tensors */
 
 static int by_name(const void *a, const void *b, void *context)
@@ -261,6 +271,8 @@ static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *
     const file_value *map = file_value_get(tree.root, "weight_map");
     if (!status && !file_value_is(map, FILE_OBJECT)) {
         status = base_fail(error, FPR_BAD_INDEX, "no object weight_map in the index");
+    } else if (!status && !map->first) {
+        status = base_fail(error, FPR_BAD_INDEX, "weight_map names no tensor");
     } else if (!status) {
         m->is_index = true;
         status = open_shards(m, map, how, error);
@@ -293,7 +305,7 @@ fpr_status model_open(const char *path, const model_options *how, fpr_model **mo
     if (m) m->path = base_copy_text(path, strlen(path));
     if (m) m->buffers = base_calloc(2, sizeof *m->buffers);
     fpr_status status = m && m->path && m->buffers ? FPR_OK : base_no_memory(error, sizeof *m);
-    if (!status) status = ends_with(path, ".index.json") ? open_index(m, how, error) : open_one(m, how, error);
+    if (!status) status = fpr_is_index(path) ? open_index(m, how, error) : open_one(m, how, error);
     if (status) {
         base_error_in_file(error, path);
         fpr_model_close(m);

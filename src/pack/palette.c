@@ -330,6 +330,14 @@ static fpr_status decode_indices(palette_job *job, const uint8_t *blob, const pa
     return status;
 }
 
+/* One palette has one spelling. */
+static bool ascend(const uint8_t *colours, unsigned count, unsigned width)
+{
+    for (unsigned i = 1; i < count; i++)
+        if (pattern_at(colours + (i - 1) * width, width) >= pattern_at(colours + i * width, width)) return false;
+    return true;
+}
+
 fpr_status pack_palette_decode(const pack_values *v, const uint8_t *blob, const pack_head *head, unsigned *section,
                                unsigned threads, fpr_error *error)
 {
@@ -342,7 +350,9 @@ fpr_status pack_palette_decode(const pack_values *v, const uint8_t *blob, const 
     if (status) return status;
     palette_job job = {.values = v, .colours = colours, .count = (unsigned)(s->raw / width)};
     s++;
-    if (job.count == 1) {
+    if (!ascend(colours, job.count, width)) {
+        status = pack_bad(error, "the colours of a palette do not ascend");
+    } else if (job.count == 1) {
         fill_one(v, colours);
     } else if (s == end || s->kind != PACK_INDEX) {
         status = pack_bad(error, "the indices of a palette are missing");

@@ -73,7 +73,8 @@ static void mark_cut(report_out *out, const svg_plot *plot, const fpr_kde *kde, 
 static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned i, double upper)
 {
     static const char *const classes[CURVES] = {"all-before", "all-after", "before-area", "after"};
-    svg_plot plot = {{g->range[0], g->range[1], 46, 350}, {0, upper, 184, 30}};
+    const double widened = g->range[1] > g->range[0] ? 0 : 0.5; /* as the histogram is */
+    svg_plot plot = {{g->range[0] - widened, g->range[1] + widened, 46, 350}, {0, upper, 184, 30}};
     char head[64], text[REPORT_NUMBER];
     report_format_integer(text, i + 1);
     svg_open(out, "kde", 360, 222);

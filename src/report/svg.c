@@ -17,7 +17,8 @@ static size_t put_tenths(char *dst, long tenths)
     return n;
 }
 
-static long tenths(double v) { return lround(v * 10); }
+/* Nothing is drawn as far out as a million; lround is not defined for what no long holds. */
+static long tenths(double v) { return isfinite(v) ? lround(fmin(fmax(v, -1e6), 1e6) * 10) : 0; }
 
 static void coordinate(report_out *out, double v)
 {
@@ -40,7 +41,12 @@ static void class_attribute(report_out *out, const char *class_name)
     report_bytes(out, "\"", 1);
 }
 
-double svg_place(const svg_scale *s, double v) { return s->from + (v - s->lo) / (s->hi - s->lo) * (s->to - s->from); }
+/* Of a scale of no width its middle: all that is drawn on it is one value. */
+double svg_place(const svg_scale *s, double v)
+{
+    const double width = s->hi - s->lo;
+    return s->from + (width > 0 ? (v - s->lo) / width : 0.5) * (s->to - s->from);
+}
 
 svg_ticks svg_round_ticks(double lo, double hi, unsigned wanted)
 {

@@ -4,7 +4,6 @@
 #include "pack/pack.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #define READ_CHUNK (1u << 20)
 
@@ -18,6 +17,19 @@ static fpr_status bad_key(fpr_error *error, const char *what)
     return base_fail(error, FPR_BAD_PACKED, "__metadata__ key '%s': %s", SOURCE_PACKED_KEY, what);
 }
 
+/* 16 of 0123456789abcdef: no other spelling is a check. */
+static bool read_check(const file_value *text, uint64_t *check)
+{
+    *check = 0;
+    if (!file_value_is(text, FILE_STRING) || text->bytes != 16) return false;
+    for (size_t i = 0; i < 16; i++) {
+        const char c = text->text[i];
+        if ((c < '0' || c > '9') && (c < 'a' || c > 'f')) return false;
+        *check = *check << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+    }
+    return true;
+}
+
 static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error *error)
 {
     fpr_status status = file_tree_read(entry->value, entry->value_bytes, false, FPR_BAD_PACKED, &s->key, error);
@@ -26,29 +38,29 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
         return bad_key(error, "is no JSON object");
     if (status) return status;
     const file_value *reader = file_value_get(root, "reader"), *header = file_value_get(root, "header");
-    const file_value *check = file_value_get(root, "check"), *data = file_value_get(root, "data");
-    if (!file_value_is(reader, FILE_INTEGER)) {
+    const file_value *data = file_value_get(root, "data");
+    if (!file_value_is(reader, FILE_INTEGER) || file_value_integer(reader) < 1) {
         status = bad_key(error, "names no reader version");
     } else if (file_value_integer(reader) > PACK_READER) {
         status = base_fail(error, FPR_TOO_NEW, "needs a reader of packed format %lld; this one reads up to %u",
                            (long long)file_value_integer(reader), PACK_READER);
-    } else if (file_value_is(data, FILE_STRING)) {
+    } else if (data) {
         /* A dense file that says how it was made: any reader's. Whether that is still true only verify asks. */
         s->base.packed = false;
         s->states_data = true;
-        s->check = strtoull(data->text, NULL, 16);
-    } else if (!file_value_is(header, FILE_STRING) || !file_value_is(check, FILE_STRING) || check->bytes != 16) {
+        if (!read_check(data, &s->check)) status = bad_key(error, "has no checksum of the data");
+    } else if (!file_value_is(header, FILE_STRING) || !read_check(file_value_get(root, "check"), &s->check)) {
         status = bad_key(error, "has no original header or no checksum");
+    } else if (!file_value_is(file_value_get(root, "tensors"), FILE_OBJECT)) {
+        status = bad_key(error, "has no index of the tensors");
     } else {
         s->original_header = base_copy_text(header->text, header->bytes);
         if (!s->original_header) status = base_no_memory(error, header->bytes);
-        char *end;
-        s->check = strtoull(check->text, &end, 16);
         char prefix[sizeof CHECK_PREFIX + 8];
         const size_t bytes = (size_t)snprintf(prefix, sizeof prefix, CHECK_PREFIX, (unsigned)file_value_integer(reader));
         const char *at = memmem(s->text, s->header.header_bytes, prefix, bytes);
         /* Rewritten by another tool, the entry says nothing about the bytes as they are now. */
-        if (!*end && at) s->check_offset = (uint64_t)(at - s->text) + bytes;
+        if (at) s->check_offset = (uint64_t)(at - s->text) + bytes;
         else if (!status) status = bad_key(error, "has been rewritten");
     }
     return status;
@@ -69,15 +81,42 @@ static bool could_be_packed(const file_tensor *t)
     return t->dtype == FPR_U8 && t->rank == 1 && t->end - t->begin >= 16;
 }
 
-/* What the index of the file says of a tensor that may be a blob. */
+/* What the index of the file says of a tensor, if anything: under its name or, where that holds a NUL byte, under its
+ * number in data order. */
+static const file_value *entry_of(const safetensors *s, size_t tensor)
+{
+    const file_tensor *f = &s->header.tensors[tensor];
+    if (strlen(f->name) == f->name_bytes)
+        return file_value_get(file_value_get(s->key.root, "tensors"), f->name);
+    char number[24];
+    snprintf(number, sizeof number, "%zu", tensor);
+    return file_value_get(file_value_get(s->key.root, "numbered"), number);
+}
+
+/* Whether a tensor may be a blob by what the index says; an entry or its absence decides, where there can be one. */
 typedef enum listing { LISTED_PACKED, LISTED_PLAIN, UNLISTED } listing;
 
-static listing look_up(const safetensors *s, const file_tensor *f)
+static listing look_up(const safetensors *s, size_t tensor)
 {
-    if (!s->key.root || strlen(f->name) != f->name_bytes) return UNLISTED;
-    const file_value *entry = file_value_get(file_value_get(s->key.root, "tensors"), f->name);
+    const file_tensor *f = &s->header.tensors[tensor];
+    const file_value *entry = entry_of(s, tensor);
+    if (!entry) return s->key.root && strlen(f->name) == f->name_bytes ? LISTED_PLAIN : UNLISTED;
     const char *codec = file_value_text(file_value_get(entry, "codec"));
     return codec && strcmp(codec, "raw") ? LISTED_PACKED : LISTED_PLAIN;
+}
+
+/* The index repeats what the tensor says of itself, because readers that only list trust it. */
+static bool agrees_with(const source_tensor *t, const file_value *entry)
+{
+    const char *codec = file_value_text(file_value_get(entry, "codec"));
+    const char *dtype = file_value_text(file_value_get(entry, "dtype"));
+    const file_value *shape = file_value_get(entry, "shape"), *bytes = file_value_get(entry, "bytes");
+    if (!codec || strcmp(codec, t->packed ? t->codec : "raw") || !dtype || strcmp(dtype, fpr_dtype_name(t->dtype)))
+        return false;
+    if (!file_value_is(shape, FILE_ARRAY) || shape->count != t->rank) return false;
+    for (const file_value *v = shape->first; v; v = v->next)
+        if (!file_value_is(v, FILE_INTEGER) || (uint64_t)file_value_integer(v) != t->shape[v->place]) return false;
+    return file_value_is(bytes, FILE_INTEGER) && (uint64_t)file_value_integer(bytes) == t->bytes;
 }
 
 static fpr_status note_damage(source_tensor *t, const fpr_error *damage, const char *path, fpr_error *error)
@@ -106,13 +145,12 @@ static fpr_status show_restored(source_tensor *t, const pack_info *info, fpr_err
     return FPR_OK;
 }
 
-fpr_status packed_look(safetensors *s, size_t tensor, const source_options *options, fpr_error *error)
+/* Shows what a blob restores to, or notes its damage. */
+static fpr_status look_inside(safetensors *s, size_t tensor, const source_options *options, fpr_error *error)
 {
-    const file_tensor *f = &s->header.tensors[tensor];
     source_tensor *t = &s->base.tensors[tensor];
-    if (s->states_data || !could_be_packed(f)) return FPR_OK;
-    listing listed = look_up(s, f);
-    if (listed == LISTED_PLAIN) return FPR_OK;
+    const listing listed = look_up(s, tensor);
+    if (s->states_data || listed == LISTED_PLAIN || !could_be_packed(&s->header.tensors[tensor])) return FPR_OK;
     uint8_t head[PACK_HEAD_MAX];
     size_t n = t->stored_bytes < sizeof head ? (size_t)t->stored_bytes : sizeof head;
     fpr_status status = file_source_read(s->base.files[0], t->offset, head, n, error);
@@ -131,6 +169,34 @@ fpr_status packed_look(safetensors *s, size_t tensor, const source_options *opti
     if (error) *error = damage;
     base_error_in_tensor(error, t->name);
     return status;
+}
+
+static fpr_status look(safetensors *s, size_t tensor, const source_options *options, fpr_error *error)
+{
+    source_tensor *t = &s->base.tensors[tensor];
+    fpr_status status = look_inside(s, tensor, options, error);
+    const file_value *entry = entry_of(s, tensor);
+    if (status || t->damage || !entry || agrees_with(t, entry)) return status;
+    fpr_error damage = {0};
+    base_fail(&damage, FPR_BAD_PACKED, "the index in __metadata__ says otherwise than the tensor itself");
+    if (options->keep_damaged) return note_damage(t, &damage, file_source_path(s->base.files[0]), error);
+    if (error) *error = damage;
+    base_error_in_tensor(error, t->name);
+    return FPR_BAD_PACKED;
+}
+
+fpr_status packed_look(safetensors *s, const source_options *options, fpr_error *error)
+{
+    const file_value *named = file_value_get(s->key.root, "tensors"), *numbered = file_value_get(s->key.root, "numbered");
+    size_t listed = named ? named->count : 0, found = 0;
+    fpr_status status = FPR_OK;
+    if (s->states_data) return FPR_OK;
+    for (size_t i = 0; !status && i < s->base.tensor_count; i++) {
+        status = look(s, i, options, error);
+        found += entry_of(s, i) != NULL;
+    }
+    if (file_value_is(numbered, FILE_OBJECT)) listed += numbered->count;
+    return status || found == listed ? status : bad_key(error, "lists a tensor that the file does not have");
 }
 
 fpr_status packed_decode(const source *base, size_t tensor, unsigned threads, void *dst, fpr_error *error)

@@ -17,8 +17,9 @@ typedef struct safetensors {
 
 /* Reads our key, when the file has it. */
 fpr_status packed_open(safetensors *s, fpr_error *error);
-/* What a tensor is when it is a blob: it is made to show what it restores to. Others stay as they are. */
-fpr_status packed_look(safetensors *s, size_t tensor, const source_options *options, fpr_error *error);
+/* Tensors that are blobs are made to show what they restore to, others stay as they are. What the key says of a tensor
+ * must be what the tensor says of itself. */
+fpr_status packed_look(safetensors *s, const source_options *options, fpr_error *error);
 /* Of source_format. */
 fpr_status packed_header(const source *s, const file_text *like, char **text, size_t *bytes, fpr_error *error);
 fpr_status packed_check(const source *s, fpr_error *error);

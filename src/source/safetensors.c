@@ -21,9 +21,7 @@ static fpr_status list_tensors(safetensors *s, const source_options *options, fp
                                              .plain = true,
                                              .offset = h->data_begin + f->begin};
     }
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; !status && i < h->tensor_count; i++) status = packed_look(s, i, options, error);
-    return status;
+    return packed_look(s, options, error);
 }
 
 static void list_metadata(safetensors *s)

@@ -3,7 +3,6 @@
 Nothing is read but headers until a tensor is asked for; then exactly its bytes are. Reads are positioned, so that
 threads may share a checkpoint.
 """
-import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ READER = 2  # the packed format that this package reads
 # The key as its writer spells it in the header; the 16 digits of the check follow.
 CHECK_PREFIX = '"filterprune":"{\\"format\\":1,\\"reader\\":%d,\\"check\\":\\"'
 INDEX_MAX = 100 << 20
+INDEX_NAME = re.compile(r"\.index\.json\Z|\.safetensors\.index\.[^./]+\.json\Z")
 BATCH_BYTES = 64 << 20  # dense bytes that read_all decodes together
 
 
@@ -106,13 +106,13 @@ class Shard:
 
     def _read_key(self, value: str) -> None:
         try:
-            key = json.loads(value)
-        except (ValueError, RecursionError):
+            key = _header.parse_tree(value)
+        except ValueError:
             key = None
         if not isinstance(key, dict):
             raise SafetensorError(f"__metadata__ key '{KEY}': is no JSON object")
         reader = key.get("reader")
-        if not isinstance(reader, int) or isinstance(reader, bool):
+        if not isinstance(reader, int) or isinstance(reader, bool) or reader < 1:
             raise SafetensorError(f"__metadata__ key '{KEY}': names no reader version")
         if reader > READER:
             raise SafetensorError(f"needs a reader of packed format {reader}; this one reads up to {READER}")
@@ -127,10 +127,50 @@ class Shard:
         if at < 0:
             raise SafetensorError(f"__metadata__ key '{KEY}': has been rewritten")
         if not isinstance(tensors, dict):
-            key["tensors"] = {}
+            raise SafetensorError(f"__metadata__ key '{KEY}': has no index of the tensors")
         self.key, self.check_offset = key, at + len(prefix)
 
-    def look(self, entry: _header.Entry) -> Optional[_format.Head]:
+    def heads(self) -> List[Tuple[_header.Entry, Optional[_format.Head]]]:
+        """All tensors in data order, each with its head; what the key says of them must be what they say."""
+        found = []
+        listed = 0
+        for number, entry in enumerate(self.header.in_data_order()):
+            item = self._item(number, entry)
+            head = self._look(entry, item)
+            if item is not None:
+                listed += 1
+                self._check_item(entry, head, item)
+            found.append((entry, head))
+        if self.key is not None:
+            numbered = self.key.get("numbered")
+            if listed != len(self.key["tensors"]) + (len(numbered) if isinstance(numbered, dict) else 0):
+                raise SafetensorError(f"{self.path}: __metadata__ key '{KEY}': lists a tensor that the file does not have")
+        return found
+
+    def _item(self, number: int, entry: _header.Entry) -> Any:
+        """What the key says of a tensor, under its name or, where that holds a NUL character, its number; or None."""
+        if self.key is None:
+            return None
+        listed = self.key.get("numbered") if "\0" in entry.name else self.key["tensors"]
+        name = str(number) if "\0" in entry.name else entry.name
+        # A member that is null is there.
+        return listed[name] or {} if isinstance(listed, dict) and name in listed else None
+
+    def _check_item(self, entry: _header.Entry, head: Optional[_format.Head], item: Any) -> None:
+        def whole(value: Any) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+        dtype, shape = (head.dtype, head.shape) if head else (entry.dtype, entry.shape)
+        stated = item if isinstance(item, dict) else {}
+        listed = stated.get("shape")
+        if (stated.get("codec") != (_format.CODECS[head.codec] if head else "raw") or stated.get("dtype") != dtype
+                or not isinstance(listed, list) or not all(map(whole, listed)) or tuple(listed) != tuple(shape)
+                or not whole(stated.get("bytes"))
+                or stated["bytes"] != (head.nbytes if head else entry.end - entry.begin)):
+            raise SafetensorError(f"{self.path}: {entry.name}: the index in __metadata__ says otherwise than the tensor "
+                                  "itself")
+
+    def _look(self, entry: _header.Entry, item: Any) -> Optional[_format.Head]:
         """The head of the blob that a tensor is, or None for a plain one.
 
         The index of the key says which is which. A name with a NUL byte is not in it, and a file may have lost it:
@@ -138,11 +178,9 @@ class Shard:
         """
         if self.is_stated or entry.dtype != "U8" or len(entry.shape) != 1 or entry.end - entry.begin < 16:
             return None
-        listed = self.key is not None and "\0" not in entry.name
-        if listed:
-            item = self.key["tensors"].get(entry.name) if self.key else None
-            if not isinstance(item, dict) or not isinstance(item.get("codec"), str) or item["codec"] == "raw":
-                return None
+        listed = item is not None or (self.key is not None and "\0" not in entry.name)
+        if listed and (not isinstance(item, dict) or not isinstance(item.get("codec"), str) or item["codec"] == "raw"):
+            return None
         stored = entry.end - entry.begin
         first = self.read_data(entry.begin, min(entry.end, entry.begin + _format.HEAD_MAX)).tobytes()
         if not listed and not _format.is_blob(first):
@@ -158,12 +196,6 @@ class Shard:
 
 
 def _read_index(path: str) -> Dict[str, Any]:
-    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a key is given twice")
-        return found
-
     try:
         with open(path, "rb") as file:
             raw = file.read(INDEX_MAX + 1)
@@ -172,14 +204,16 @@ def _read_index(path: str) -> Dict[str, Any]:
     if len(raw) > INDEX_MAX:
         raise SafetensorError(f"{path}: an index of more than {INDEX_MAX} bytes")
     try:
-        root = json.loads(raw.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+        root = _header.parse_tree(raw.decode("utf-8"), unique=True)
+    except ValueError as error:
         raise SafetensorError(f"{path}: is no JSON: {error}") from None
     if not isinstance(root, dict) or not isinstance(root.get("weight_map"), dict):
         raise SafetensorError(f"{path}: no object weight_map in the index")
     for name, shard in root["weight_map"].items():
         if not isinstance(shard, str) or not shard or "/" in shard or "\0" in shard or shard in (".", ".."):
             raise SafetensorError(f"{path}: {name}: weight_map names a shard that is no plain file name")
+    if not root["weight_map"]:
+        raise SafetensorError(f"{path}: weight_map names no tensor")
     return root
 
 
@@ -202,7 +236,7 @@ class Checkpoint:
             raise
 
     def _open(self) -> None:
-        if self.path.endswith(".index.json"):
+        if INDEX_NAME.search(os.path.basename(self.path)):
             self.index = _read_index(self.path)
             folder = os.path.dirname(self.path)
             for name in sorted(set(self.index["weight_map"].values()), key=os.fsencode):
@@ -213,10 +247,9 @@ class Checkpoint:
         else:
             self.shards.append(Shard(self.path))
         for shard in self.shards:
-            for entry in shard.header.in_data_order():
+            for entry, head in shard.heads():
                 if entry.name in self.tensors:
                     raise SafetensorError(f"{shard.path}: {entry.name} is in another shard too")
-                head = shard.look(entry)
                 dtype, shape = (head.dtype, head.shape) if head else (entry.dtype, entry.shape)
                 self.tensors[entry.name] = Tensor(entry.name, dtype, shape, shard, entry.begin, entry.end,
                                                   len(self.tensors), head)

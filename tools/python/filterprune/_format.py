@@ -27,6 +27,7 @@ HEAD_MAX = 1024
 CHUNK = 1 << 18
 MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it
 PLANES, PALETTE, KERNELS, LATTICE = 1, 2, 3, 4
+CODECS = {PLANES: "planes", PALETTE: "palette", KERNELS: "kernels", LATTICE: "lattice"}  # as the key names them
 KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE, LATTICE_SECTION = range(1, 11)
 RAW, ZSTD, RANS = 0, 1, 2
 NO_SCOPE, BY_LAYER, BY_FILTER, BY_KERNEL = range(4)

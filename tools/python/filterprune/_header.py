@@ -53,13 +53,34 @@ def _refuse_constant(name: str) -> Any:
     raise SafetensorError(f"{name} is no JSON")
 
 
+def _in_range(number: str) -> bool:
+    """Whether the reference reads a number: it keeps the digits that fit 64 bits and scales them in doubles."""
+    body, _, exponent = number.lstrip("-").lower().partition("e")
+    whole, _, fraction = body.partition(".")
+    value = power = used = 0
+    for used, digit in enumerate(whole):
+        if value * 10 + int(digit) > U64_MAX:
+            power = len(whole) - used
+            break
+        value = value * 10 + int(digit)
+    for digit in fraction:
+        if value * 10 + int(digit) > U64_MAX:
+            break
+        value = value * 10 + int(digit)
+        power -= 1
+    power += max(-(1 << 31), min((1 << 31) - 1, int(exponent[:14] or 0)))
+    if value == 0 or power < 0:
+        return True
+    return power <= 308 and float(value) * float(f"1e{power}") != float("inf")
+
+
 def _check_values(value: Any) -> None:
     """What json accepts: deep nesting, lone surrogates, numbers beyond a double."""
     stack = [(value, 1)]
     while stack:
         item, level = stack.pop()
         if isinstance(item, _Number):
-            if float(item) in (float("inf"), float("-inf")):
+            if not _in_range(item):
                 raise SafetensorError("the header holds a number out of range")
         elif isinstance(item, str):
             if _LONE_SURROGATE.search(item):
@@ -87,6 +108,65 @@ def _parse_json(raw: bytes) -> _Object:
         raise SafetensorError(f"the header is no JSON: {error}") from None
     _check_values(value)
     return value
+
+
+TREE_DEPTH = 127
+_INTEGER = re.compile("-?[0-9]+")
+
+
+def parse_tree(text: str, unique: bool = False) -> Any:
+    """The JSON text of our key, or of an index, as FORMAT.md wants it; ValueError otherwise.
+
+    RFC 8259 with an object or array outermost, whole numbers of 64 bits, others that a double holds, no lone
+    surrogates, no NUL in a key, and at most so many levels; of a key that comes twice the last counts unless unique.
+    """
+    def constant(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    def number(spelt: str) -> Any:
+        if not _in_range(spelt):
+            raise ValueError("a number past the range of a double")
+        if not _INTEGER.fullmatch(spelt):
+            return float(spelt)
+        if len(spelt) > 20 or not -(1 << 63) <= int(spelt) < 1 << 63:
+            raise ValueError("an integer past the range of 64 bits")
+        return int(spelt)
+
+    def members(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found = dict(pairs)
+        if unique and len(found) != len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    try:
+        root = json.loads(text, parse_constant=constant, parse_int=number, parse_float=number, object_pairs_hook=members)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(root, (dict, list)):
+        raise ValueError("no object or array")
+    _check_tree(root, unique)
+    return root
+
+
+def _check_tree(root: Any, unique: bool) -> None:
+    stack = [(root, 1)]
+    while stack:
+        item, level = stack.pop()
+        if isinstance(item, str):
+            if _LONE_SURROGATE.search(item):
+                raise ValueError("a surrogate without its half")
+            if unique and "\0" in item:
+                raise ValueError("a string holds a NUL character")
+        elif isinstance(item, (dict, list)):
+            if level > TREE_DEPTH:
+                raise ValueError(f"nested deeper than {TREE_DEPTH} levels")
+            if isinstance(item, dict):
+                if any("\0" in key for key in item):
+                    raise ValueError("a key holds a NUL character")
+                stack += ((key, level + 1) for key in item)
+                stack += ((inner, level + 1) for inner in item.values())
+            else:
+                stack += ((inner, level + 1) for inner in item)
 
 
 def _size(value: Any, what: str) -> int:
