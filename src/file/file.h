@@ -175,6 +175,8 @@ fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts
 uint64_t file_out_size(const file_out *out);
 /* Adds all bytes written so far to a hash, as they are in the file. */
 fpr_status file_out_hash(file_out *out, file_hash *hash, unsigned threads, fpr_error *error);
+/* The same for a file in a folder that nobody knows yet: flushing the folder is left to the caller. */
+fpr_status file_out_finish(file_out *out, fpr_error *error);
 fpr_status file_out_commit(file_out *out, fpr_error *error); /* flush, fsync, rename, fsync the directory; frees out */
 void file_out_abandon(file_out *out);                        /* removes the temporary; frees out; NULL allowed */
 

@@ -410,7 +410,7 @@ static int sync_fd(int fd)
     return result;
 }
 
-static fpr_status commit(file_out *out, fpr_error *error)
+static fpr_status commit(file_out *out, bool flush_folder, fpr_error *error)
 {
     if (out->failed) return base_fail(error, FPR_IO, "an earlier write failed");
     fpr_status status = flush_with(out, NULL, 0, error);
@@ -422,18 +422,22 @@ static fpr_status commit(file_out *out, fpr_error *error)
         return base_fail_errno(error, FPR_IO, errno, "cannot give the finished file its name");
     }
     /* Some network file systems cannot flush a directory and say EINVAL; there is nothing more to do then. */
-    if (sync_fd(out->directory) != 0 && errno != EINVAL)
+    if (flush_folder && sync_fd(out->directory) != 0 && errno != EINVAL)
         return base_fail_errno(error, FPR_IO, errno, "is written, but the directory cannot be flushed to disk");
     return FPR_OK;
 }
 
-fpr_status file_out_commit(file_out *out, fpr_error *error)
+static fpr_status commit_and_free(file_out *out, bool flush_folder, fpr_error *error)
 {
-    fpr_status status = commit(out, error);
+    fpr_status status = commit(out, flush_folder, error);
     if (status) in_file(status, out, error);
     file_out_abandon(out);
     return status;
 }
+
+fpr_status file_out_finish(file_out *out, fpr_error *error) { return commit_and_free(out, false, error); }
+
+fpr_status file_out_commit(file_out *out, fpr_error *error) { return commit_and_free(out, true, error); }
 
 void file_out_abandon(file_out *out)
 {

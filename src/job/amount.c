@@ -59,13 +59,11 @@ static fpr_status set_amount(prune_job *job, shrink_ranking *ranking, double amo
 }
 
 /* Size of the output at an amount, found by packing without writing. */
-static fpr_status size_at(prune_job *job, shrink_ranking *ranking, double amount, uint64_t *bytes,
-                          job_writer **writers, fpr_error *error)
+static fpr_status size_at(prune_job *job, shrink_ranking *ranking, double amount, uint64_t *bytes, fpr_error *error)
 {
     fpr_status status = set_amount(job, ranking, amount, error);
-    if (!status) status = shards_write(job, NULL, writers, bytes, error);
-    shards_abandon(writers, fpr_model_shard_count(job->model));
-    return status;
+    uint64_t none;
+    return status ? status : shards_write(job, NULL, bytes, &none, error);
 }
 
 /* ---------------------------------------------------------------- --target-size */
@@ -113,7 +111,7 @@ static void take_trial(search *s, trial t)
     }
 }
 
-static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, job_writer **writers, fpr_error *error)
+static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, fpr_error *error)
 {
     prune_job packing = *job; /* no report, no counting: sizes alone */
     packing.report = NULL;
@@ -121,7 +119,7 @@ static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, job_writ
     search s = {.target = job->options->target_bytes, .fits.amount = 1};
     uint64_t bytes, dense;
     fpr_status status = model_dense_bytes(job->model, &dense, error);
-    if (!status) status = size_at(&packing, ranking, 1, &bytes, writers, error);
+    if (!status) status = size_at(&packing, ranking, 1, &bytes, error);
     if (!status && (double)bytes > s.target)
         status = base_fail(error, FPR_USAGE, "a target of %.0f bytes is out of reach: %llu remain with every unit pruned",
                            s.target, (unsigned long long)bytes);
@@ -131,18 +129,18 @@ static fpr_status reach_target(prune_job *job, shrink_ranking *ranking, job_writ
     }
     for (int i = 1; !status && i < TRIALS_MOST && s.fits.amount > 0 && s.fits.bytes < NEAR_ENOUGH * s.target; i++) {
         const double amount = next_amount(&s);
-        status = size_at(&packing, ranking, amount, &bytes, writers, error);
+        status = size_at(&packing, ranking, amount, &bytes, error);
         if (!status) take_trial(&s, (trial){amount, (double)bytes});
     }
     job->units = packing.units;
     return status ? status : set_amount(job, ranking, s.fits.amount, error);
 }
 
-fpr_status amount_settle(prune_job *job, job_writer **writers, fpr_error *error)
+fpr_status amount_settle(prune_job *job, fpr_error *error)
 {
     shrink_ranking *ranking = NULL;
     fpr_status status = job->options->global ? rank_all(job, &ranking, error) : FPR_OK;
-    if (!status && job->options->target_bytes > 0) status = reach_target(job, ranking, writers, error);
+    if (!status && job->options->target_bytes > 0) status = reach_target(job, ranking, error);
     else if (!status && ranking) status = set_amount(job, ranking, job->amount, error);
     shrink_ranking_free(ranking);
     return status;

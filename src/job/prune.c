@@ -83,35 +83,6 @@ static void job_free(prune_job *job)
 
 /* ---------------------------------------------------------------- the whole job */
 
-static fpr_status hash_output(const fpr_model *model, job_writer **writers, unsigned threads, uint64_t *value,
-                              fpr_error *error)
-{
-    file_hash *hash = file_hash_new();
-    fpr_status status = hash ? FPR_OK : base_no_memory(error, 1024);
-    for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) status = writer_hash(writers[s], hash, threads, error);
-    if (hash) *value = file_hash_end(hash);
-    return status;
-}
-
-static fpr_status commit_all(prune_job *job, const char *output, job_writer **writers, fpr_error *error)
-{
-    fpr_status status = FPR_OK;
-    for (size_t s = 0; s < fpr_model_shard_count(job->model); s++) {
-        if (status) {
-            writer_abandon(writers[s]);
-        } else {
-            char *path = output_shard_path(job->model, s, output);
-            status = writer_commit(writers[s], error);
-            if (status && path) base_error_in_file(error, path);
-            base_free(path);
-        }
-        writers[s] = NULL;
-    }
-    if (!status && model_is_index(job->model) && output)
-        status = output_index(job->model, job->tensors, output, job->options, error);
-    return status;
-}
-
 static void fill_other_rows(prune_job *job)
 {
     size_t n = 0;
@@ -130,22 +101,22 @@ static void fill_other_rows(prune_job *job)
 }
 
 /* Runs the packing, and once more densely when packing gained nothing. */
-static fpr_status produce(prune_job *job, const char *output, fpr_report *report, job_writer **writers, fpr_error *error)
+static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, fpr_error *error)
 {
     uint64_t total = 0, dense = UINT64_MAX;
-    fpr_status status = shards_write(job, output, writers, &total, error);
+    fpr_status status = shards_write(job, place, &total, &report->output_hash, error);
     if (!status && !job->dense) status = dense_size(job, &dense, error);
     if (!status && !job->dense && total >= dense) {
-        shards_abandon(writers, fpr_model_shard_count(job->model));
+        if (place) place_again(place);
         job->dense = true;
         job->counting = false;
         /* What was done is stated where that makes the file no larger than the input. */
         job->plain = !job->options->cast && !job->options->drop.count;
-        status = shards_write(job, output, writers, &total, error);
+        status = shards_write(job, place, &total, &report->output_hash, error);
         if (!status && !job->plain && total > report->input_bytes) {
-            shards_abandon(writers, fpr_model_shard_count(job->model));
+            if (place) place_again(place);
             job->plain = true;
-            status = shards_write(job, output, writers, &total, error);
+            status = shards_write(job, place, &total, &report->output_hash, error);
         }
         if (!status)
             status = rows_warn(&report->warnings, &report->warning_count, error,
@@ -166,12 +137,10 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     prune_job job = {.model = model, .options = options, .counting = true, .dense = options->dense, .amount = options->amount};
     /* What cannot change says nothing, and is the input byte for byte. */
     job.plain = !options->prune && !options->binary && !options->cast && !options->drop.count;
-    bool made_folder = false;
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
-    job_writer **writers = base_calloc(fpr_model_shard_count(model), sizeof *writers);
-    fpr_status status = writers ? FPR_OK : base_no_memory(error, fpr_model_shard_count(model) * sizeof *writers);
-    if (!status) status = input_new(model, &job.sum, error);
+    out_place *place = NULL;
+    fpr_status status = input_new(model, &job.sum, error);
     if (!status) status = study_new(model, options, NULL, input_checksum(job.sum), &job.study, error);
     if (!status) status = input_start(job.sum, job_threads(options), error);
     if (!status) status = rows_new(job.study, &r, error);
@@ -181,14 +150,13 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     if (r) rows_phase(r, "range", &since);
     job.report = r;
     if (!status) status = job_init(&job, error);
-    if (!status) status = amount_settle(&job, writers, error);
+    if (!status) status = amount_settle(&job, error);
     if (!status) r->options.amount = job.amount;
-    if (!status) status = output_folder(model, target, &made_folder, error);
-    if (!status) status = produce(&job, target, r, writers, error);
+    if (!status && target) status = place_new(model, target, options, &place, error);
+    if (!status) status = produce(&job, place, r, error);
     if (r) rows_phase(r, "shrink and pack", &since);
     if (!status) status = rows_groups(job.study, true, r, error);
     if (r) rows_phase(r, "distributions", &since);
-    if (!status && target) status = hash_output(model, writers, job_threads(options), &r->output_hash, error);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
     status = input_end(job.sum, status, r, error);
@@ -196,12 +164,10 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     if (!status) status = model_check_unchanged(model, error);
     /* Nothing may fail once the output has its name. */
     if (!status) status = job_cancelled(options, error);
-    if (!status) status = commit_all(&job, target, writers, error);
-    if (writers) shards_abandon(writers, fpr_model_shard_count(model));
-    if (status && made_folder) output_remove(model, output);
+    if (!status && place) status = place_switch(place, job.tensors, error);
+    place_free(place);
     if (r) rows_phase(r, "write", &since);
     if (r) rows_memory(r);
-    base_free(writers);
     job_free(&job);
     study_free(job.study);
     if (!status && report) *report = r;

@@ -111,13 +111,13 @@ fpr_status pictures_take(const prune_job *job, const item *items, size_t count, 
 
 /* ---- shards.c */
 
-/* Encodes and writes all shards; on success *writers are finished but not committed. output NULL: counts bytes only. */
-fpr_status shards_write(prune_job *job, const char *output, job_writer **writers, uint64_t *total, fpr_error *error);
-void shards_abandon(job_writer **writers, size_t count);
+/* Encodes and writes all shards, into place; *total are their bytes, *hash is XXH3-64 of all of them in order. place
+ * NULL: counts bytes only. */
+fpr_status shards_write(prune_job *job, out_place *place, uint64_t *total, uint64_t *hash, fpr_error *error);
 
 /* ---- amount.c */
 
 /* Settles job->amount and job->units: the ranking of --global, the search of --target-size. */
-fpr_status amount_settle(prune_job *job, job_writer **writers, fpr_error *error);
+fpr_status amount_settle(prune_job *job, fpr_error *error);
 
 #endif

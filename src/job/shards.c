@@ -250,27 +250,45 @@ static void undecide(const prune_job *job)
     }
 }
 
-fpr_status shards_write(prune_job *job, const char *output, job_writer **writers, uint64_t *total, fpr_error *error)
+/* A shard of which every tensor is dropped is not written. */
+static bool is_empty(const prune_job *job, size_t shard)
 {
-    fpr_status status = FPR_OK;
-    *total = 0;
-    undecide(job);
-    for (size_t s = 0; !status && s < fpr_model_shard_count(job->model); s++) {
-        char *path = output_shard_path(job->model, s, output);
-        if (output && !path) return base_no_memory(error, strlen(output));
-        uint64_t bytes = 0;
-        status = write_shard(job, s, path, &writers[s], &bytes, error);
-        *total += bytes;
-        if (status && path && !(error && error->file[0])) base_error_in_file(error, path);
-        base_free(path);
-    }
+    const size_t begin = model_shard_first(job->model, shard), end = begin + model_shard_tensors(job->model, shard);
+    for (size_t i = begin; i < end; i++)
+        if (!job->tensors[i].dropped) return false;
+    return model_is_index(job->model);
+}
+
+/* Closes the file of a shard, so that not more than one is open. */
+static fpr_status close_shard(const prune_job *job, size_t shard, job_writer *writer, out_place *place, file_hash *hash,
+                              fpr_error *error)
+{
+    fpr_status status = writer_hash(writer, hash, job_threads(job->options), error);
+    if (!status) return place_add(place, shard, writer_release(writer), error);
+    writer_abandon(writer);
     return status;
 }
 
-void shards_abandon(job_writer **writers, size_t count)
+fpr_status shards_write(prune_job *job, out_place *place, uint64_t *total, uint64_t *hash, fpr_error *error)
 {
-    for (size_t s = 0; s < count; s++) {
-        writer_abandon(writers[s]);
-        writers[s] = NULL;
+    file_hash *all = file_hash_new();
+    fpr_status status = all ? FPR_OK : base_no_memory(error, 1024);
+    *total = 0;
+    undecide(job);
+    for (size_t s = 0; !status && s < fpr_model_shard_count(job->model); s++) {
+        if (is_empty(job, s)) continue;
+        char *path = place ? place_path(place, s) : NULL;
+        if (place && !path) status = base_no_memory(error, strlen(fpr_model_shard_path(job->model, s)));
+        uint64_t bytes = 0;
+        job_writer *writer = NULL;
+        if (!status) status = write_shard(job, s, path, &writer, &bytes, error);
+        *total += bytes;
+        if (!status && place) status = close_shard(job, s, writer, place, all, error);
+        else writer_abandon(writer);
+        if (status && path && !(error && error->file[0])) base_error_in_file(error, path);
+        if (status && path && error && !strcmp(error->file, path)) place_failed(place, s, status, error);
+        base_free(path);
     }
+    if (all) *hash = file_hash_end(all);
+    return status;
 }

@@ -61,28 +61,34 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     return status;
 }
 
+static fpr_status unpack_into(const fpr_model *model, out_place *place, const char *phase, const fpr_options *options,
+                              fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) {
+        char *path = place_path(place, s);
+        file_out *out = NULL;
+        status = path ? unpack_shard(model, s, path, phase, options, &out, error) : base_no_memory(error, 1);
+        if (!status) status = place_add(place, s, out, error);
+        else file_out_abandon(out);
+        if (status && path) base_error_in_file(error, path);
+        if (status && path && error && !strcmp(error->file, path)) place_failed(place, s, status, error);
+        base_free(path);
+    }
+    return status;
+}
+
 static fpr_status unpack_all(const fpr_model *model, const char *output, const char *phase, const fpr_options *options,
                              fpr_error *error)
 {
-    bool made = false;
-    file_out **outs = base_calloc(fpr_model_shard_count(model), sizeof *outs);
-    fpr_status status = outs ? output_folder(model, output, &made, error)
-                             : base_no_memory(error, fpr_model_shard_count(model) * sizeof *outs);
-    for (size_t s = 0; !status && s < fpr_model_shard_count(model); s++) {
-        char *path = output_shard_path(model, s, output);
-        status = path ? unpack_shard(model, s, path, phase, options, &outs[s], error) : base_no_memory(error, strlen(output));
-        if (status && path) base_error_in_file(error, path);
-        base_free(path);
-    }
+    out_place *place;
+    fpr_status status = place_new(model, output, options, &place, error);
+    if (status) return status;
+    status = unpack_into(model, place, phase, options, error);
     if (!status) status = model_check_unchanged(model, error);
     if (!status) status = job_cancelled(options, error);
-    for (size_t s = 0; outs && s < fpr_model_shard_count(model); s++) {
-        if (status) file_out_abandon(outs[s]);
-        else status = file_out_commit(outs[s], error);
-    }
-    if (!status && model_is_index(model)) status = output_index(model, NULL, output, options, error);
-    if (status && made) output_remove(model, output);
-    base_free(outs);
+    if (!status) status = place_switch(place, NULL, error);
+    place_free(place);
     return status;
 }
 

@@ -27,7 +27,8 @@ struct fpr_model {
     model_shard *shards;
     size_t shard_count;
     bool is_index;
-    char *index_text;          /* the index file, for is_index */
+    file_source *index_file;   /* for is_index */
+    char *index_text;          /* what it says */
     size_t index_bytes;
     fpr_tensor *tensors;       /* data order, shard after shard */
     size_t tensor_count;

@@ -301,6 +301,7 @@ fpr_status model_check_unchanged(const fpr_model *m, fpr_error *error)
 {
     fpr_status status = FPR_OK;
     for (size_t f = 0; !status && f < m->file_count; f++) status = file_source_check(m->files[f], error);
+    if (!status && m->index_file) status = file_source_check(m->index_file, error);
     return status;
 }
 
@@ -315,5 +316,5 @@ bool model_is_file(const fpr_model *m, const char *path)
 {
     for (size_t f = 0; f < m->file_count; f++)
         if (file_source_is(m->files[f], path)) return true;
-    return false;
+    return m->index_file && file_source_is(m->index_file, path);
 }

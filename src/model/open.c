@@ -157,11 +157,11 @@ static fpr_status open_shard(model_shard *shard, const model_options *how, fpr_e
     return status;
 }
 
-static fpr_status read_index(const char *path, char **text, size_t *bytes, fpr_error *error)
+static fpr_status read_index(const char *path, file_source **index, char **text, size_t *bytes, fpr_error *error)
 {
-    file_source *file;
-    fpr_status status = file_source_open(path, &file, error);
+    fpr_status status = file_source_open(path, index, error);
     if (status) return status;
+    const file_source *file = *index;
     uint64_t n = file_source_size(file);
     if (n > INDEX_BYTES_MAX) {
         status = base_fail(error, FPR_BAD_INDEX, "an index of %llu bytes is larger than %u",
@@ -173,7 +173,6 @@ static fpr_status read_index(const char *path, char **text, size_t *bytes, fpr_e
         *bytes = n;
         status = file_source_read(file, 0, *text, n, error);
     }
-    file_source_close(file);
     return status;
 }
 
@@ -264,7 +263,7 @@ static fpr_status check_index(const fpr_model *m, const file_value *map, fpr_err
 
 static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *error)
 {
-    fpr_status status = read_index(m->path, &m->index_text, &m->index_bytes, error);
+    fpr_status status = read_index(m->path, &m->index_file, &m->index_text, &m->index_bytes, error);
     if (status) return status;
     file_tree tree;
     status = file_tree_read(m->index_text, m->index_bytes, true, FPR_BAD_INDEX, &tree, error);
@@ -342,6 +341,7 @@ FPR_API void fpr_model_close(fpr_model *m)
     base_free(m->by_name);
     base_free(m->roles);
     base_free(m->files);
+    file_source_close(m->index_file);
     base_free(m->index_text);
     for (unsigned i = 0; m->buffers && i < 2; i++) base_free(m->buffers[i].bytes);
     base_free(m->buffers);

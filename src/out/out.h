@@ -2,7 +2,8 @@
  *
  * writer.c   one output file, packed or dense
  * statement.c what it says of its making
- * outputs.c  where the files of an output go, and what is refused */
+ * outputs.c  what is refused, and the index of shards
+ * place.c    where the files are made, and how they get their names */
 #ifndef FPR_OUT_H
 #define FPR_OUT_H
 
@@ -64,7 +65,8 @@ bool writer_holds(const job_writer *writer, uint64_t bytes);
 fpr_status writer_finish(job_writer *writer, uint64_t *total, fpr_error *error);
 /* Adds the finished file; nothing in a dry run. */
 fpr_status writer_hash(job_writer *writer, file_hash *hash, unsigned threads, fpr_error *error);
-fpr_status writer_commit(job_writer *writer, fpr_error *error); /* frees the writer */
+/* The finished file, which is the caller's now; frees the writer. NULL in a dry run. */
+file_out *writer_release(job_writer *writer);
 void writer_abandon(job_writer *writer);                        /* removes the file; frees the writer; NULL allowed */
 /* Bytes that a tensor costs in the header when it is packed, beyond those it costs when it is not. */
 uint64_t writer_overhead(const fpr_tensor *tensor);
@@ -75,13 +77,28 @@ uint64_t writer_overhead(const fpr_tensor *tensor);
 char *output_shard_path(const fpr_model *model, size_t shard, const char *output);
 /* Refuses, before any work is done, an output that is missing, exists, or is the input. */
 fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error);
-/* Makes the directory of a sharded output; *made says that it was not there. Nothing to do for a single file. */
-fpr_status output_folder(const fpr_model *model, const char *output, bool *made, fpr_error *error);
-/* Writes the index of a sharded output: the input's, less dropped tensors, total_size as stored; tensors NULL: all
- * dense. */
-fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
-                        const fpr_options *options, fpr_error *error);
-/* Removes what a failed job has put into the directory that output_folder made, and the directory. */
-void output_remove(const fpr_model *model, const char *output);
+/* The index of a sharded output: the input's, less dropped tensors, total_size as stored; tensors NULL: all dense. */
+fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error);
+
+/* ---- place.c: where the files of an output are made, and how they get their names, all at once or none */
+
+typedef struct out_place out_place;
+
+/* For shards a folder is made beside OUTPUT or in it, which holds them until they are switched. */
+fpr_status place_new(const fpr_model *model, const char *output, const fpr_options *options, out_place **place,
+                     fpr_error *error);
+/* Where a shard is to be written; NULL without memory. base_free. */
+char *place_path(const out_place *place, size_t shard);
+/* The status of what failed there, with the file's final name in the error. */
+fpr_status place_failed(const out_place *place, size_t shard, fpr_status status, fpr_error *error);
+/* Takes a file that is written there; of shards it is on disk and closed afterwards. Owns out, also on failure. */
+fpr_status place_add(out_place *place, size_t shard, file_out *out, fpr_error *error);
+/* Forgets the files added: they are written again. */
+void place_again(out_place *place);
+/* Gives all files their names, the index of shards with them: tensors as in output_index_text. On failure OUTPUT is as it
+ * was. FPR_EXISTS when somebody else has made it meanwhile. */
+fpr_status place_switch(out_place *place, const writer_tensor *tensors, fpr_error *error);
+/* Removes what has not got its name; NULL allowed. */
+void place_free(out_place *place);
 
 #endif

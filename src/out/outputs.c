@@ -33,8 +33,6 @@ static char *index_path(const fpr_model *model, const char *output)
     return join(output, slash ? slash + 1 : model_path(model));
 }
 
-static bool is_same_text(const char *a, const char *b) { return a && b && !strcmp(a, b); }
-
 /* Refuses what must not be written before any work is done. */
 fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *o, fpr_error *error)
 {
@@ -44,7 +42,7 @@ fpr_status output_check(const fpr_model *model, const char *output, const fpr_op
     for (size_t s = 0; !status && s < fpr_model_shard_count(model) + model_is_index(model); s++) {
         char *path = s < fpr_model_shard_count(model) ? output_shard_path(model, s, output) : index_path(model, output);
         if (!path) return base_no_memory(error, strlen(output));
-        if (model_is_file(model, path) || is_same_text(path, model_path(model)))
+        if (model_is_file(model, path))
             status = base_fail(error, FPR_SAME_FILE, "the output is the input");
         else if (!o->dry_run && !o->force && lstat(path, &info) == 0)
             status = base_fail(error, FPR_EXISTS, "exists (--force overwrites)");
@@ -54,33 +52,7 @@ fpr_status output_check(const fpr_model *model, const char *output, const fpr_op
     return status;
 }
 
-/* Makes the directory of a sharded output; *made says that it was not there. */
-fpr_status output_folder(const fpr_model *model, const char *output, bool *made, fpr_error *error)
-{
-    *made = false;
-    if (!model_is_index(model) || !output) return FPR_OK;
-    if (mkdir(output, 0777) == 0) {
-        *made = true;
-        return FPR_OK;
-    }
-    struct stat info;
-    if (errno == EEXIST && stat(output, &info) == 0 && S_ISDIR(info.st_mode)) return FPR_OK;
-    fpr_status status = base_fail_errno(error, FPR_IO, errno, "cannot make the directory");
-    base_error_in_file(error, output);
-    return status;
-}
-
 /* ---------------------------------------------------------------- the index of a sharded output */
-
-void output_remove(const fpr_model *model, const char *output)
-{
-    for (size_t s = 0; s < fpr_model_shard_count(model); s++) {
-        char *path = output_shard_path(model, s, output);
-        if (path) unlink(path);
-        base_free(path);
-    }
-    rmdir(output);
-}
 
 /* Takes the members out that are no strings any more. */
 static void remove_dropped(file_value *map)
@@ -105,7 +77,7 @@ static file_value *member(file_value *object, const char *key, file_value *fresh
     return *link = fresh;
 }
 
-static fpr_status index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error)
+fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error)
 {
     file_tree tree;
     size_t bytes;
@@ -136,21 +108,4 @@ static fpr_status index_text(const fpr_model *model, const writer_tensor *tensor
     file_text_add(text, "\n", 1);
     file_tree_free(&tree);
     return text->failed ? base_no_memory(error, text->capacity) : FPR_OK;
-}
-
-fpr_status output_index(const fpr_model *model, const writer_tensor *tensors, const char *output,
-                        const fpr_options *options, fpr_error *error)
-{
-    char *path = index_path(model, output);
-    file_text text = {0};
-    file_out *out = NULL;
-    fpr_status status = path ? index_text(model, tensors, &text, error) : base_no_memory(error, strlen(output));
-    if (!status) status = file_out_create(path, options->force, &out, error);
-    if (!status) status = file_out_write(out, text.bytes, text.count, error);
-    if (!status) status = file_out_commit(out, error);
-    else file_out_abandon(out);
-    if (status && path) base_error_in_file(error, path);
-    file_text_free(&text);
-    base_free(path);
-    return status;
 }

@@ -431,11 +431,11 @@ static void writer_free(job_writer *w)
     base_free(w);
 }
 
-fpr_status writer_commit(job_writer *w, fpr_error *error)
+file_out *writer_release(job_writer *w)
 {
-    fpr_status status = w->out ? file_out_commit(w->out, error) : FPR_OK;
+    file_out *out = w->out;
     writer_free(w);
-    return status;
+    return out;
 }
 
 void writer_abandon(job_writer *w)

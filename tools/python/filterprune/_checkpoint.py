@@ -116,7 +116,9 @@ class Shard:
             raise SafetensorError(f"__metadata__ key '{KEY}': names no reader version")
         if reader > READER:
             raise SafetensorError(f"needs a reader of packed format {reader}; this one reads up to {READER}")
-        if isinstance(key.get("data"), str):
+        if "data" in key:
+            if not isinstance(key["data"], str) or not re.fullmatch("[0-9a-f]{16}", key["data"]):
+                raise SafetensorError(f"__metadata__ key '{KEY}': has no checksum of the data")
             self.is_stated = True  # a dense file that says how it was made
             return
         header, check, tensors = key.get("header"), key.get("check"), key.get("tensors")
