@@ -201,6 +201,8 @@ char *join_text(const char *a, const char *b, const char *c);
 char *join_path(const char *directory, const char *name);
 const char *base_name(const char *path);
 bool ends_with(const char *text, const char *end);
+/* Whether two paths name one file, or would if it were there. */
+bool is_same_place(const char *a, const char *b);
 /* Takes off what makes a path that of an index, and leaves NAME or NAME.VARIANT; whether it was one. */
 bool strip_index(char *path);
 bool strip_end(char *text, const char *end); /* whether it had that end, and more than it */

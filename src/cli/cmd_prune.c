@@ -21,6 +21,36 @@ static char *default_stem(const char *input, const char *output)
     return stem;
 }
 
+/* A report in the place of OUTPUT, or of a file of INPUT, is refused before any work. */
+static int check_place(const outcome *result, const char *file, bool is_output)
+{
+    const char *const reports[] = {result->json, result->html};
+    for (unsigned i = 0; i < 2; i++)
+        if (is_same_place(reports[i], file))
+            return fail_text(EXIT_REFUSED, reports[i], is_output ? "this is OUTPUT: the report needs another name (--report)"
+                                                                 : "this is a file of INPUT");
+    return EXIT_DONE;
+}
+
+static int check_places(const outcome *result, const char *input, const char *output, const fpr_options *job)
+{
+    fpr_model *model;
+    fpr_error error;
+    if (!fpr_is_index(input)) return output ? check_place(result, output, true) : EXIT_DONE;
+    if (fpr_model_open_with(input, job, &model, &error) != FPR_OK) return fail(&error, input);
+    const size_t shards = fpr_model_shard_count(model);
+    int status = EXIT_DONE;
+    for (size_t s = 0; !status && s <= shards; s++) {
+        const char *path = s < shards ? fpr_model_shard_path(model, s) : input;
+        char *target = output ? join_path(output, base_name(path)) : NULL;
+        status = check_place(result, path, false);
+        if (!status && target) status = check_place(result, target, true);
+        free(target);
+    }
+    fpr_model_close(model);
+    return status;
+}
+
 typedef struct html_work {
     const fpr_report *report;
     FILE *stream;
@@ -93,6 +123,7 @@ int run_prune(const settings *set, const char *input, const char *output, const 
         if (!result->json || !result->html) status = fail_memory();
         if (!status) status = page_check(result->json, input, job.force);
         if (!status) status = page_check(result->html, input, job.force);
+        if (!status) status = check_places(result, input, output, &job);
     }
     if (!status) status = resolve_target(&job, set->target_ratio, input);
     if (!status && set->accept) status = accept_settle(set, input, output, &job, &trials);

@@ -146,7 +146,7 @@ static int name_outputs(const settings *set, batch_inputs *in, char **whole)
         char *output = in->list[i].output = join_path(set->out_dir, whole[i] + shared);
         if (!output) return fail_memory();
         /* A sharded checkpoint becomes a directory named after its index. */
-        if (strip_end(output, ".index.json")) strip_end(output, ".safetensors");
+        strip_index(output);
     }
     for (size_t i = 0; i < in->count; i++) {
         for (size_t j = 0; j < i; j++) {

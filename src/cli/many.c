@@ -194,7 +194,7 @@ static void put_report_link(FILE *out, const settings *set, const batch_input *i
     char *stem = strdup(in->output + strlen(set->out_dir)), *name = strdup(base_name(in->path));
     while (stem && stem[0] == '/') memmove(stem, stem + 1, strlen(stem));
     if (stem && !e->sharded) strip_end(stem, ".safetensors");
-    if (name && strip_end(name, ".index.json")) strip_end(name, ".safetensors");
+    if (name) strip_index(name);
     fputs("./", out);
     put_link(out, stem ? stem : "");
     if (e->sharded) fputc('/', out), put_link(out, name ? name : "");

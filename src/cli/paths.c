@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 char *join_text(const char *a, const char *b, const char *c)
 {
@@ -27,6 +28,24 @@ bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && !strcmp(text + n - m, end);
+}
+
+static bool stat_folder(const char *path, struct stat *is)
+{
+    const size_t n = (size_t)(base_name(path) - path);
+    char *folder = n ? strndup(path, n) : strdup(".");
+    const bool fine = folder && stat(folder, is) == 0;
+    free(folder);
+    return fine;
+}
+
+bool is_same_place(const char *a, const char *b)
+{
+    struct stat x, y;
+    const bool a_exists = stat(a, &x) == 0, b_exists = stat(b, &y) == 0;
+    if (!a_exists && !b_exists && (strcmp(base_name(a), base_name(b)) || !stat_folder(a, &x) || !stat_folder(b, &y)))
+        return false;
+    return a_exists == b_exists && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 bool strip_index(char *path)

@@ -1,12 +1,16 @@
 /* A regular file, read-only, by positioned reads.
  *
  * Not mapped: a file that another process truncates would raise SIGBUS, and no error could be reported. A positioned
- * read costs one copy out of the page cache and says how much it got. */
+ * read costs one copy out of the page cache and says how much it got.
+ *
+ * A checkpoint may have more shards than a process may have open files: only those read last stay open, others are opened
+ * again when they are read, and are then still the same file or an error. */
 #include "base/xxh.h"
 #include "file/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,8 +18,24 @@
 #include <linux/openat2.h>
 #endif
 
+/* What changes while a source is read. Of those with a place in the pool the least recently used is closed first. */
+typedef struct handle {
+    int fd;          /* -1: closed for now */
+    unsigned users;  /* who read from it at this moment */
+    bool pooled;     /* can be opened again by its path */
+    struct handle *older, *newer;
+} handle;
+
+#define OPEN_MOST 48u /* files of the pool that stay open */
+
+static struct {
+    pthread_mutex_t lock;
+    handle *oldest, *newest;
+    unsigned open;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 struct file_source {
-    int fd;
+    handle own, *handle; /* &own: it changes while the rest of the source does not */
     uint64_t size;
     struct stat opened; /* as it was at the opening */
     char *path;
@@ -41,13 +61,84 @@ static fpr_status open_regular(const char *path, file_source *source, fpr_error 
     struct stat *st = &source->opened;
     if (stat(path, st) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot open");
     if (!S_ISREG(st->st_mode)) return refuse_kind(st->st_mode, error);
-    do source->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    while (source->fd < 0 && errno == EINTR);
-    if (source->fd < 0) return base_fail_errno(error, FPR_IO, errno, "cannot open");
-    if (fstat(source->fd, st) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
+    do source->handle->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (source->handle->fd < 0 && errno == EINTR);
+    if (source->handle->fd < 0) return base_fail_errno(error, FPR_IO, errno, "cannot open");
+    if (fstat(source->handle->fd, st) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
     if (!S_ISREG(st->st_mode)) return refuse_kind(st->st_mode, error);
     source->size = (uint64_t)st->st_size;
     return FPR_OK;
+}
+
+/* ---- the pool; its lock is held */
+
+static void take_out(handle *h)
+{
+    *(h->older ? &h->older->newer : &pool.oldest) = h->newer;
+    *(h->newer ? &h->newer->older : &pool.newest) = h->older;
+    h->older = h->newer = NULL;
+    pool.open--;
+}
+
+/* As the one used last; of too many open ones, those not read now are closed, the oldest first. */
+static void append(handle *h)
+{
+    h->older = pool.newest;
+    *(h->older ? &h->older->newer : &pool.oldest) = h;
+    pool.newest = h;
+    pool.open++;
+    for (handle *old = pool.oldest, *next; old && pool.open > OPEN_MOST; old = next) {
+        next = old->newer;
+        if (old->users || old == h) continue;
+        take_out(old);
+        close(old->fd);
+        old->fd = -1;
+    }
+}
+
+/* Opens what was closed; it must be the file that it was. */
+static fpr_status open_again(const file_source *source, fpr_error *error)
+{
+    struct stat now;
+    const struct stat *then = &source->opened;
+    int fd;
+    do fd = open(source->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) return base_fail_errno(error, errno == ENOENT ? FPR_CHANGED : FPR_IO, errno, "cannot open again");
+    if (fstat(fd, &now) != 0 || now.st_dev != then->st_dev || now.st_ino != then->st_ino) {
+        close(fd);
+        return base_fail(error, FPR_CHANGED, "was replaced while it was read");
+    }
+    source->handle->fd = fd;
+    return FPR_OK;
+}
+
+/* The source's open file, until it is given back. */
+static fpr_status borrow(const file_source *source, int *fd, fpr_error *error)
+{
+    handle *h = source->handle;
+    fpr_status status = FPR_OK;
+    if (h->pooled) {
+        pthread_mutex_lock(&pool.lock);
+        if (h->fd >= 0) take_out(h);
+        else status = open_again(source, error);
+        if (!status) {
+            h->users++;
+            append(h);
+        }
+        pthread_mutex_unlock(&pool.lock);
+    }
+    *fd = h->fd;
+    if (status) base_error_in_file(error, source->path);
+    return status;
+}
+
+static void give_back(const file_source *source)
+{
+    if (!source->handle->pooled) return;
+    pthread_mutex_lock(&pool.lock);
+    source->handle->users--;
+    pthread_mutex_unlock(&pool.lock);
 }
 
 fpr_status file_source_open(const char *path, file_source **source, fpr_error *error)
@@ -57,7 +148,8 @@ fpr_status file_source_open(const char *path, file_source **source, fpr_error *e
     file_source *s = base_calloc(1, sizeof *s);
     fpr_status status = FPR_OK;
     if (s) {
-        s->fd = -1;
+        s->handle = &s->own;
+        s->handle->fd = -1;
         s->path = base_copy_text(path, length);
     }
     if (!s || !s->path)
@@ -70,7 +162,11 @@ fpr_status file_source_open(const char *path, file_source **source, fpr_error *e
         return status;
     }
     /* Reads run mostly forward; this doubles the kernel's read-ahead. Advice only, its result does not matter. */
-    (void)posix_fadvise(s->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    (void)posix_fadvise(s->handle->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    s->handle->pooled = true;
+    pthread_mutex_lock(&pool.lock);
+    append(s->handle);
+    pthread_mutex_unlock(&pool.lock);
     *source = s;
     return FPR_OK;
 }
@@ -115,15 +211,15 @@ static fpr_status look_below(file_source *s, char *folder, char *location, fpr_e
 {
     int at = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (at < 0) return base_fail_errno(error, FPR_IO, errno, "cannot open the folder of external data");
-    s->fd = open_below(at, location);
+    s->handle->fd = open_below(at, location);
     int problem = errno;
     close(at);
-    if (s->fd < 0 && (problem == EXDEV || problem == ELOOP))
+    if (s->handle->fd < 0 && (problem == EXDEV || problem == ELOOP))
         return base_fail(error, FPR_BAD_HEADER, "external data leads out of the model's folder by a link");
-    if (s->fd < 0 && (problem == ENOENT || problem == ENOTDIR))
+    if (s->handle->fd < 0 && (problem == ENOENT || problem == ENOTDIR))
         return base_fail(error, FPR_BAD_HEADER, "external data is missing: the file belongs beside the model");
-    if (s->fd < 0) return base_fail_errno(error, FPR_IO, problem, "cannot open external data");
-    if (fstat(s->fd, &s->opened) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
+    if (s->handle->fd < 0) return base_fail_errno(error, FPR_IO, problem, "cannot open external data");
+    if (fstat(s->handle->fd, &s->opened) != 0) return base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
     if (!S_ISREG(s->opened.st_mode)) return base_fail(error, FPR_BAD_HEADER, "external data is no regular file");
     s->size = (uint64_t)s->opened.st_size;
     return FPR_OK;
@@ -144,14 +240,16 @@ fpr_status file_source_open_below(const char *path, size_t folder_bytes, const c
     } else {
         memcpy(name, path, skip);
         memcpy(name + skip, location, length + 1);
-        s->fd = -1;
+        s->handle = &s->own;
+        s->handle->fd = -1;
         s->path = name;
         status = look_below(s, folder, own, error);
         if (status) base_error_in_file(error, name);
     }
     base_free(own);
     base_free(folder);
-    if (status && s && !s->path) s->fd = -1;
+    if (s) s->handle = &s->own;
+    if (status && s && !s->path) s->handle->fd = -1;
     if (status) file_source_close(s);
     if (!status) *source = s;
     return status;
@@ -160,7 +258,13 @@ fpr_status file_source_open_below(const char *path, size_t folder_bytes, const c
 void file_source_close(file_source *source)
 {
     if (!source) return;
-    if (source->fd >= 0) close(source->fd);
+    if (source->handle) {
+        pthread_mutex_lock(&pool.lock); /* whoever opens another one may close it */
+        const int fd = source->handle->fd;
+        if (fd >= 0 && source->handle->pooled) take_out(source->handle);
+        pthread_mutex_unlock(&pool.lock);
+        if (fd >= 0) close(fd);
+    }
     base_free(source->path);
     base_free(source);
 }
@@ -169,11 +273,11 @@ uint64_t file_source_size(const file_source *source) { return source->size; }
 
 const char *file_source_path(const file_source *source) { return source->path; }
 
-fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error)
+static fpr_status read_all(const file_source *source, int fd, uint64_t offset, uint8_t *p, uint64_t count,
+                           fpr_error *error)
 {
-    uint8_t *p = dst;
     while (count) {
-        ssize_t got = pread(source->fd, p, count < READ_MAX ? (size_t)count : READ_MAX, (off_t)offset);
+        ssize_t got = pread(fd, p, count < READ_MAX ? (size_t)count : READ_MAX, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         fpr_status status = FPR_OK;
         if (got < 0) status = base_fail_errno(error, FPR_IO, errno, "cannot read");
@@ -192,18 +296,31 @@ fpr_status file_source_read(const file_source *source, uint64_t offset, void *ds
     return FPR_OK;
 }
 
+fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error)
+{
+    int fd;
+    fpr_status status = borrow(source, &fd, error);
+    if (status) return status;
+    status = read_all(source, fd, offset, dst, count, error);
+    give_back(source);
+    return status;
+}
+
 fpr_status file_source_check(const file_source *source, fpr_error *error)
 {
     struct stat now;
     const struct stat *then = &source->opened;
-    fpr_status status = FPR_OK;
-    if (fstat(source->fd, &now) != 0)
+    int fd;
+    fpr_status status = borrow(source, &fd, error);
+    if (status) return status;
+    if (fstat(fd, &now) != 0)
         status = base_fail_errno(error, FPR_IO, errno, "cannot look at the open file");
     else if (now.st_size != then->st_size)
         status = base_fail(error, FPR_CHANGED, "changed while it was read: %lld bytes at first, now %lld",
                            (long long)then->st_size, (long long)now.st_size);
     else if (now.st_mtim.tv_sec != then->st_mtim.tv_sec || now.st_mtim.tv_nsec != then->st_mtim.tv_nsec)
         status = base_fail(error, FPR_CHANGED, "was written to while it was read");
+    give_back(source);
     if (status) base_error_in_file(error, source->path);
     return status;
 }

@@ -72,6 +72,9 @@ static fpr_status job_init(prune_job *job, fpr_error *error)
         out->dtype = cast_to(job->options, t->dtype);
         out->bytes = out->dtype == t->dtype ? t->bytes : t->elements * (fpr_dtype_bits(out->dtype) / 8);
     }
+    bool any = n == 0 || !model_is_index(job->model);
+    for (size_t i = 0; i < n && !any; i++) any = !job->tensors[i].dropped;
+    if (!any) return base_fail(error, FPR_USAGE, "--drop leaves no tensor: there would be no shard to write");
     return choose_adaptive(job, error);
 }
 
@@ -122,6 +125,11 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
             status = rows_warn(&report->warnings, &report->warning_count, error,
                                "packing gains nothing: the output is an ordinary dense checkpoint");
     }
+    const uint64_t before = fpr_model_bytes(job->model);
+    if (!status && job->options->cast && total > before)
+        status = rows_warn(&report->warnings, &report->warning_count, error,
+                           "the output is larger than the input: %llu bytes, before %llu; that is what --cast costs here",
+                           (unsigned long long)total, (unsigned long long)before);
     report->has_output = true;
     report->output_bytes = total;
     report->output_dense = job->dense;

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 /* A shard index names every tensor once; this is far more than any real one. */
 #define INDEX_BYTES_MAX (100u << 20)
@@ -226,8 +226,13 @@ static fpr_status open_shards(fpr_model *m, const file_value *map, const model_o
         }
         memcpy(shard->path, m->path, folder);
         memcpy(shard->path + folder, names[i], n + 1);
-        if (access(shard->path, F_OK) != 0 && errno == ENOENT) {
+        struct stat is;
+        const bool exists = stat(shard->path, &is) == 0;
+        if (!exists && errno == ENOENT) {
             status = base_fail(error, FPR_BAD_INDEX, "the index names a shard that is missing: %s", names[i]);
+            base_error_in_file(error, m->path);
+        } else if (exists && !S_ISREG(is.st_mode)) {
+            status = base_fail(error, FPR_BAD_INDEX, "the index names a shard that is no file: %s", names[i]);
             base_error_in_file(error, m->path);
         } else {
             status = open_shard(shard, how, error);
