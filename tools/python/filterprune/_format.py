@@ -105,6 +105,8 @@ def read_head(first: bytes, stored_bytes: int) -> Head:
         raise Damaged("does not begin like a packed tensor")
     if first[5] > READER:
         raise TooNew(f"needs a reader of packed format {first[5]}; this one reads up to {READER}")
+    if not first[4] or not first[5]:
+        raise Damaged("version 0")
     if first[7] >= len(DTYPES) or first[8] > 1 or first[9] > 64 or first[10] > 16:
         raise Damaged("the head is no head")
     dtype, width, exponent = DTYPES[first[7]]
