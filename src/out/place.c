@@ -313,7 +313,7 @@ static void keep_mode(int stage, int folder, const char *name)
         fchownat(stage, name, old.st_uid, old.st_gid, AT_SYMLINK_NOFOLLOW) != 0 &&
         fchownat(stage, name, (uid_t)-1, old.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
         mode &= (mode_t)~070;
-    fchmodat(stage, name, mode, 0);
+    (void)!fchmodat(stage, name, mode, 0);
 }
 
 /* ---------------------------------------------------------------- file by file */
@@ -414,7 +414,7 @@ static bool exchange(out_place *p)
     struct stat is;
     if (!p->force || !is_ours_alone(p, p->output) || !realpath(p->output, old) || stat(old, &is) != 0) return false;
     all_entries(p, old, take_report);
-    fchmod(p->stage_fd, is.st_mode & 07777);
+    (void)!fchmod(p->stage_fd, is.st_mode & 07777);
     (void)!fchown(p->stage_fd, (uid_t)-1, is.st_gid);
     sync_folder(p->stage_fd);
     const int now = open(old, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
