@@ -494,6 +494,13 @@ typedef struct fpr_removal {
     char *not_compared;              /* NULL: compared */
 } fpr_removal;
 
+/* One setting that a sweep tried. */
+typedef struct fpr_sweep_point {
+    double eps, max_error;     /* max_error 0: only eps */
+    uint64_t kernels_zeroed, bytes;
+    double relative_l2, worst; /* of all that changed, and of the tensor that changed most */
+} fpr_sweep_point;
+
 typedef struct fpr_report {
     char *input_path;
     uint64_t input_bytes, tensors, parameters, layer_count;
@@ -516,6 +523,8 @@ typedef struct fpr_report {
     fpr_lookalike *lookalikes;  /* those of others that look like convolutions */
     size_t lookalike_count;
     fpr_removal *removal;       /* of an ONNX output; else NULL */
+    fpr_sweep_point *sweep;     /* fpr_sweep: by eps, then by max_error; NULL without */
+    size_t sweep_count;
     char **warnings;            /* all of them: what a layer's own list says is here, too */
     size_t warning_count;
     fpr_phase phases[16];
@@ -693,6 +702,10 @@ FPR_API fpr_status fpr_corpus_html(const fpr_corpus *corpus, size_t by, fpr_writ
 
 /* Restores a dense checkpoint. Byte for byte the input of the main job when that ran losslessly. Of the options:
  * force, threads, progress, cancel. */
+/* Adds to the report of an inspection what other values of eps and max_error would give, each by a dry run of
+ * fpr_prune with these options. */
+FPR_API fpr_status fpr_sweep(const char *input, const fpr_options *options, fpr_report *report, fpr_error *error);
+
 FPR_API fpr_status fpr_unpack(const char *packed, const char *output, const fpr_options *options, fpr_error *error);
 /* Writes the tensors of a checkpoint of any format, bit for bit, as a safetensors file as the reference implementation
  * would write it; what cannot be one is left out (fpr_model_skipped). A safetensors file keeps its header. Of the options:

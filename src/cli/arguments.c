@@ -116,6 +116,8 @@ static const option_row rows[] = {
       "round weights to float16 for the diagnostics" },
     { OPT_SPECTRA, diagnostics, "spectra", 0, NULL, CMD_PRUNE | CMD_INSPECT, FLAG, AT(job.spectra), 0, 0, NULL,
       "singular values of whole layers (OpenBLAS, LAPACKE)" },
+    { OPT_SWEEP, diagnostics, "sweep", 0, NULL, CMD_INSPECT, FLAG, AT(sweep), 0, 0, NULL,
+      "tabulate what other eps and max-error would give" },
     { OPT_ORDER, diagnostics, "order", 0, "ORDER", CMD_COMPARE | CMD_CORPUS, CHOICE, AT(job.order), 0, 0,
       "similarity|name|given|mean", "of rows" },
     { OPT_PAPER, diagnostics, "paper", 0, "P", COLLECTING, CHOICE, AT(job.paper), 0, 0,

@@ -1,6 +1,20 @@
 /* inspect: diagnostics only, in the terminal, as JSON or as a page. */
 #include "cli/cli.h"
 
+static void print_sweep(const fpr_report *r)
+{
+    printf("\n  %-16s %15s %8s %8s %14s %8s\n", "setting", "kernels zeroed", "error", "largest", "bytes", "of input");
+    for (size_t i = 0; i < r->sweep_count; i++) {
+        const fpr_sweep_point *p = &r->sweep[i];
+        char setting[48];
+        snprintf(setting, sizeof setting, p->max_error > 0 ? "max-error %g" : "eps %g", p->max_error > 0 ? p->max_error : p->eps);
+        printf("  %-16s %15llu %6.2f %% %6.2f %% %14llu %6.1f %%\n", setting, (unsigned long long)p->kernels_zeroed,
+               100 * p->relative_l2, 100 * p->worst, (unsigned long long)p->bytes,
+               100 * (double)p->bytes / (double)r->input_bytes);
+    }
+    printf("  An error is no promise of accuracy: see --accept of the main job.\n");
+}
+
 int cmd_inspect(const settings *set)
 {
     const char *input = set->operands[0];
@@ -14,6 +28,7 @@ int cmd_inspect(const settings *set)
 
     progress_begin(&bar, set, &job, NULL);
     fpr_status done = fpr_inspect(input, &job, &report, &error);
+    if (done == FPR_OK && set->sweep && (done = fpr_sweep(input, &job, report, &error)) != FPR_OK) fpr_report_free(report);
     progress_end(&bar);
     double seconds = seconds_now() - bar.start;
     if (done != FPR_OK) return fail(&error, input);
@@ -34,6 +49,7 @@ int cmd_inspect(const settings *set)
         terminal term = terminal_for(stdout);
         print_summary(report, set, seconds, (page_names){ set->html, NULL }, &term);
         if (set->dead) print_dead(report, &term);
+        if (set->sweep) print_sweep(report);
     }
     fpr_report_free(report);
     return status ? status : finish_stdout(EXIT_DONE);

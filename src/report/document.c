@@ -422,6 +422,7 @@ fpr_status fpr_report_json(const fpr_report *r, fpr_write write, void *context, 
     report_line(&out);
     removable(&out, &r->changes);
     report_line(&out);
+    report_sweep(&out, r);
     report_removal(&out, r->removal);
     head(&out, r);
     report_line(&out);

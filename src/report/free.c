@@ -56,6 +56,7 @@ void fpr_report_free(fpr_report *report)
 {
     if (!report) return;
     free_removal(report->removal);
+    base_free(report->sweep);
     base_free(report->input_path);
     base_free(report->output_path);
     free_strings(report->only, report->only_count);

@@ -159,6 +159,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
         page_layers(&out, r);
         page_dead(&out, r);
     }
+    page_sweep(&out, r);
     page_spectra(&out, r);
     page_roles(&out, r);
     page_others(&out, r);

@@ -188,6 +188,19 @@ sys.exit(error > float(sys.argv[1]))
         self.fails(4, "--accept", "true", "in.safetensors", "out.safetensors")
         self.fails(2, "--accept", "true", "--max-error", "0.1", "in.safetensors", "x.safetensors")
 
+    def test_sweep_says_what_the_jobs_do(self):
+        self.small()
+        rows = json.loads(self.ok("inspect", "--sweep", "--json", "--html", "page.html", "in.safetensors").out)["sweep"]
+        self.assertEqual([row["eps"] for row in rows["eps"]], sorted(row["eps"] for row in rows["eps"]))
+        self.assertIn("What other settings would give", Path("page.html").read_text())
+        for row in (rows["eps"][3], rows["max_error"][1], rows["max_error"][3]):
+            more = ("--max-error", str(row["max_error"])) if "max_error" in row else ()
+            self.ok("--eps", str(row["eps"]), *more, "in.safetensors", "out.safetensors", "-f")
+            self.assertEqual(Path("out.safetensors").stat().st_size, row["bytes"])
+            changes = json.loads(Path("out.report.json").read_text())["changes"]
+            self.assertEqual((changes["kernels_zeroed"], changes["relative_l2"]), (row["kernels_zeroed"], row["relative_l2"]))
+        self.assertIn("max-error 0.05", self.ok("inspect", "--sweep", "in.safetensors").out)
+
     def test_usage(self):
         self.small()
         for value in ("1.5", "-0.1", "nan", "much"):
