@@ -1,4 +1,4 @@
-/* Depth profile: sparsity, variance entropy and orthogonality over the layers in their order. */
+/* Layer by layer: sparsity, variance entropy and orthogonality over the layers in their order. */
 #include "report/page.h"
 
 #include <math.h>
@@ -47,7 +47,7 @@ static void panel(report_out *out, const fpr_report *r, const profile *p, double
     double lower = least < 0 ? least : 0, upper = most > 1 ? most : 1, last = (double)(r->layer_count - 1);
     svg_plot plot = {{-0.5, last + 0.5, 46, 350}, {lower, upper * 1.04, 184, 30}};
     svg_open(out, "depth", 360, 222);
-    page_print(out, "%s over the depth of the network", p->head);
+    page_print(out, "%s over the layers, in file order", p->head);
     svg_draw(out);
     svg_text(out, "head", 46, 16, p->head);
     svg_axis_y(out, &plot, 5, p->percent, NULL);
@@ -72,9 +72,9 @@ void page_depth(report_out *out, const fpr_report *r)
         out->failed = FPR_NO_MEMORY;
         return;
     }
-    report_text(out, "<section id=\"depth\"><h2>Depth profile</h2>\n<figure><div class=\"panels\">");
+    report_text(out, "<section id=\"depth\"><h2>Layer by layer</h2>\n<figure><div class=\"panels\">");
     for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++) panel(out, r, &profiles[i], values);
-    report_text(out, "</div><figcaption><b>Depth profile.</b> One point a layer, from the input to the output side. "
+    report_text(out, "</div><figcaption><b>Layer by layer.</b> One point a layer, in the order of the file, which need not be that of the network. "
                      "Entropy is given for kernels of nine weights, for which T(n) was fitted");
     if (r->layer_count > POINTS)
         page_print(out, "; every %u-th layer is drawn", (unsigned)((r->layer_count + POINTS - 1) / POINTS));

@@ -109,6 +109,10 @@ static void layer_row(report_out *out, const fpr_report *r, const fpr_layer *l)
     page_print(out, "</td><td class=\"left\">%s</td>", fpr_dtype_name(l->dtype));
     count_cell(out, l->conv.kernels);
     bar(out, l->sparsity, l->sparsity, BAR_SHARE);
+    if (r->has_output) {
+        const double left = l->finite ? (double)l->live_after / (double)l->conv.kernels : NAN;
+        bar(out, left, left, BAR_SHARE);
+    }
     report_text(out, "<td>");
     page_value(out, l->variance_entropy);
     report_text(out, "</td>");
@@ -139,7 +143,8 @@ void page_layers(report_out *out, const fpr_report *r)
     heading(out, "Shape", false);
     heading(out, "Type", true);
     heading(out, "Kernels", false);
-    heading(out, "Sparse", false);
+    heading(out, r->has_output ? "Sparse before" : "Sparse", false);
+    if (r->has_output) heading(out, "Live after", false);
     heading(out, "Variance entropy", false);
     heading(out, "Entropy / T(n)", false);
     heading(out, "the same, live", false);

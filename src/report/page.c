@@ -60,7 +60,7 @@ static void navigation(report_out *out, const fpr_report *r)
     static const struct {
         const char *id, *text;
     } links[] = {
-        {"groups", "Kernel groups"}, {"binary", "Binary filters"}, {"depth", "Depth profile"}, {"layers", "Layers"},
+        {"groups", "Kernel groups"}, {"binary", "Binary filters"}, {"depth", "Layer by layer"}, {"layers", "Layers"},
         {"dead", "Dead filters"},    {"tensors", "Other tensors"}, {"audit", "Provenance"},    {"words", "Words"}};
     report_text(out, "<nav aria-label=\"Sections\"><ul>");
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
