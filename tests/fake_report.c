@@ -353,7 +353,7 @@ static fpr_report *tiny(void)
     return r;
 }
 
-fpr_report *fake_report(fake_kind kind)
+static fpr_report *of_kind(fake_kind kind)
 {
     switch (kind) {
     case FAKE_RICH:
@@ -369,6 +369,19 @@ fpr_report *fake_report(fake_kind kind)
     default:
         return blank("empty.safetensors", NULL);
     }
+}
+
+/* What the sums over groups and layers are. */
+fpr_report *fake_report(fake_kind kind)
+{
+    fpr_report *r = of_kind(kind);
+    fpr_changes *c = &r->changes;
+    for (size_t i = 0; i < r->group_count; i++) {
+        c->kernels += r->groups[i].kernels;
+        c->live_before += r->groups[i].live;
+        c->live_after += r->groups[i].live;
+    }
+    return r;
 }
 
 /* ---- comparisons */

@@ -212,6 +212,12 @@ def names(folder):
     check(done.status == 2, "a pattern that is no UTF-8", done)
 
 
+def tensors_of(path):
+    """All behind the header: its data, blobs included."""
+    data = common.read(path)
+    return data[8 + int.from_bytes(data[:8], "little"):]
+
+
 def chance(folder):
     """A plain tensor whose bytes begin like a blob is a plain tensor."""
     tensors = [("t", "U8", [4000], b"FPZ1" + bytes(range(256)) * 16)[:3] + ((b"FPZ1" + bytes(range(256)) * 16)[:4000],),
@@ -221,9 +227,9 @@ def chance(folder):
     must("verify", "-q", folder("out"), inp)
     must("unpack", "-q", folder("out"), folder("back"))
     check(common.read(inp) == common.read(folder("back")), "a tensor that begins like a blob does not come back")
-    # Packed again from the packed file, the same.
+    # Packed again from the packed file, the same, but for what it says that it was made from.
     must("-q", "--no-report", "--lossless", folder("out"), folder("again"))
-    check(common.read(folder("out")) == common.read(folder("again")), "packing a packed file changes it")
+    check(tensors_of(folder("out")) == tensors_of(folder("again")), "packing a packed file changes it")
 
 
 def damaged_again(folder):
