@@ -143,7 +143,7 @@ void page_layers(report_out *out, const fpr_report *r)
     heading(out, "Shape", false);
     heading(out, "Type", true);
     heading(out, "Kernels", false);
-    heading(out, r->has_output ? "Sparse before" : "Sparse", false);
+    heading(out, "Sparse", false);
     if (r->has_output) heading(out, "Live after", false);
     heading(out, "Variance entropy", false);
     heading(out, "Entropy / T(n)", false);

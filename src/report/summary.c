@@ -238,7 +238,11 @@ void page_group_table(report_out *out, const fpr_report *r)
         "its own. Kernels of one weight or of more than 128 have no basis: their sparsity is counted.</p>\n<div "
         "class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of kernel groups\"><table><thead><tr><th "
         "class=\"left\" scope=\"col\">Kernel</th><th scope=\"col\">Layers</th><th scope=\"col\">Kernels</th><th "
-        "scope=\"col\">Sparse</th><th scope=\"col\">Live</th><th scope=\"col\">At two levels</th>");
+        "scope=\"col\">Sparse</th>");
+    report_text(out, after ? "<th scope=\"col\">Became zero</th><th scope=\"col\">Live before</th><th "
+                             "scope=\"col\">Live after</th>"
+                           : "<th scope=\"col\">Live</th>");
+    report_text(out, "<th scope=\"col\">At two levels</th>");
     if (after) report_text(out, "<th scope=\"col\">Shift, all kernels</th><th scope=\"col\">Shift, live kernels</th>");
     report_text(out, "</tr></thead><tbody>");
     for (size_t i = 0; i < r->group_count && i < 200; i++) {
