@@ -12,6 +12,7 @@
 #include "file/file.h"
 #include "file/json.h"
 
+#include <stdio.h>
 #include <sys/random.h>
 
 typedef unsigned long long number; /* as printf's %llu wants it */
@@ -29,6 +30,7 @@ typedef struct found_metadata {
 typedef struct reader {
     file_json json;
     uint64_t data_bytes;
+    uint64_t tensors_end; /* of all data, once its order is known */
     found_tensor *tensors;
     size_t tensor_count, tensor_capacity;
     found_metadata *metadata;
@@ -300,6 +302,7 @@ static bool check_tiling(reader *r, const place *sorted)
         }
         end = f->tensor.end;
     }
+    r->tensors_end = end;
     if (end == r->data_bytes) return true;
     return file_json_bad(j, j->n + end, "the tensors end after %llu bytes of data, the file after %llu", (number)end,
                          (number)r->data_bytes);
@@ -341,7 +344,8 @@ static void finish(reader *r, file_header *header)
     header->memory = r->json.chunks;
 }
 
-fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error)
+static fpr_status parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, uint64_t *tensors_end,
+                        fpr_error *error)
 {
     memset(header, 0, sizeof *header);
     reader r = {.json = {.text = text,
@@ -362,7 +366,14 @@ fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, 
     base_free(r.tensors);
     base_free(r.metadata);
     base_free(r.json.sizes);
+    *tensors_end = r.tensors_end;
     return r.json.status;
+}
+
+fpr_status file_header_parse(const char *text, uint64_t n, uint64_t data_bytes, file_header *header, fpr_error *error)
+{
+    uint64_t end;
+    return parse(text, n, data_bytes, header, &end, error);
 }
 
 void file_header_free(file_header *header)
@@ -414,10 +425,22 @@ static fpr_status read_length(const file_source *source, uint64_t *n, fpr_error 
                            "no safetensors file: its header would take %llu bytes, the format allows %u", (number)*n,
                            FILE_HEADER_MAX);
     else
-        status = base_fail(error, FPR_BAD_HEADER, "the header should take %llu bytes, the file ends after %llu",
-                           (number)*n, (number)(size - 8));
+        status = base_fail(error, FPR_BAD_HEADER, "truncated, or no safetensors file: the header should take %llu bytes, "
+                           "the file ends after %llu", (number)*n, (number)(size - 8));
     base_error_at(error, 0);
     return status;
+}
+
+/* A header that would do for a longer file: this one is cut short, which is said first. */
+static void tell_truncation(const char *text, uint64_t n, uint64_t data_bytes, fpr_error *error)
+{
+    file_header header;
+    uint64_t end = 0;
+    if (!error || (parse(text, n, INT64_MAX, &header, &end, NULL) == FPR_OK) || end <= data_bytes) return;
+    char found[sizeof error->message];
+    memcpy(found, error->message, sizeof found);
+    snprintf(error->message, sizeof error->message, "truncated: the file has %llu bytes and should have %llu: %.150s",
+             (number)(8 + n + data_bytes), (number)(8 + n + end), found);
 }
 
 fpr_status file_header_read(const file_source *source, file_header *header, char **text, fpr_error *error)
@@ -429,7 +452,10 @@ fpr_status file_header_read(const file_source *source, file_header *header, char
     fpr_status status = read_length(source, &n, error);
     if (!status && !(bytes = base_alloc(n, 1))) status = base_no_memory(error, n);
     if (!status) status = file_source_read(source, 8, bytes, n, error);
-    if (!status) status = file_header_parse(bytes, n, file_source_size(source) - 8 - n, header, error);
+    if (!status) {
+        status = file_header_parse(bytes, n, file_source_size(source) - 8 - n, header, error);
+        if (status == FPR_BAD_HEADER) tell_truncation(bytes, n, file_source_size(source) - 8 - n, error);
+    }
     if (status) base_error_in_file(error, file_source_path(source));
     if (!status && text)
         *text = bytes;

@@ -42,6 +42,10 @@ struct fpr_model {
     model_buffer *buffers;     /* [2], of the job that owns the model */
 };
 
+/* folder.c. *found: the checkpoint in the folder at path, base_free; NULL: path is no folder. FPR_BAD_HEADER when none is in
+ * it, FPR_USAGE when several are. */
+fpr_status model_find_in_folder(const char *path, char **found, fpr_error *error);
+
 static inline size_t model_source_number(const model_shard *shard, size_t in_shard)
 {
     return shard->number ? shard->number[in_shard] : in_shard;

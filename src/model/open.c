@@ -302,16 +302,24 @@ static fpr_status open_one(fpr_model *m, const model_options *how, fpr_error *er
     return status ? status : list_tensors(m, error);
 }
 
+static fpr_status open_path(fpr_model *m, const char *path, const model_options *how, fpr_error *error)
+{
+    fpr_status status = model_find_in_folder(path, &m->path, error);
+    if (status) return status;
+    if (!m->path) m->path = base_copy_text(path, strlen(path));
+    m->buffers = base_calloc(2, sizeof *m->buffers);
+    if (!m->path || !m->buffers) return base_no_memory(error, strlen(path));
+    return fpr_is_index(m->path) ? open_index(m, how, error) : open_one(m, how, error);
+}
+
 fpr_status model_open(const char *path, const model_options *how, fpr_model **model, fpr_error *error)
 {
     *model = NULL;
     fpr_model *m = base_calloc(1, sizeof *m);
-    if (m) m->path = base_copy_text(path, strlen(path));
-    if (m) m->buffers = base_calloc(2, sizeof *m->buffers);
-    fpr_status status = m && m->path && m->buffers ? FPR_OK : base_no_memory(error, sizeof *m);
-    if (!status) status = fpr_is_index(path) ? open_index(m, how, error) : open_one(m, how, error);
+    if (!m) return base_no_memory(error, sizeof *m);
+    fpr_status status = open_path(m, path, how, error);
     if (status) {
-        base_error_in_file(error, path);
+        base_error_in_file(error, m->path ? m->path : path);
         fpr_model_close(m);
         return status;
     }

@@ -1,6 +1,9 @@
 /* Which format a file has, and the bytes of its tensors. */
 #include "source/archive.h"
+#include "source/foreign.h"
 #include "source/hdf5.h"
+
+#include <stdio.h>
 
 #define READ_CHUNK (1u << 20)
 #define HEAD_BYTES 64
@@ -13,6 +16,15 @@ static const source_format *const formats[] = {
     &source_npz,
     &source_safetensors, &source_onnx,
 };
+
+/* Says first what the file was taken for: such a file has no signature of its own. */
+static void name_format(fpr_error *error, const char *name)
+{
+    if (!error) return;
+    char found[sizeof error->message];
+    memcpy(found, error->message, sizeof found);
+    snprintf(error->message, sizeof error->message, "%s: %.200s", name, found);
+}
 
 fpr_status source_open(const char *path, const source_options *options, source **out, fpr_error *error)
 {
@@ -27,14 +39,24 @@ fpr_status source_open(const char *path, const source_options *options, source *
         file_source_close(file);
         return status;
     }
-    const source_format *format = &source_safetensors;
+    const source_format *format = NULL;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
         if (formats[i]->probe && formats[i]->probe(head, (size_t)n)) {
             format = formats[i];
             break;
         }
-    if (format == &source_safetensors && (n < 9 || head[8] != '{') && hdf5_has_user_block(file)) format = &source_hdf5;
-    return format->open(file, options, out, error);
+    if (!format && (n < 9 || head[8] != '{') && hdf5_has_user_block(file)) format = &source_hdf5;
+    if (!format) {
+        status = foreign_refuse(file, error);
+        format = &source_safetensors;
+    }
+    if (!status) {
+        status = format->open(file, options, out, error);
+        if (status == FPR_BAD_HEADER && format == &source_onnx) name_format(error, "no readable ONNX model");
+        return status;
+    }
+    file_source_close(file);
+    return status;
 }
 
 void source_close(source *s)

@@ -374,6 +374,51 @@ class Formats(harness.Case):
         self.assertLess(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, 200 << 10 if os.environ.get("ASAN_OPTIONS") else 80 << 10)
         del inner
 
+    # ---- what is no checkpoint
+
+    def test_false_checkpoints_are_named(self):
+        for data, words in (
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer, not the file itself; git lfs pull"),
+            (b"\n <!DOCTYPE HTML><html>not found</html>" * 3, "an HTML page"), (b"<?xml version='1.0'?><Error>" * 3, "an HTML page"),
+            (b"\x1f\x8b\x08" + bytes(60), "a gzip file"), (b"\xfd7zXZ" + bytes(60), "an xz file"), (b"GGUF\3" + bytes(60), "a GGUF file"),
+            (b"\x1c\0\0\0TFL3" + bytes(60), "a TFLite model"), (b'model_checkpoint_path: "model.ckpt-1"\n', "TensorFlow"),
+            (b"\1\2\3" * 30 + struct.pack("<Q", 0xDB4775248B80FB57), "the index of a TensorFlow checkpoint"),
+            (bytes(257) + b"ustar\x0000" + bytes(300), "a tar archive"), (b"\x80\x04\x95" + bytes(20), "a pickle of Python, but none"),
+            (bytes(4096), "zeros from its first byte"), (b"", "an empty file"), (b'{"a": 1, "weight_map": {}}', "a JSON text"),
+            (b"some words\n" * 9, "a text"), (b"\x08\x08\x12\x07pytorch" + b"\xff" * 50, "ONNX"),
+        ):
+            with self.subTest(words=words):
+                self.refused(data, words)
+                for command in (["info"], ["inspect"], ["verify"]):
+                    self.assertIn(words, self.fails(3, *command, "in.pth"))
+
+    def test_a_truncated_file_says_how_long_it_should_be(self):
+        harness.write_checkpoint("whole.safetensors", {"a": harness.weights(1, 8, 8), "b": harness.weights(2, 8, 8)})
+        whole = load("whole.safetensors")
+        save("half.safetensors", whole[:len(whole) // 2])
+        line = self.fails(3, "info", "half.safetensors")
+        self.assertIn("truncated: the file has %d bytes and should have %d" % (len(whole) // 2, len(whole)), line)
+        save("head.safetensors", whole[:60])
+        self.assertIn("truncated", self.fails(3, "info", "head.safetensors"))
+
+    def test_a_folder_stands_for_the_checkpoint_in_it(self):
+        a, _ = T.floats("0", (2, 2, 3, 3))
+        os.mkdir("model")
+        self.assertIn("without a checkpoint in it; there is: nothing", self.fails(3, "info", "model"))
+        save("model/README.md", b"hello")
+        self.assertIn("there is: README.md", self.fails(3, "info", "model"))
+        save("model/one.pth", T.zipped({"a": a}))
+        save("model/optimizer.pt", b"")
+        self.assertEqual(json.loads(self.ok("info", "--json", "model").out)["path"], "model/one.pth")
+        save("model/two.ckpt", T.zipped({"a": a}))
+        line = self.fails(2, "info", "model")
+        self.assertIn("2 checkpoints in it", line)
+        self.assertIn("one.pth", line)
+        self.assertIn("two.ckpt", line)
+        self.ok("convert", "model/one.pth", "model/model.safetensors")
+        self.assertEqual(json.loads(self.ok("inspect", "--json", "model/").out)["format"], "safetensors")
+        self.fails(4, "-f", "model", "model/model.safetensors")
+
     # ---- numpy
 
     def npy(self, descr, shape, data, fortran=False, version=1, head=None):

@@ -1,0 +1,103 @@
+/* A folder in place of a checkpoint: the one in it. */
+#include "model/inside.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+/* By their names, the likeliest first: of a folder with an index and its shards the index is meant, and of one with the
+ * same weights twice the safetensors file. */
+static const char *const endings[][10] = {
+    {".index.json"},
+    {".safetensors"},
+    {".pth", ".pt", ".ckpt", ".bin", ".onnx", ".npz", ".h5", ".hdf5", ".keras", ".pth.tar"},
+};
+enum { TIERS = sizeof endings / sizeof *endings };
+
+/* What trainers put beside a model. */
+static const char *const beside[] = {"optimizer", "scheduler", "rng_state", "training_args", "scaler"};
+
+typedef struct folder {
+    char *best;        /* the first by name of the best tier */
+    unsigned tier;
+    size_t candidates; /* in that tier */
+    char list[180];    /* their names, or, while there are none, those of all files */
+    bool more;         /* than are in the list */
+} folder;
+
+static bool ends_with(const char *text, const char *end)
+{
+    const size_t n = strlen(text), m = strlen(end);
+    return n > m && !strcasecmp(text + n - m, end);
+}
+
+static unsigned tier_of(const char *name)
+{
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+        if (!strncasecmp(name, beside[i], strlen(beside[i]))) return TIERS;
+    for (unsigned t = 0; t < TIERS; t++)
+        for (size_t i = 0; i < sizeof endings[t] / sizeof *endings[t] && endings[t][i]; i++)
+            if (ends_with(name, endings[t][i])) return t;
+    return TIERS;
+}
+
+static void list_name(folder *f, const char *name)
+{
+    const size_t used = strlen(f->list), n = strlen(name);
+    if (f->more || used + n + 2 >= sizeof f->list) f->more = true;
+    else snprintf(f->list + used, sizeof f->list - used, "%s%s", used ? ", " : "", name);
+}
+
+static fpr_status meet(folder *f, const char *name, fpr_error *error)
+{
+    const unsigned tier = tier_of(name);
+    if (tier > f->tier) return FPR_OK;
+    if (tier < f->tier) {
+        f->tier = tier;
+        f->candidates = 0;
+        f->list[0] = 0;
+        f->more = false;
+    }
+    list_name(f, name);
+    if (tier == TIERS) return FPR_OK;
+    f->candidates++;
+    if (f->candidates > 1 && strcmp(name, f->best) > 0) return FPR_OK;
+    base_free(f->best);
+    f->best = base_copy_text(name, strlen(name));
+    return f->best ? FPR_OK : base_no_memory(error, strlen(name));
+}
+
+static fpr_status read_folder(const char *path, folder *f, fpr_error *error)
+{
+    DIR *d = opendir(path);
+    if (!d) return base_fail_errno(error, FPR_IO, errno, "cannot open the folder");
+    fpr_status status = FPR_OK;
+    for (struct dirent *e; !status && (e = readdir(d));)
+        if (e->d_name[0] != '.') status = meet(f, e->d_name, error);
+    closedir(d);
+    return status;
+}
+
+fpr_status model_find_in_folder(const char *path, char **found, fpr_error *error)
+{
+    struct stat st;
+    *found = NULL;
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return FPR_OK; /* whoever opens it tells what is wrong */
+    folder f = {.tier = TIERS};
+    fpr_status status = read_folder(path, &f, error);
+    if (!status && !f.candidates)
+        status = base_fail(error, FPR_BAD_HEADER, "is a folder without a checkpoint in it; there is: %s%s",
+                           *f.list ? f.list : "nothing", f.more ? ", ..." : "");
+    else if (!status && f.candidates > 1)
+        status = base_fail(error, FPR_USAGE, "is a folder with %zu checkpoints in it, name one of them: %s%s", f.candidates,
+                           f.list, f.more ? ", ..." : "");
+    const size_t n = strlen(path);
+    if (!status && (*found = base_alloc(n + strlen(f.best) + 2, 1)))
+        sprintf(*found, "%s%s%s", path, n && path[n - 1] == '/' ? "" : "/", f.best);
+    else if (!status)
+        status = base_no_memory(error, n);
+    base_free(f.best);
+    return status;
+}
