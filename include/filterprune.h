@@ -501,8 +501,17 @@ typedef struct fpr_sweep_point {
     double relative_l2, worst; /* of all that changed, and of the tensor that changed most */
 } fpr_sweep_point;
 
+/* What of a checkpoint cannot be, or is not, in OUTPUT. */
+typedef struct fpr_left_out {
+    char *name, *why;
+} fpr_left_out;
+
 typedef struct fpr_report {
     char *input_path;
+    char *input_format;         /* "safetensors", "torch-zip" ... */
+    char *input_key;            /* the dictionary taken, "" for the top level; NULL: the format has only one */
+    fpr_left_out *left_out;
+    size_t left_out_count;
     uint64_t input_bytes, tensors, parameters, layer_count;
     uint64_t input_hash;        /* XXH3-64 over all bytes of the file(s), in order; 0 when not computed */
     uint64_t input_hash_long[2]; /* XXH3-128 of the same, the high half first */

@@ -127,6 +127,14 @@ void page_audit(report_out *out, const fpr_report *r)
     report_text(out, "<section id=\"audit\"><h2>Provenance</h2>\n<dl class=\"facts\">");
     fact(out, "Input");
     page_path(out, r->input_path);
+    if (r->input_format && strcmp(r->input_format, "safetensors") != 0) {
+        report_text(out, ", ");
+        page_text(out, r->input_format, strlen(r->input_format));
+        if (r->input_key && *r->input_key) {
+            report_text(out, ", key ");
+            page_name(out, r->input_key, strlen(r->input_key));
+        }
+    }
     size_fact(out, r->input_bytes);
     hash(out, "Input\xE2\x80\x99s checksum", r->input_hash);
     if (r->has_output) {

@@ -70,6 +70,15 @@ static void head(report_out *out, const fpr_report *r)
     report_key(out, "input");
     report_begin(out, '{');
     file_entry(out, r->input_path, r->input_bytes);
+    report_key(out, "format"), report_string0(out, r->input_format);
+    report_key(out, "key");
+    if (r->input_key) report_string0(out, r->input_key);
+    else report_null(out);
+    report_key(out, "skipped");
+    report_begin(out, '{');
+    for (size_t i = 0; i < r->left_out_count; i++)
+        report_key(out, r->left_out[i].name), report_string0(out, r->left_out[i].why);
+    report_end(out, '}');
     report_key(out, "tensors"), report_integer(out, r->tensors);
     report_key(out, "parameters"), report_integer(out, r->parameters);
     report_key(out, "layers"), report_integer(out, r->layer_count);

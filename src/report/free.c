@@ -58,6 +58,13 @@ void fpr_report_free(fpr_report *report)
     free_removal(report->removal);
     base_free(report->sweep);
     base_free(report->input_path);
+    base_free(report->input_format);
+    base_free(report->input_key);
+    for (size_t i = 0; report->left_out && i < report->left_out_count; i++) {
+        base_free(report->left_out[i].name);
+        base_free(report->left_out[i].why);
+    }
+    base_free(report->left_out);
     base_free(report->output_path);
     free_strings(report->only, report->only_count);
     free_strings(report->skip, report->skip_count);

@@ -169,11 +169,35 @@ static fpr_status warn_of_layout(const fpr_model *m, fpr_report *r, fpr_error *e
                      orders[layout]);
 }
 
+/* The format, what was taken of the file, and what was not. */
+static fpr_status tell_format(const fpr_model *m, fpr_report *r, fpr_error *error)
+{
+    const char *format = fpr_model_format(m), *key = fpr_model_key(m);
+    const size_t n = fpr_model_skipped_count(m);
+    r->input_format = base_copy_text(format, strlen(format));
+    if (key) r->input_key = base_copy_text(key, strlen(key));
+    r->left_out = base_calloc(n, sizeof *r->left_out);
+    if (!r->input_format || (key && !r->input_key) || !r->left_out) return base_no_memory(error, n * sizeof *r->left_out);
+    for (size_t i = 0; i < n; i++) {
+        const char *name, *why;
+        fpr_model_skipped(m, i, &name, &why);
+        fpr_left_out *l = &r->left_out[r->left_out_count++];
+        l->name = base_copy_text(name, strlen(name));
+        l->why = base_copy_text(why, strlen(why));
+        if (!l->name || !l->why) return base_no_memory(error, strlen(name));
+    }
+    if (!n) return FPR_OK;
+    return rows_warn(&r->warnings, &r->warning_count, error, "%zu %s of the file %s not read, such as %.200s: %s", n,
+                     n == 1 ? "value" : "values", n == 1 ? "is" : "are", r->left_out[0].name, r->left_out[0].why);
+}
+
 static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
 {
     const fpr_model *m = s->model;
     r->input_path = base_copy_text(model_path(m), strlen(model_path(m)));
     if (!r->input_path) return base_no_memory(error, strlen(model_path(m)));
+    fpr_status status = tell_format(m, r, error);
+    if (status) return status;
     r->input_bytes = fpr_model_bytes(m);
     r->tensors = fpr_model_tensor_count(m);
     for (size_t i = 0; i < fpr_model_tensor_count(m); i++) r->parameters += model_tensor(m, i)->elements;
@@ -181,7 +205,7 @@ static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
     r->options.threads = r->threads = job_threads(s->options);
     if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = fpr_model_layout(m);
     r->options.only = r->options.skip = r->options.drop = r->options.transposed = (fpr_globs){0};
-    fpr_status status = copy_globs(&s->options->only, &r->only, &r->only_count, error);
+    status = copy_globs(&s->options->only, &r->only, &r->only_count, error);
     if (!status) status = copy_globs(&s->options->skip, &r->skip, &r->skip_count, error);
     if (!status) status = copy_globs(&s->options->drop, &r->drop, &r->drop_count, error);
     if (!status) status = copy_globs(&s->options->transposed, &r->transposed, &r->transposed_count, error);

@@ -194,6 +194,8 @@ class Formats(harness.Case):
         self.ok("unpack", "same.safetensors", "back.safetensors")
         self.assertEqual(load("back.safetensors"), load("a.safetensors"))
         told = [json.loads(self.ok("inspect", "--json", name).out) for name in ("a.pth", "a.safetensors")]
+        self.assertEqual([(t["input"]["format"], t["input"]["key"], t["input"]["skipped"]) for t in told],
+                         [("torch-zip", "", {}), ("safetensors", None, {})])
         self.assertEqual(told[0]["layers"], told[1]["layers"])
         self.ok("compare", "a.pth", "a.safetensors")
         self.fails(4, "a.pth", "small.safetensors")
@@ -385,7 +387,7 @@ class Formats(harness.Case):
             (b"\1\2\3" * 30 + struct.pack("<Q", 0xDB4775248B80FB57), "the index of a TensorFlow checkpoint"),
             (bytes(257) + b"ustar\x0000" + bytes(300), "a tar archive"), (b"\x80\x04\x95" + bytes(20), "a pickle of Python, but none"),
             (bytes(4096), "zeros from its first byte"), (b"", "an empty file"), (b'{"a": 1, "weight_map": {}}', "a JSON text"),
-            (b"some words\n" * 9, "a text"), (b"\x08\x08\x12\x07pytorch" + b"\xff" * 50, "ONNX"),
+            (b"some words\n" * 9, "a text"), (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x9e\x02\n\x10\n\x05input\x12\x01x" + bytes(300), "ONNX"),
         ):
             with self.subTest(words=words):
                 self.refused(data, words)
@@ -416,7 +418,7 @@ class Formats(harness.Case):
         self.assertIn("one.pth", line)
         self.assertIn("two.ckpt", line)
         self.ok("convert", "model/one.pth", "model/model.safetensors")
-        self.assertEqual(json.loads(self.ok("inspect", "--json", "model/").out)["format"], "safetensors")
+        self.assertEqual(json.loads(self.ok("inspect", "--json", "model/").out)["input"]["format"], "safetensors")
         self.fails(4, "-f", "model", "model/model.safetensors")
 
     # ---- numpy
