@@ -137,6 +137,13 @@ class Formats(harness.Case):
         self.assertEqual(self.convert(data), {"weight": ("F32", [2, 1, 3, 3], w_bytes)})
         self.assertEqual(json.loads(self.ok("info", "--json", "in.pth").out)["format"], "torchscript")
 
+    def test_a_trained_network_saved_by_pytorch(self):
+        """fixtures/models/mnist_cnn_plain.pth is PyTorch's own: dictionary, epoch beside it, channels_last."""
+        self.ok("convert", harness.MODELS / "mnist_cnn_plain.pth", "out.safetensors")
+        self.assertEqual(read_safetensors("out.safetensors"), read_safetensors(harness.PLAIN_MODEL))
+        told = json.loads(self.ok("info", "--json", harness.MODELS / "mnist_cnn_plain.pth").out)
+        self.assertEqual((told["format"], told["key"]), ("torch-zip", "state_dict"))
+
     # ---- which dictionary
 
     def key_of(self, value, *options):

@@ -64,7 +64,8 @@ class Readme(harness.Case):
     def test_commands_it_names_exist(self):
         text = harness.run("--help").out
         for option in set(re.findall(r"`(--[a-z-]+)`", README)):
-            known = text + "".join(harness.run(c, "--help").out for c in ("inspect", "compare", "verify", "info", "corpus", "profile"))
+            known = text + "".join(harness.run(c, "--help").out
+                                   for c in ("inspect", "compare", "verify", "info", "convert", "corpus", "profile"))
             self.assertIn(option, known)
 
 

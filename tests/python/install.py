@@ -54,7 +54,7 @@ class Install(Case):
         self.assertIn("pip install ./tools/python", shell[0])
         ran = 0
         for kind, text in blocks:
-            if text == shell[0]:
+            if text == shell[0] or (".pth" in text and not LIBRARY):  # only the library reads those
                 continue
             if kind == "sh":
                 command = text.split()

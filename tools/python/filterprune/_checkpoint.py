@@ -31,7 +31,7 @@ class Tensor:
     name: str
     dtype: str
     shape: Tuple[int, ...]
-    shard: "Shard"
+    shard: "Union[Shard, Foreign]"
     begin: int
     end: int
     index: int  # among all tensors of the checkpoint
@@ -219,10 +219,36 @@ def _read_index(path: str) -> Dict[str, Any]:
     return root
 
 
+class Foreign:
+    """A file that is no safetensors file: the library reads it, and nothing in it is executed."""
+
+    key: Optional[Dict[str, Any]] = None
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.header = _header.Header([], None)
+
+    def close(self) -> None:
+        pass
+
+
+def _is_foreign(path: str) -> bool:
+    """Files of PyTorch, numpy, HDF5 and ONNX by their first bytes; a folder stands for the checkpoint in it."""
+    if os.path.isdir(path):
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+    except OSError:
+        return False
+    return head.startswith((b"PK\3\4", b"\x80", b"\x93NUMPY", b"\x89HDF\r\n", b"L1195470371460")) or \
+        (head[:1] == b"\x08" and head[8:9] != b"{")
+
+
 class Checkpoint:
     """The tensors of a file, or of an index and its shards, in the order of their data, shard after shard."""
 
-    def __init__(self, path: PathLike, decoder: str = "auto") -> None:
+    def __init__(self, path: PathLike, decoder: str = "auto", key: Optional[str] = None) -> None:
         if decoder not in ("auto", "library", "python"):
             raise SafetensorError(f"decoder {decoder!r} is invalid: auto, library or python")
         self.path = os.fspath(path)
@@ -231,8 +257,14 @@ class Checkpoint:
         self.tensors: Dict[str, Tensor] = {}
         self._decoder = decoder
         self._model: Optional[_native.Model] = None
+        self.foreign = not self.path.endswith(".index.json") and _is_foreign(self.path)
+        if key is not None and not self.foreign:
+            raise SafetensorError(f"{self.path}: a safetensors file has no dictionaries for key {key!r} to choose from")
         try:
-            self._open()
+            if self.foreign:
+                self._open_foreign(key)
+            else:
+                self._open()
         except BaseException:
             self.close()
             raise
@@ -264,6 +296,17 @@ class Checkpoint:
                 self._model = _native.Model(library, self.path)
         if self._decoder == "library" and self.packed and self._model is None:
             raise SafetensorError("decoder 'library': libfilterprune.so is not installed, or another version")
+
+    def _open_foreign(self, key: Optional[str]) -> None:
+        library = _native.load() if self._decoder != "python" else None
+        if library is None:
+            raise SafetensorError(f"{self.path}: is no safetensors file; those of PyTorch, numpy, Keras and ONNX are read "
+                                  "by libfilterprune.so, which is not installed, or another version, or not wanted")
+        self._model = _native.Model(library, self.path, key)
+        shard = Foreign(self.path)
+        for name, dtype, shape, nbytes in self._model.tensors():
+            self.tensors[name] = Tensor(name, dtype, shape, shard, 0, nbytes, len(self.tensors))
+        self.packed = False
 
     def _check_index(self, weight_map: Dict[str, str]) -> None:
         for name, tensor in self.tensors.items():
@@ -322,7 +365,7 @@ class Checkpoint:
         return [decoded[t.name] if t.name in decoded else self._read_one(t) for t in tensors]
 
     def _read_one(self, tensor: Tensor) -> np.ndarray:
-        if tensor.packed and self._model is not None:
+        if (tensor.packed or self.foreign) and self._model is not None:
             return self._model.read(tensor.index, tensor.name, tensor.nbytes)
         return tensor.shard.read_data(tensor.begin, tensor.end)
 
@@ -350,6 +393,6 @@ class Checkpoint:
 
     def read_part(self, tensor: Tensor, begin: int, end: int) -> np.ndarray:
         """Some of the dense bytes: of a plain tensor nothing else is read."""
-        if tensor.packed:
+        if tensor.packed or self.foreign:
             return self.read(tensor)[begin:end]
         return tensor.shard.read_data(tensor.begin + begin, tensor.begin + end)

@@ -5,7 +5,7 @@ Only what include/filterprune.h promises is used: open a model, look at its tens
 import ctypes
 import ctypes.util
 import os
-from typing import Optional
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -27,6 +27,14 @@ class _Tensor(ctypes.Structure):
                 ("packed", ctypes.c_bool), ("lossless", ctypes.c_bool), ("shard", ctypes.c_uint)]
 
 
+class _Options(ctypes.Structure):
+    """The beginning of fpr_options."""
+
+    _fields_ = [("sizeof_options", ctypes.c_size_t), ("key", ctypes.c_char_p), ("allow_expand", ctypes.c_bool)]
+
+
+OPTIONS_BYTES = 4096  # more than fpr_options has, whatever is added to it
+
 _loaded: Optional[ctypes.CDLL] = None
 _looked = False
 
@@ -34,6 +42,15 @@ _looked = False
 def _declare(library: ctypes.CDLL) -> None:
     library.fpr_model_open.argtypes = [ctypes.c_char_p, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(_Error)]
     library.fpr_model_open.restype = ctypes.c_int
+    library.fpr_options_init.argtypes = [ctypes.c_void_p]
+    library.fpr_options_init.restype = None
+    library.fpr_model_open_with.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p),
+                                            ctypes.POINTER(_Error)]
+    library.fpr_model_open_with.restype = ctypes.c_int
+    library.fpr_model_tensor_count.argtypes = [ctypes.c_void_p]
+    library.fpr_model_tensor_count.restype = ctypes.c_size_t
+    library.fpr_dtype_name.argtypes = [ctypes.c_int]
+    library.fpr_dtype_name.restype = ctypes.c_char_p
     library.fpr_model_close.argtypes = [ctypes.c_void_p]
     library.fpr_model_close.restype = None
     library.fpr_model_tensor.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -76,12 +93,28 @@ def _raise(error: _Error) -> None:
 class Model:
     """An open fpr_model. Threads may read from it at the same time; ctypes lets go of the interpreter meanwhile."""
 
-    def __init__(self, library: ctypes.CDLL, path: str) -> None:
+    def __init__(self, library: ctypes.CDLL, path: str, key: Optional[str] = None) -> None:
         self._library = library
         self._handle = ctypes.c_void_p()
         error = _Error()
-        if library.fpr_model_open(os.fsencode(path), ctypes.byref(self._handle), ctypes.byref(error)):
+        if key is None:
+            status = library.fpr_model_open(os.fsencode(path), ctypes.byref(self._handle), ctypes.byref(error))
+        else:
+            options = ctypes.create_string_buffer(OPTIONS_BYTES)
+            library.fpr_options_init(options)
+            head = _Options.from_buffer(options)
+            head.key = key.encode()
+            status = library.fpr_model_open_with(os.fsencode(path), options, ctypes.byref(self._handle),
+                                                 ctypes.byref(error))
+        if status:
             _raise(error)
+
+    def tensors(self) -> Iterator[Tuple[str, str, Tuple[int, ...], int]]:
+        """Name, dtype, shape and dense bytes of each, in the model's order."""
+        for i in range(self._library.fpr_model_tensor_count(self._handle)):
+            t = self._library.fpr_model_tensor(self._handle, i)[0]
+            yield (ctypes.string_at(t.name, t.name_bytes).decode(), self._library.fpr_dtype_name(t.dtype).decode("ascii"),
+                   tuple(t.shape[d] for d in range(t.rank)), t.bytes)
 
     def close(self) -> None:
         if self._handle:

@@ -76,14 +76,16 @@ class safe_open:  # noqa: N801 (the name that users know)
                 tensor = f.get_tensor(name)
 
     framework: "pt", "torch", "pytorch", "np" or "numpy". device: for torch, whatever torch knows.
+    A file of PyTorch (.pt, .pth, .ckpt, .bin), numpy, Keras or ONNX is read through the library, where it is installed:
+    nothing in it is executed or imported. key: which of its dictionaries, as "model.state_dict"; None: by rules.
     decoder: "auto" takes libfilterprune.so where it is installed, "library" insists on it, "python" does without.
     """
 
     def __init__(self, filename: PathLike, framework: str = "np", device: Any = "cpu", *,
-                 decoder: str = "auto") -> None:
+                 decoder: str = "auto", key: Optional[str] = None) -> None:
         self._maker = _frameworks.maker(framework, device)
         self._device = device
-        self._checkpoint: Optional[Checkpoint] = Checkpoint(filename, decoder)
+        self._checkpoint: Optional[Checkpoint] = Checkpoint(filename, decoder, key)
 
     def __enter__(self) -> "safe_open":
         return self
@@ -137,7 +139,7 @@ class safe_open:  # noqa: N801 (the name that users know)
 
 
 def load_file(filename: PathLike, framework: str = "np", device: Any = "cpu", *,
-              decoder: str = "auto") -> Dict[str, Any]:
+              decoder: str = "auto", key: Optional[str] = None) -> Dict[str, Any]:
     """All tensors of a checkpoint by name, in the order of their data."""
-    with safe_open(filename, framework, device, decoder=decoder) as f:
+    with safe_open(filename, framework, device, decoder=decoder, key=key) as f:
         return f.get_tensors()

@@ -1,0 +1,74 @@
+"""load_file on files of PyTorch and numpy, through the library: the same arrays as those of the safetensors file."""
+import os
+import sys
+import unittest
+
+import common
+import numpy as np
+from common import LIBRARY, SOURCE
+
+if not LIBRARY:
+    common.skip("no library that Python could load")
+os.environ["FILTERPRUNE_LIBRARY"] = LIBRARY
+
+import filterprune  # noqa: E402
+from filterprune import SafetensorError, load_file, safe_open  # noqa: E402
+
+PTH = SOURCE / "fixtures" / "models" / "mnist_cnn_plain.pth"
+DENSE = SOURCE / "fixtures" / "models" / "mnist_cnn_plain.safetensors"
+
+
+class Foreign(common.Case):
+    def same(self, got, want):
+        self.assertEqual(set(got), set(want))
+        for name, array in want.items():
+            self.assertEqual((got[name].dtype, got[name].shape), (array.dtype, array.shape), name)
+            self.assertEqual(got[name].tobytes(), array.tobytes(), name)
+
+    def test_a_trained_network(self):
+        want = load_file(DENSE)
+        self.same(load_file(PTH), want)
+        self.same(load_file(PTH, key="state_dict"), want)
+        with safe_open(PTH) as f:
+            self.assertIsNone(f.metadata())
+            self.assertEqual(f.keys(), sorted(want))
+            rows = f.get_slice("conv2.weight")
+            self.assertEqual(rows.get_dtype(), "F32")
+            self.assertTrue((rows[3:5] == want["conv2.weight"][3:5]).all())
+
+    def test_arrays_of_numpy(self):
+        arrays = {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.asfortranarray(np.ones((2, 3), ">f8") * 3)}
+        np.savez("x.npz", **arrays)
+        np.savez_compressed("y.npz", **arrays)
+        want = {"a": arrays["a"], "b": np.ascontiguousarray(arrays["b"].astype("<f8"))}
+        self.same(load_file("x.npz"), want)
+        self.same(load_file("y.npz"), want)
+
+    def test_what_is_wrong_is_said(self):
+        with self.assertRaisesRegex(SafetensorError, "there is: epoch"):
+            load_file(PTH, key="nothing")
+        with self.assertRaisesRegex(SafetensorError, "has no dictionaries"):
+            load_file(DENSE, key="state_dict")
+        with self.assertRaisesRegex(SafetensorError, "not wanted"):
+            load_file(PTH, decoder="python")
+        with open(PTH, "rb") as f:
+            raw = f.read()
+        with open("half.pth", "wb") as f:
+            f.write(raw[:len(raw) // 2])
+        with self.assertRaisesRegex(SafetensorError, "cut short"):
+            load_file("half.pth")
+
+    def test_torch_tensors(self):
+        try:
+            import torch
+        except ImportError:
+            self.skipTest("torch is not installed")
+        got = load_file(PTH, "pt")
+        want = torch.load(PTH)["state_dict"]
+        self.assertEqual(list(sorted(got)), list(sorted(want)))
+        for name, tensor in want.items():
+            self.assertTrue(torch.equal(got[name], tensor), name)
+
+
+if __name__ == "__main__":
+    unittest.main()
