@@ -27,6 +27,7 @@ uint64_t file_source_size(const file_source *source);
 const char *file_source_path(const file_source *source);
 /* All count bytes or an error: FPR_CHANGED when the file has become shorter. Threads may read at the same time. */
 fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error);
+int file_source_descriptor(const file_source *source); /* stays the source's */
 /* FPR_CHANGED when size or modification time are no longer those of the opening. */
 fpr_status file_source_check(const file_source *source, fpr_error *error);
 /* A number that is another one for another file, or for the same one at another size or modification time. */
@@ -172,6 +173,8 @@ typedef struct file_part { const void *bytes; uint64_t count; } file_part;
  * output: a job goes on while what it has made is written. Not by several threads, because file systems let one write
  * to a file at a time. */
 fpr_status file_out_place(file_out *out, uint64_t offset, const file_part *parts, size_t count, fpr_error *error);
+/* Appends bytes of a file as they are, by the kernel where it can. */
+fpr_status file_out_copy(file_out *out, const file_source *source, uint64_t from, uint64_t count, fpr_error *error);
 uint64_t file_out_size(const file_out *out);
 /* Adds all bytes written so far to a hash, as they are in the file. */
 fpr_status file_out_hash(file_out *out, file_hash *hash, unsigned threads, fpr_error *error);

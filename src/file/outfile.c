@@ -18,6 +18,7 @@
 #define READ_BYTES (UINT64_C(1) << 17) /* read back at a time: stays in the second cache level */
 #define PIECES 4u                      /* so many of them are half a buffer */
 #define WRITE_BYTES (UINT64_C(8) << 20) /* written at a time: between two writes the cancel flag is looked at */
+#define COPY_BYTES (UINT64_C(1) << 20)  /* copied at a time where the kernel does not copy */
 #define LINKS_MAX 40 /* symbolic links followed before it counts as a loop, as the kernel does */
 #define TEMPORARY_NAME 32
 
@@ -268,6 +269,48 @@ fpr_status file_out_reserve(file_out *out, uint64_t count, uint64_t *offset, fpr
     if (!status && lseek(out->fd, (off_t)(out->written + count), SEEK_SET) < 0)
         status = in_file(base_fail_errno(error, FPR_IO, errno, "cannot write"), out, error);
     if (!status) out->written += count;
+    return status;
+}
+
+/* Through memory, for what the kernel does not copy itself: other file systems, old kernels, a source that has shrunk. */
+static fpr_status copy_by_hand(file_out *out, const file_source *source, uint64_t from, uint64_t count, uint64_t to,
+                               fpr_error *error)
+{
+    const uint64_t room = count < COPY_BYTES ? count : COPY_BYTES;
+    uint8_t *bytes = base_alloc(room, 1);
+    fpr_status status = bytes ? FPR_OK : base_no_memory(error, room);
+    for (uint64_t done = 0, n; !status && done < count; done += n) {
+        n = count - done < room ? count - done : room;
+        status = file_source_read(source, from + done, bytes, n, error);
+        const file_part part = {bytes, n};
+        if (!status) status = file_out_place(out, to + done, &part, 1, error);
+    }
+    base_free(bytes);
+    return status;
+}
+
+fpr_status file_out_copy(file_out *out, const file_source *source, uint64_t from, uint64_t count, fpr_error *error)
+{
+    uint64_t to;
+    fpr_status status = file_out_reserve(out, count, &to, error);
+    while (!status && count) {
+        off_t in = (off_t)from, place = (off_t)to;
+        if (base_cancelled()) {
+            out->failed = true;
+            return base_check_cancelled(error);
+        }
+        const ssize_t n = copy_file_range(file_source_descriptor(source), &in, out->fd, &place,
+                                          (size_t)(count < WRITE_BYTES ? count : WRITE_BYTES), 0);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
+            out->failed = true;
+            return in_file(base_fail_errno(error, FPR_IO, errno, "cannot write"), out, error);
+        }
+        if (n <= 0) return copy_by_hand(out, source, from, count, to, error);
+        from += (uint64_t)n;
+        to += (uint64_t)n;
+        count -= (uint64_t)n;
+    }
     return status;
 }
 

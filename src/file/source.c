@@ -269,6 +269,8 @@ void file_source_close(file_source *source)
     base_free(source);
 }
 
+int file_source_descriptor(const file_source *source) { return source->fd; }
+
 uint64_t file_source_size(const file_source *source) { return source->size; }
 
 const char *file_source_path(const file_source *source) { return source->path; }

@@ -29,6 +29,38 @@ static fpr_status write_parts(void *context, fpr_error *error)
     return file_out_place(run->out, run->offset, run->parts, run->count, error);
 }
 
+/* Tensors whose bytes stand in a file as they are, as far as they follow one another: no memory is needed for them. */
+static fpr_status copy_plain(unpack_run *run, size_t first, size_t n, size_t *next, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    size_t file;
+    uint64_t offset;
+    for (*next = first; !status && *next < n && model_place(run->model, run->ids[*next], &file, &offset); ++*next)
+        status = file_out_copy(run->out, model_file(run->model, file), offset,
+                               model_tensor(run->model, run->ids[*next])->bytes, error);
+    return status;
+}
+
+/* A shard that is not packed: what lies in it as it will lie in OUTPUT is copied, the rest is read and turned. */
+static fpr_status convert_tensors(unpack_run *run, size_t n, const fpr_options *options, const model_pipe *pipe,
+                                  fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    const size_t *all = run->ids;
+    for (size_t i = 0, end = 0; !status && i < n; i = end) {
+        size_t file;
+        uint64_t offset;
+        run->ids = all;
+        status = job_cancelled(options, error);
+        if (!status) status = copy_plain(run, i, n, &end, error);
+        if (status || end > i) continue;
+        while (end < n && !model_place(run->model, all[end], &file, &offset)) end++;
+        run->ids = all + i;
+        status = model_run(run->model, all + i, end - i, options, pipe, error);
+    }
+    return status;
+}
+
 static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *path, const char *phase,
                                const fpr_options *options, file_out **out, fpr_error *error)
 {
@@ -54,7 +86,9 @@ static fpr_status unpack_shard(const fpr_model *model, size_t s, const char *pat
     unpack_run run = {.model = model, .ids = ids, .out = *out, .parts = base_alloc(n, sizeof *run.parts)};
     const model_pipe pipe = {.phase = phase, .put = list_parts, .write = write_parts, .context = &run};
     if (!status && !run.parts) status = base_no_memory(error, n * sizeof *run.parts);
-    if (!status) status = model_run(model, ids, n, options, &pipe, error);
+    if (!status)
+        status = model_shard_is_packed(model, s) ? model_run(model, ids, n, options, &pipe, error)
+                                                 : convert_tensors(&run, n, options, &pipe, error);
     base_free(run.parts);
     base_free(header);
     base_free(ids);
