@@ -187,7 +187,7 @@ static fpr_status check_expansion(const torch_file *t, fpr_error *error)
         if (!base_add(all, s->bytes, &all)) all = UINT64_MAX;
         if (expanded > size || all > 8 * size + (UINT64_C(64) << 20)) {
             base_fail(error, FPR_BAD_HEADER, "tensors are far larger than what is stored of them (%llu bytes of a file of "
-                      "%llu); --allow-expand takes them", (unsigned long long)(expanded > size ? expanded : all),
+                      "%llu); convert --allow-expand takes them", (unsigned long long)(expanded > size ? expanded : all),
                       (unsigned long long)size);
             base_error_in_tensor(error, s->name);
             return FPR_BAD_HEADER;
