@@ -27,7 +27,9 @@ uint64_t file_source_size(const file_source *source);
 const char *file_source_path(const file_source *source);
 /* All count bytes or an error: FPR_CHANGED when the file has become shorter. Threads may read at the same time. */
 fpr_status file_source_read(const file_source *source, uint64_t offset, void *dst, uint64_t count, fpr_error *error);
-int file_source_descriptor(const file_source *source); /* stays the source's */
+/* copy_file_range(2) to another file: *sent as it returns, *problem is then errno. */
+fpr_status file_source_send(const file_source *source, uint64_t from, uint64_t count, int to_fd, uint64_t to, int64_t *sent,
+                            int *problem, fpr_error *error);
 /* FPR_CHANGED when size or modification time are no longer those of the opening. */
 fpr_status file_source_check(const file_source *source, fpr_error *error);
 /* A number that is another one for another file, or for the same one at another size or modification time. */

@@ -294,17 +294,18 @@ fpr_status file_out_copy(file_out *out, const file_source *source, uint64_t from
     uint64_t to;
     fpr_status status = file_out_reserve(out, count, &to, error);
     while (!status && count) {
-        off_t in = (off_t)from, place = (off_t)to;
+        int64_t n = 0;
+        int problem = 0;
         if (base_cancelled()) {
             out->failed = true;
             return base_check_cancelled(error);
         }
-        const ssize_t n = copy_file_range(file_source_descriptor(source), &in, out->fd, &place,
-                                          (size_t)(count < WRITE_BYTES ? count : WRITE_BYTES), 0);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO)) {
+        status = file_source_send(source, from, count < WRITE_BYTES ? count : WRITE_BYTES, out->fd, to, &n, &problem, error);
+        if (status) return status;
+        if (n < 0 && problem == EINTR) continue;
+        if (n < 0 && (problem == ENOSPC || problem == EDQUOT || problem == EFBIG || problem == EIO)) {
             out->failed = true;
-            return in_file(base_fail_errno(error, FPR_IO, errno, "cannot write"), out, error);
+            return in_file(base_fail_errno(error, FPR_IO, problem, "cannot write"), out, error);
         }
         if (n <= 0) return copy_by_hand(out, source, from, count, to, error);
         from += (uint64_t)n;

@@ -269,8 +269,6 @@ void file_source_close(file_source *source)
     base_free(source);
 }
 
-int file_source_descriptor(const file_source *source) { return source->fd; }
-
 uint64_t file_source_size(const file_source *source) { return source->size; }
 
 const char *file_source_path(const file_source *source) { return source->path; }
@@ -306,6 +304,19 @@ fpr_status file_source_read(const file_source *source, uint64_t offset, void *ds
     status = read_all(source, fd, offset, dst, count, error);
     give_back(source);
     return status;
+}
+
+fpr_status file_source_send(const file_source *source, uint64_t from, uint64_t count, int to_fd, uint64_t to, int64_t *sent,
+                            int *problem, fpr_error *error)
+{
+    int fd;
+    const fpr_status status = borrow(source, &fd, error);
+    if (status) return status;
+    off_t in = (off_t)from, place = (off_t)to;
+    *sent = copy_file_range(fd, &in, to_fd, &place, (size_t)count, 0);
+    *problem = errno;
+    give_back(source);
+    return FPR_OK;
 }
 
 fpr_status file_source_check(const file_source *source, fpr_error *error)
