@@ -50,7 +50,6 @@ void page_group_table(report_out *out, const fpr_report *r);
 void page_distributions(report_out *out, const fpr_group *g, char letter); /* distributions.c: Figure 1 */
 void page_binary(report_out *out, const fpr_report *r);                    /* binary.c: Figure 2 */
 void page_depth(report_out *out, const fpr_report *r);                     /* depth.c */
-void report_sweep(report_out *out, const fpr_report *r);                   /* sweep.c: only with --sweep */
 void page_sweep(report_out *out, const fpr_report *r);
 void page_spectra(report_out *out, const fpr_report *r);                   /* spectra.c: only with --spectra */
 void page_removal(report_out *out, const fpr_removal *r);                  /* removal.c: of an ONNX output */

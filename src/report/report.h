@@ -64,6 +64,9 @@ void report_integers(report_out *out, const uint64_t *v, size_t count); /* an ar
 void report_densities(report_out *out, const double *v, size_t count);
 void report_strings(report_out *out, char *const *v, size_t count);
 
+/* ---- sweep.c */
+void report_sweep(report_out *out, const fpr_report *r); /* a member "sweep"; only with --sweep */
+
 /* ---- spectra.c */
 void report_removal(report_out *out, const fpr_removal *r); /* removal.c: a member "removal"; nothing without one */
 void report_spectrum(report_out *out, const fpr_spectrum *s); /* a member "spectrum"; nothing when it is not known */

@@ -171,8 +171,9 @@ class Files(harness.Case):
         done = subprocess.run([harness.PROGRAM, "info", "in.safetensors"], stdout=writer, stderr=subprocess.PIPE,
                               text=True, env=harness.environment())
         os.close(writer)
-        self.assertEqual(done.returncode, 1)
-        self.assertEqual(done.stderr, "filterprune: standard output: cannot write: Broken pipe\n")
+        # Whoever read has seen enough, as `| head` has.
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.stderr, "")
         done = subprocess.run(["sh", "-c", 'exec "$0" --version >&-', harness.PROGRAM], stderr=subprocess.PIPE,
                               text=True, env=harness.environment())
         self.assertEqual(done.returncode, 1)
