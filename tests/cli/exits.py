@@ -23,8 +23,10 @@ class Exits(harness.Case):
             self.assertIn("none.safetensors: ", self.fails(1, *command, "none.safetensors"))
         self.fails(1, "unpack", "none.safetensors", "out.safetensors")
         self.fails(1, "compare", "in.safetensors", "none.safetensors")
+
+    def test_3_a_folder_without_a_checkpoint(self):
         os.mkdir("directory.safetensors")
-        self.fails(1, "inspect", "directory.safetensors")
+        self.fails(3, "inspect", "directory.safetensors")
 
     def test_3_an_invalid_checkpoint(self):
         bad = {

@@ -15,7 +15,7 @@ VARIANTS = [
     (), ("--lossless",), ("--lossless", *QUICK), ("--lossless", "--level", "19"),
     ("--level", "19", "--drop", "large*"), ("--amount", "0.5", "--no-binary", *QUICK),
     ("--structure", "filter", "--amount", "0.3", *QUICK), ("--binary-tol", "0.4", *QUICK), ("--cast", "bf16"),
-    ("--cast", "f16", "--no-prune", "--no-binary", *QUICK), ("--cast", "f32", *QUICK), ("--drop", "*.bias", *QUICK),
+    ("--cast", "f16", "--no-prune", "--no-binary", *QUICK), ("--cast", "f32", *QUICK), ("--drop", "bias", *QUICK),
 ]
 TRAINED = [(), ("--lossless",), ("--lossless", "--level", "1"), ("--cast", "bf16", *QUICK), ("--drop", "bn*", *QUICK)]
 
