@@ -99,7 +99,7 @@ def main():
                         check(done.status == 0, what, "stumbles over another file:", done)
                     elif done.status == 0:
                         # Before compare has begun to measure, the changed file is simply the file.
-                        check(name == "compare" and (n < 6 or how == "replace"), what, "goes unnoticed")
+                        check(name == "compare" and (n < 7 or how == "replace"), what, "goes unnoticed")
                     else:
                         noticed += 1
                         replaced += how == "replace"
