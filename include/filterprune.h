@@ -265,7 +265,8 @@ typedef struct fpr_options {
     unsigned threads;          /* 0: all cores this process may use */
     fpr_progress progress;     /* NULL: none */
     void *progress_context;
-    const volatile int *cancel; /* NULL, or a flag that a signal handler may set: the job stops, nothing stays behind */
+    const volatile int *cancel; /* NULL, or a flag that a signal handler, or another thread by an atomic store, may set:
+                                 * the job stops, nothing stays behind */
 } fpr_options;
 
 FPR_API void fpr_options_init(fpr_options *options);

@@ -435,7 +435,7 @@ static int stop;
 
 static void stop_at_the_end(void *context, const char *phase, uint64_t done, uint64_t total)
 {
-    stop = !strcmp(phase, context) && done == total;
+    __atomic_store_n(&stop, !strcmp(phase, context) && done == total, __ATOMIC_RELAXED); /* its threads look at it */
 }
 
 /* All tensors are packed or unpacked, nothing but the names of the outputs is missing. */

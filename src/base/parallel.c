@@ -53,7 +53,8 @@ const volatile int *base_watch(const volatile int *cancel)
     return before;
 }
 
-bool base_cancelled(void) { return watched && *watched; }
+/* From any thread; whoever sets it may be a signal handler or another thread. */
+bool base_cancelled(void) { return watched && __atomic_load_n(watched, __ATOMIC_RELAXED); }
 
 fpr_status base_check_cancelled(fpr_error *error)
 {

@@ -10,7 +10,7 @@ unsigned job_threads(const fpr_options *o)
 
 fpr_status job_cancelled(const fpr_options *o, fpr_error *error)
 {
-    return o->cancel && *o->cancel ? base_fail(error, FPR_CANCELLED, "interrupted") : base_check_cancelled(error);
+    return o->cancel && __atomic_load_n(o->cancel, __ATOMIC_RELAXED) ? base_fail(error, FPR_CANCELLED, "interrupted") : base_check_cancelled(error);
 }
 
 double job_now(void)
