@@ -47,13 +47,12 @@ static void figures(const double *squares, size_t n, fpr_spectrum *out)
 {
     double total = 0, entropy = 0;
     for (size_t i = 0; i < n; i++) total += squares[i];
-    out->norm = sqrt(squares[n - 1]);
     if (!(total > 0)) return;
     for (size_t i = 0; i < n; i++) {
         const double p = squares[i] / total;
         if (p > 0) entropy -= p * log(p);
     }
-    out->norm = nine_digits(out->norm);
+    out->norm = nine_digits(sqrt(squares[n - 1]));
     out->stable_rank = nine_digits(total / squares[n - 1]);
     out->effective_rank = nine_digits(exp(entropy));
     out->rank90 = rank_of(squares, n, total, 0.9);

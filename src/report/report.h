@@ -70,7 +70,6 @@ void report_sweep(report_out *out, const fpr_report *r); /* a member "sweep"; on
 /* ---- spectra.c */
 void report_removal(report_out *out, const fpr_removal *r); /* removal.c: a member "removal"; nothing without one */
 void report_spectrum(report_out *out, const fpr_spectrum *s); /* a member "spectrum"; nothing when it is not known */
-double report_spectrum_needed(const fpr_spectrum *s);          /* share of the rank that holds 99 % of the energy */
 
 /* ---- csv.c: fields of tables; commas and line ends are the caller's. NaN and infinities: empty. */
 void report_csv_text(report_out *out, const char *text);

@@ -31,7 +31,8 @@ typedef struct entry {
     const fpr_spectrum *spectrum;
 } entry;
 
-double report_spectrum_needed(const fpr_spectrum *s)
+/* The share of the rank that holds 99 % of the energy. */
+static double needed(const fpr_spectrum *s)
 {
     return s->full_rank ? (double)s->rank99 / (double)s->full_rank : NAN;
 }
@@ -40,7 +41,7 @@ double report_spectrum_needed(const fpr_spectrum *s)
 static int by_need(const void *a, const void *b)
 {
     const entry *x = a, *y = b;
-    const double p = report_spectrum_needed(x->spectrum), q = report_spectrum_needed(y->spectrum);
+    const double p = needed(x->spectrum), q = needed(y->spectrum);
     if (p != q) return p < q ? -1 : 1;
     return x->place < y->place ? -1 : 1;
 }
@@ -60,7 +61,7 @@ static void row(report_out *out, const entry *e)
     report_text(out, "</th><td>");
     page_shape(out, e->shape, e->rank);
     report_text(out, "</td><td>");
-    page_share(out, report_spectrum_needed(s));
+    page_share(out, needed(s));
     report_text(out, "</td>");
     cell(out, s->norm), cell(out, s->stable_rank), cell(out, s->effective_rank);
     cell(out, (double)s->rank90), cell(out, (double)s->rank99), cell(out, (double)s->rank999);
