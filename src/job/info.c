@@ -19,7 +19,7 @@ static void add_path(file_text *text, const char *path)
     size_t n = strlen(path);
     while (n) {
         uint32_t code;
-        unsigned length = report_utf8(path, n, &code);
+        unsigned length = base_utf8(path, n, &code);
         if (length) file_text_add(&clean, path, length);
         else file_text_add(&clean, "\xef\xbf\xbd", 3);
         path += length ? length : 1;

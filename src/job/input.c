@@ -28,7 +28,7 @@ static char *input_name(const fpr_model *model)
     char *name = base_copy_text(path, n);
     for (size_t i = 0, length; name && i < n; i += length ? length : 1) {
         uint32_t code;
-        length = report_utf8(name + i, n - i, &code);
+        length = base_utf8(name + i, n - i, &code);
         if (!length) name[i] = '?';
     }
     return name;

@@ -22,16 +22,6 @@ FPR_API void fpr_options_init(fpr_options *o)
     };
 }
 
-/* Patterns of drop are written into the output's header. */
-static bool is_utf8(const char *text)
-{
-    uint32_t code;
-    size_t n = strlen(text);
-    for (unsigned length; n; text += length, n -= length)
-        if (!(length = report_utf8(text, n, &code))) return false;
-    return true;
-}
-
 FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
 {
     if (o->sizeof_options != sizeof *o)
@@ -60,7 +50,7 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
         return base_fail(error, FPR_USAGE, "max error must lie between 0 and 1");
     if (o->level < 1 || o->level > 19) return base_fail(error, FPR_USAGE, "level must lie between 1 and 19");
     for (size_t i = 0; i < o->drop.count; i++)
-        if (!is_utf8(o->drop.patterns[i]))
+        if (!base_is_utf8(o->drop.patterns[i], strlen(o->drop.patterns[i]))) /* they are written into the output */
             return base_fail(error, FPR_USAGE, "a pattern of drop is not UTF-8, as the names of tensors are");
     return FPR_OK;
 }

@@ -1,4 +1,5 @@
 /* Memory of a model, and its names. */
+#include "base/utf8.h"
 #include "base/xxh.h"
 #include "onnx/inner.h"
 
@@ -100,25 +101,4 @@ onnx_name onnx_intern(onnx_names *names, onnx_memory *memory, const char *text, 
     return (onnx_name)names->count - 1;
 }
 
-/* The bytes of one character, 0 where there is none: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static size_t character(const uint8_t *b, size_t left)
-{
-    if (b[0] < 0x80) return 1;
-    size_t n = b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
-    if (!n || n > left) return 0;
-    uint8_t least = b[0] == 0xe0 ? 0xa0 : b[0] == 0xf0 ? 0x90 : 0x80, most = b[0] == 0xed ? 0x9f
-                                                                       : b[0] == 0xf4 ? 0x8f : 0xbf;
-    if (b[1] < least || b[1] > most) return 0;
-    for (size_t i = 2; i < n; i++)
-        if ((b[i] & 0xc0) != 0x80) return 0;
-    return n;
-}
-
-bool onnx_is_utf8(const onnx_text *text)
-{
-    for (size_t i = 0, n; i < text->bytes; i += n) {
-        n = character((const uint8_t *)text->text + i, text->bytes - i);
-        if (!n) return false;
-    }
-    return true;
-}
+bool onnx_is_utf8(const onnx_text *text) { return base_is_utf8(text->text, text->bytes); }

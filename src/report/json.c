@@ -41,7 +41,7 @@ static void quoted(report_out *out, const char *bytes, size_t count)
         bytes += plain, count -= plain;
         if (!count) break;
         uint32_t code;
-        unsigned length = report_utf8(bytes, count, &code);
+        unsigned length = base_utf8(bytes, count, &code);
         if (!length) {
             report_text(out, "\\ufffd");
             length = 1;

@@ -41,20 +41,3 @@ void report_bytes(report_out *out, const char *bytes, size_t count)
 }
 
 void report_text(report_out *out, const char *text) { report_bytes(out, text, strlen(text)); }
-
-unsigned report_utf8(const char *text, size_t count, uint32_t *code)
-{
-    const unsigned char *b = (const unsigned char *)text;
-    if (!count) return 0;
-    if (b[0] < 0x80) return *code = b[0], 1;
-    unsigned length = b[0] >= 0xF0 ? 4 : b[0] >= 0xE0 ? 3 : 2;
-    if (b[0] < 0xC2 || b[0] > 0xF4 || length > count) return 0;
-    uint32_t value = b[0] & (0xFFu >> (length + 1));
-    for (unsigned i = 1; i < length; i++) {
-        if ((b[i] & 0xC0) != 0x80) return 0;
-        value = value << 6 | (b[i] & 0x3F);
-    }
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    if (value < least[length] || value > 0x10FFFF || (value >= 0xD800 && value <= 0xDFFF)) return 0;
-    return *code = value, length;
-}

@@ -7,6 +7,7 @@
 #define FPR_REPORT_H
 
 #include "base/base.h"
+#include "base/utf8.h"
 
 /* ---- out.c: buffered output. A failure is sticky: writers return nothing, report_close tells. */
 
@@ -89,8 +90,5 @@ void report_histogram(report_out *out, const uint64_t *counts, unsigned k, unsig
 void report_role(report_out *out, const fpr_layer *layer);
 void report_lookalikes(report_out *out, const fpr_report *report);
 
-/* Length of the UTF-8 sequence at text and its code point; 0 when it is none (RFC 3629: no overlong forms, no
- * surrogates). */
-unsigned report_utf8(const char *text, size_t count, uint32_t *code);
 
 #endif

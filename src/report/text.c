@@ -54,7 +54,7 @@ void page_text(report_out *out, const char *bytes, size_t count)
         bytes += plain, count -= plain;
         if (!count) return;
         uint32_t code = 0xFFFD;
-        unsigned length = report_utf8(bytes, count, &code);
+        unsigned length = base_utf8(bytes, count, &code);
         if (length)
             text_character(out, bytes, length, code);
         else

@@ -57,7 +57,7 @@ static void put_name(sentence *s, const char *name, size_t bytes)
             while (i < bytes && ((unsigned char)name[i] & 0xC0) == 0x80) i++;
             if (i == bytes) return;
         }
-        length = report_utf8(name + i, bytes - i, &code);
+        length = base_utf8(name + i, bytes - i, &code);
         if (!length) put(s, "\\x%02X", (unsigned char)name[i]), length = 1;
         else if (page_is_invisible(code)) put(s, "\\u{%X}", (unsigned)code);
         else put(s, "%.*s", (int)length, name + i);

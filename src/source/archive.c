@@ -1,32 +1,16 @@
 /* What a zip archive is, by the names of its members. */
 #include "source/archive.h"
 
+#include "base/utf8.h"
 #include "source/hdf5.h"
 #include "source/npz.h"
 #include "source/torch.h"
 
 #include <stdlib.h>
 
-static bool is_utf8(const uint8_t *s, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        const uint8_t c = s[i++];
-        const unsigned more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
-        if (more > n - i) return false;
-        for (unsigned k = 0; k < more; k++)
-            if ((s[i + k] & 0xc0) != 0x80) return false;
-        /* Spelled longer than necessary, surrogates, beyond the last character. */
-        if ((c == 0xe0 && s[i] < 0xa0) || (c == 0xed && s[i] > 0x9f) || (c == 0xf0 && s[i] < 0x90) ||
-            (c == 0xf4 && s[i] > 0x8f))
-            return false;
-        i += more;
-    }
-    return true;
-}
-
 fpr_status archive_check_name(const char *name, size_t bytes, fpr_error *error)
 {
-    if (!is_utf8((const uint8_t *)name, bytes))
+    if (!base_is_utf8(name, bytes))
         return base_fail(error, FPR_BAD_HEADER, "has a tensor whose name is no UTF-8");
     if (bytes == 12 && !memcmp(name, "__metadata__", 12))
         return base_fail(error, FPR_BAD_HEADER, "has a tensor named __metadata__, which a safetensors file cannot hold");

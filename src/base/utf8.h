@@ -1,0 +1,11 @@
+/* UTF-8, strictly: nothing spelled longer than necessary, no surrogates, nothing beyond the last character. */
+#ifndef FPR_BASE_UTF8_H
+#define FPR_BASE_UTF8_H
+
+#include "base/base.h"
+
+/* The first character of count bytes, and how many bytes it takes; 0: there is none, or it is spelled wrong. */
+unsigned base_utf8(const char *text, size_t count, uint32_t *code);
+bool base_is_utf8(const char *text, size_t count);
+
+#endif
