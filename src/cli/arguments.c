@@ -148,6 +148,8 @@ static const option_row rows[] = {
       CMD_CONVERT | CMD_PROFILE | CMD_CORPUS, FLAG, AT(job.force), 0, 0, NULL, "overwrite files that exist" },
     { OPT_THREADS, running, "threads", 'j', "N", CMD_ALL & ~(unsigned)CMD_INFO, WHOLE, AT(job.threads), 0, 1024, NULL,
       "threads (0: all cores the process may use)" },
+    { OPT_PROGRESS, running, "progress", 0, "FORM", CMD_ALL & ~(unsigned)CMD_INFO, CHOICE, AT(progress), 0, 0,
+      "bar|lines|none", "on a terminal, or for scripts (bar)" },
     { OPT_STRICT, running, "strict", 0, NULL, CMD_PRUNE, FLAG, AT(strict), 0, 0, NULL,
       "a warning is a failure: exit status 1" },
     { OPT_QUIET, running, "quiet", 'q', NULL, CMD_ALL, FLAG, AT(quiet), 0, 0, NULL, "print errors only" },

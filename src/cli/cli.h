@@ -7,7 +7,7 @@
  * message.c    the one line that every failure prints; standard output that may fail
  * terminal.c   what the terminal can show; names made safe to print; numbers for people
  * table.c      aligned columns for any width
- * progress.c   the bar
+ * progress.c   the bar, or lines for scripts
  * paths.c      names of files
  * pages.c      report files: refused or written whole
  * summary.c    what a report says in a terminal
@@ -40,9 +40,11 @@ typedef enum option_id {
     OPT_STRUCTURE, OPT_CRITERION, OPT_EPS, OPT_AMOUNT, OPT_GLOBAL, OPT_TARGET_SIZE, OPT_ONLY, OPT_SKIP, OPT_POINTWISE,
     OPT_NO_PRUNE, OPT_BINARY_TOL, OPT_BINARY_SHARE, OPT_NO_BINARY, OPT_MAX_ERROR, OPT_ACCEPT, OPT_SWEEP, OPT_LOSSLESS, OPT_DENSE, OPT_LEVEL, OPT_CAST,
     OPT_DROP, OPT_OUT_DIR, OPT_OUT, OPT_TABLE, OPT_LAYERS, OPT_BY, OPT_REPORT, OPT_NO_REPORT, OPT_DRY_RUN, OPT_KERNEL, OPT_BASIS, OPT_LAYOUT, OPT_BINS,
-    OPT_BANDWIDTH, OPT_HALF, OPT_SPECTRA, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_QUIET, OPT_VERBOSE,
+    OPT_BANDWIDTH, OPT_HALF, OPT_SPECTRA, OPT_FLOAT16, OPT_ORDER, OPT_PAPER, OPT_WEIGHTS, OPT_RANGE, OPT_CSV, OPT_BITS, OPT_KEY, OPT_ALLOW_EXPAND, OPT_JSON, OPT_HTML, OPT_FORCE, OPT_THREADS, OPT_PROGRESS, OPT_QUIET, OPT_VERBOSE,
     OPT_HELP, OPT_VERSION, OPT_COUNT
 } option_id;
+
+enum { PROGRESS_BAR, PROGRESS_LINES, PROGRESS_NONE }; /* --progress */
 
 typedef struct settings {
     fpr_options job;
@@ -61,6 +63,7 @@ typedef struct settings {
     fpr_globs by;          /* corpus: columns */
     const char *kernel, *basis, *html, *csv;
     unsigned bits;         /* the only order so far: lce */
+    unsigned progress;
     bool json, quiet, verbose, help, version;
     bool given[OPT_COUNT];
     const char **operands; /* owned, in one block with the lists of patterns */
@@ -188,7 +191,7 @@ void table_free(table *t);
 
 typedef struct progress {
     terminal term;
-    bool wanted, shown;
+    bool wanted, shown, lines;
     double start, drawn;
     const char *label; /* shown before the phase; may be NULL */
 } progress;

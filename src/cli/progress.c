@@ -1,4 +1,5 @@
-/* The progress bar: on a terminal only, on standard error, for work that takes more than a moment. */
+/* Progress on standard error: a bar, on a terminal only, for work that takes more than a moment; or, with --progress
+ * lines, a line for whatever program reads them: "filterprune: progress: PHASE DONE TOTAL", in bytes of input. */
 #include "cli/cli.h"
 
 #include <stdlib.h>
@@ -40,6 +41,9 @@ static void on_progress(void *context, const char *phase, uint64_t done, uint64_
 {
     progress *bar = context;
     may_be_killed = !strcmp(phase, "spectra");
+    if (bar->lines && total)
+        fprintf(stderr, "filterprune: progress: %s %llu %llu\n", phase, (unsigned long long)(done < total ? done : total),
+                (unsigned long long)total);
     if (!bar->wanted) return;
     double now = seconds_now();
     if (now - bar->start < patience || now - bar->drawn < 0.1) return;
@@ -55,7 +59,8 @@ void progress_begin(progress *bar, const settings *set, fpr_options *job, const 
     bar->label = label;
     bar->start = seconds_now();
     /* A dumb terminal cannot erase a line. */
-    bar->wanted = bar->term.is_terminal && !set->quiet && type && strcmp(type, "dumb") != 0;
+    bar->lines = set->progress == PROGRESS_LINES;
+    bar->wanted = set->progress == PROGRESS_BAR && bar->term.is_terminal && !set->quiet && type && strcmp(type, "dumb") != 0;
     job->progress = on_progress;
     job->progress_context = bar;
 }

@@ -38,11 +38,11 @@ class Foreign(common.Case):
 
     def test_arrays_of_numpy(self):
         arrays = {"a": np.arange(12, dtype=np.float32).reshape(3, 4), "b": np.asfortranarray(np.ones((2, 3), ">f8") * 3)}
-        np.savez("x.npz", **arrays)
-        np.savez_compressed("y.npz", **arrays)
+        np.savez(self.home / "x.npz", **arrays)
+        np.savez_compressed(self.home / "y.npz", **arrays)
         want = {"a": arrays["a"], "b": np.ascontiguousarray(arrays["b"].astype("<f8"))}
-        self.same(load_file("x.npz"), want)
-        self.same(load_file("y.npz"), want)
+        self.same(load_file(self.home / "x.npz"), want)
+        self.same(load_file(self.home / "y.npz"), want)
 
     def test_what_is_wrong_is_said(self):
         with self.assertRaisesRegex(SafetensorError, "there is: epoch"):
@@ -53,10 +53,10 @@ class Foreign(common.Case):
             load_file(PTH, decoder="python")
         with open(PTH, "rb") as f:
             raw = f.read()
-        with open("half.pth", "wb") as f:
+        with open(self.home / "half.pth", "wb") as f:
             f.write(raw[:len(raw) // 2])
         with self.assertRaisesRegex(SafetensorError, "cut short"):
-            load_file("half.pth")
+            load_file(self.home / "half.pth")
 
     def test_torch_tensors(self):
         try:

@@ -2,7 +2,9 @@
 import json
 import os
 import random
+import shutil
 import tempfile
+import unittest
 import warnings
 
 import common
@@ -11,7 +13,7 @@ from common import LIBRARY, MODELS, SOURCE, Case, pack, write
 
 import filterprune
 import filterprune.numpy
-from filterprune import SafetensorError, _format, safe_open
+from filterprune import SafetensorError, _format, _save, safe_open
 
 try:
     import safetensors
@@ -115,20 +117,26 @@ class Interface(Case):
                     self.assertEqual(reads.places, [(tensor.shard.data_begin + tensor.begin + 5 * row, 2 * row)])
 
     def test_slices(self):
-        rng = np.random.default_rng(1)
-        array = rng.integers(-9, 9, (7, 5, 4)).astype("<i4")
+        """What numpy gives for an index that safetensors takes (slices.py compares with it); what it refuses is refused."""
+        array = np.random.default_rng(1).integers(-9, 9, (7, 5, 4)).astype("<i4")
         write(self.home / "a.safetensors", {"a": common.item(array), "s": common.item(np.array(3.5))})
-        indices = [0, 3, -1, -7, np.s_[:], np.s_[2:5], np.s_[5:2], np.s_[-3:], np.s_[::2], np.s_[1:6:3], np.s_[::-1],
-                   np.s_[5:1:-2], np.s_[::-3], np.s_[2, 1:3], np.s_[1:4, ..., 2], np.s_[..., 0], np.s_[:, 1],
-                   np.s_[100:], np.s_[None, 1:3], np.s_[-2, ::-1, 1], ()]
+        indices = [0, 3, -1, -7, np.s_[:], np.s_[2:5], np.s_[::2], np.s_[1:6:3], np.s_[2, 1:3], np.s_[1:4, ..., 2],
+                   np.s_[..., 0], np.s_[:, 1], np.s_[-2, 4:, ::3], np.s_[0, -1, -4], (), ...]
         with safe_open(self.home / "a.safetensors") as f:
             view = f.get_slice("a")
             self.assertEqual((view.get_shape(), view.get_dtype()), ([7, 5, 4], "I32"))
             for index in indices:
                 np.testing.assert_array_equal(view[index], array[index], str(index))
-            for index in (7, -8):
-                with self.assertRaisesRegex(SafetensorError, "dimension 0 of size 7"):
+                self.assertIsInstance(view[index], np.ndarray)
+            self.assertIsNone(view[0, 0].base, "a part keeps the whole in memory")
+            for index, says in ((7, "dimension #0 of size 7"), (-8, "dimension 0 of size 7"), (np.s_[100:], "index 100 out"),
+                                (np.s_[:, 7], r"\[:, 7\] with shape \[7, 5, 4\]: index 7 out .* #1 of size 5"),
+                                (np.s_[::-1], "positive"), (None, "expected slice, int, or ellipsis"),
+                                (np.s_[0, 0, 0, 0], "more slicing indexes than dimensions"), (np.s_[5:2], "before it begins")):
+                with self.assertRaisesRegex(SafetensorError, says):
                     view[index]
+            with self.assertRaises(OverflowError):
+                view[-3:]
             self.assertEqual(f.get_slice("s")[()], 3.5)
             self.assertEqual(f.get_slice("s")[...], 3.5)
         with safe_open(self.packed, decoder="python") as f:
@@ -222,7 +230,8 @@ class Interface(Case):
             self.assertEqual(len(found.pairs), len(MODELS) * (len(MODELS) - 1) // 2)
             self.assertEqual(sum(g["kernels"] for g in found.groups), sum(l["kernels"] for l in found.layers))
             with open(os.path.join(folder, "broken.fpp"), "wb") as broken:
-                broken.write(open(os.path.join(folder, "p.fpp"), "rb").read()[:-3])
+                with open(os.path.join(folder, "p.fpp"), "rb") as whole:
+                    broken.write(whole.read()[:-3])
             with self.assertRaises(filterprune.SafetensorError):
                 filterprune.read_profile(os.path.join(folder, "broken.fpp"))
 
@@ -241,6 +250,126 @@ class Interface(Case):
             filterprune.inspect(self.home / "nowhere.safetensors")
         with self.assertRaisesRegex(SafetensorError, "frobnicate"):
             filterprune.inspect(MODEL, frobnicate=1)
+
+
+class Pack(Case):
+    """pack, diff and progress, through the program."""
+
+    def test_a_checkpoint(self):
+        path, told = self.home / "small.safetensors", []
+        report = filterprune.pack(MODEL, path, amount=0.25, skip=["conv1*"], progress=lambda *step: told.append(step))
+        self.assertEqual((report["options"]["amount"], report["options"]["skip"]), (0.25, ["conv1*"]))
+        self.assertEqual(report["output"]["bytes"], path.stat().st_size)
+        self.assertEqual(os.listdir(self.home), ["small.safetensors"])
+        self.assertGreater(len(told), 0)
+        for phase, done, total in told:
+            self.assertTrue(phase and 0 <= done <= total and total > 0, (phase, done, total))
+        self.assertIn(1, {done / total for _, done, total in told})
+        with self.assertRaises(FileExistsError) as caught:
+            filterprune.pack(MODEL, path)
+        self.assertIsInstance(caught.exception, SafetensorError)
+        filterprune.pack(MODEL, path, force=True, lossless=True, report=self.home / "kept")
+        self.assertTrue((self.home / "kept.report.html").exists())
+        self.assertTrue(filterprune.diff(MODEL, path)["identical"])
+
+    def test_tensors_in_memory(self):
+        state = filterprune.load_file(MODEL)
+        report = filterprune.pack(state, self.home / "state.safetensors", lossless=True, metadata={"a": "b"})
+        self.assertEqual(report["changes"]["tensors_changed"], 0)
+        with safe_open(self.home / "state.safetensors") as f:
+            self.assertEqual(f.metadata(), {"a": "b"})
+        state["conv2.weight"] = state["conv2.weight"] * np.float32(1.5)
+        del state["fc.bias"]
+        found = filterprune.diff(self.home / "state.safetensors", {"module." + k: v for k, v in state.items()}, strip="module.")
+        self.assertFalse(found["identical"])
+        rows = {row["name"]: row for row in found["tensors"]}
+        self.assertEqual({name for name, row in rows.items() if row["status"] != "equal"}, {"conv2.weight", "fc.bias"})
+        self.assertAlmostEqual(rows["conv2.weight"]["relative_l2"], 0.5)
+        self.assertEqual(rows["fc.bias"]["status"], "only_a")
+        with self.assertRaises(SafetensorError):
+            filterprune.pack({"a": np.array(["text"])}, self.home / "text.safetensors")
+        with self.assertRaises(FileNotFoundError) as caught:
+            filterprune.diff(self.home / "nowhere.safetensors", MODEL)
+        self.assertIsInstance(caught.exception, SafetensorError)
+
+    def test_a_callback_may_end_it(self):
+        def stop(phase, done, total):
+            raise KeyboardInterrupt
+
+        packed = pack(MODEL, self.home / "packed.safetensors")
+        for work in (lambda: filterprune.pack(MODEL, self.home / "out.safetensors", progress=stop),
+                     lambda: filterprune.unpack(packed, self.home / "out.safetensors", progress=stop)):
+            with self.assertRaises(KeyboardInterrupt):
+                work()
+            self.assertEqual(os.listdir(self.home), ["packed.safetensors"])
+
+    @unittest.skipIf(safetensors is None, "safetensors is not installed")
+    def test_the_exception_of_safetensors(self):
+        self.assertIs(SafetensorError, safetensors.SafetensorError)
+
+
+class Shards(Case):
+    """An unpacked sharded checkpoint is there whole or not at all."""
+
+    def setUp(self):
+        super().setUp()
+        self.source = self.home / "source"
+        names = {"a": "a.safetensors", "b": "./sub/b.safetensors", "c": "sub//c.safetensors"}
+        (self.source / "sub").mkdir(parents=True)
+        for name, shard in names.items():
+            write(self.source / shard, {name: common.item(np.arange(9000, dtype="<f4"))})
+        self.index = self.source / "m.safetensors.index.json"
+        self.index.write_text(json.dumps({"weight_map": names}))
+
+    def files(self, folder):
+        return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+    def test_folders_below(self):
+        self.assertEqual(sorted(filterprune.load_file(self.index)), ["a", "b", "c"])
+        filterprune.unpack(self.index, self.home / "out")
+        got, want = self.files(self.home / "out"), self.files(self.source)
+        self.assertEqual(set(got), set(want))
+        for name in set(want) - {self.index.name}:
+            self.assertEqual(got[name], want[name])
+        for outside in ("../a.safetensors", "sub/../../a.safetensors", "/a.safetensors", "sub/", ".", ""):
+            self.index.write_text(json.dumps({"weight_map": {"a": outside}}))
+            with self.subTest(outside), self.assertRaisesRegex(SafetensorError, "plain file name"):
+                filterprune.load_file(self.index)
+
+    def test_all_or_nothing(self):
+        def stop(phase, done, total):
+            if done == total:
+                raise OSError("no room")
+
+        def fail(source, target, name):
+            if name == self.index.name and target == str(self.home / "out") and not source.endswith("before"):
+                raise OSError("no room")
+            return self.move(source, target, name)
+
+        self.move = _save._move
+        for force in (False, True):
+            for how in ("written", "placed"):
+                if force:
+                    (self.home / "out" / "sub").mkdir(parents=True)
+                    for name in ("a.safetensors", "sub/b.safetensors", self.index.name, "other"):
+                        (self.home / "out" / name).write_text("old " + name)
+                before = self.files(self.home / "out")
+                self.addCleanup(setattr, _save, "_move", self.move)
+                _save._move = fail if how == "placed" else self.move
+                with self.subTest(force=force, how=how), self.assertRaisesRegex(OSError, "no room"):
+                    filterprune.unpack(self.index, self.home / "out", force=force, progress=stop if how == "written" else None)
+                _save._move = self.move
+                self.assertEqual(self.files(self.home / "out"), before)
+                self.assertEqual((self.home / "out").exists(), force)
+                if force:
+                    shutil.rmtree(self.home / "out")
+        filterprune.unpack(self.index, self.home / "out")
+        with self.assertRaises(FileExistsError):
+            filterprune.unpack(self.index, self.home / "out")
+        filterprune.unpack(self.index, self.home / "out", force=True)
+        self.assertEqual([n for n in os.listdir(self.home / "out") if n.startswith(".")], [])
+        with self.assertRaisesRegex(SafetensorError, "output is the input"):
+            filterprune.unpack(self.index, self.source, force=True)
 
 
 class Hostile(Case):

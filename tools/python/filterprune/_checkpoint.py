@@ -3,6 +3,7 @@
 Nothing is read but headers until a tensor is asked for; then exactly its bytes are. Reads are positioned, so that
 threads may share a checkpoint.
 """
+import errno
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 import numpy as np
 
 from . import _format, _header, _native
-from ._errors import SafetensorError
+from ._errors import FileProblem, NoSuchFile, SafetensorError
 
 PathLike = Union[str, "os.PathLike[str]"]
 KEY = "filterprune"
@@ -49,8 +50,9 @@ class Tensor:
 class Shard:
     """One safetensors file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, name: str = "") -> None:
         self.path = path
+        self.name = name  # as the index has it, see plain_name
         self.key: Optional[Dict[str, Any]] = None  # our entry of __metadata__, of a packed file
         self.is_stated = False
         self.check_offset = -1
@@ -58,7 +60,9 @@ class Shard:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise FileNotFoundError(f"No such file or directory: {path}") from None
+            raise NoSuchFile(errno.ENOENT, "No such file or directory", path) from None
+        except OSError as problem:
+            raise FileProblem(problem.errno, problem.strerror, path) from None
         try:
             self._read_header()
         except SafetensorError as error:
@@ -197,12 +201,20 @@ class Shard:
             raise SafetensorError(f"{self.path}: {entry.name}: {error}") from None
 
 
+def plain_name(shard: str) -> str:
+    """The name of a shard below the folder of its index, "./a//b" as "a/b"; "" for one that leads out of it, or nowhere."""
+    parts = [part for part in shard.split("/") if part not in ("", ".")]
+    if "\0" in shard or shard.endswith("/") or shard.startswith("/") or ".." in parts:
+        return ""
+    return "/".join(parts)
+
+
 def _read_index(path: str) -> Dict[str, Any]:
     try:
         with open(path, "rb") as file:
             raw = file.read(INDEX_MAX + 1)
     except FileNotFoundError:
-        raise FileNotFoundError(f"No such file or directory: {path}") from None
+        raise NoSuchFile(errno.ENOENT, "No such file or directory", path) from None
     if len(raw) > INDEX_MAX:
         raise SafetensorError(f"{path}: an index of more than {INDEX_MAX} bytes")
     try:
@@ -212,7 +224,7 @@ def _read_index(path: str) -> Dict[str, Any]:
     if not isinstance(root, dict) or not isinstance(root.get("weight_map"), dict):
         raise SafetensorError(f"{path}: no object weight_map in the index")
     for name, shard in root["weight_map"].items():
-        if not isinstance(shard, str) or not shard or "/" in shard or "\0" in shard or shard in (".", ".."):
+        if not isinstance(shard, str) or not plain_name(shard):
             raise SafetensorError(f"{path}: {name}: weight_map names a shard that is no plain file name")
     if not root["weight_map"]:
         raise SafetensorError(f"{path}: weight_map names no tensor")
@@ -273,9 +285,9 @@ class Checkpoint:
         if INDEX_NAME.search(os.path.basename(self.path)):
             self.index = _read_index(self.path)
             folder = os.path.dirname(self.path)
-            for name in sorted(set(self.index["weight_map"].values()), key=os.fsencode):
+            for name in sorted(set(map(plain_name, self.index["weight_map"].values())), key=os.fsencode):
                 try:
-                    self.shards.append(Shard(os.path.join(folder, name)))
+                    self.shards.append(Shard(os.path.join(folder, name), name))
                 except FileNotFoundError:
                     raise SafetensorError(f"{self.path}: the index names a shard that is missing: {name}") from None
         else:
@@ -311,8 +323,8 @@ class Checkpoint:
     def _check_index(self, weight_map: Dict[str, str]) -> None:
         for name, tensor in self.tensors.items():
             named = weight_map.get(name)
-            held = os.path.basename(tensor.shard.path)
-            if named != held:
+            held = tensor.shard.name
+            if named is None or plain_name(named) != held:
                 raise SafetensorError(f"{self.path}: {name} is in {held}, the index says {named}")
         for name, shard in weight_map.items():
             if name not in self.tensors:

@@ -10,7 +10,7 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 from ._errors import SafetensorError
-from ._program import PathLike, _arguments, _start
+from ._program import PathLike, Progress, arguments_of, start
 
 try:
     from xxhash import xxh3_64_intdigest
@@ -117,11 +117,12 @@ def read_profile(path: PathLike) -> Dict[str, Any]:
     return found
 
 
-def profile(path: PathLike, output: Optional[PathLike] = None, **options: Any) -> List[Dict[str, Any]]:
+def profile(path: PathLike, output: Optional[PathLike] = None, *, progress: Optional[Progress] = None,
+            **options: Any) -> List[Dict[str, Any]]:
     """The layers of a checkpoint as rows; the profile stays at output, if that is given."""
     with tempfile.TemporaryDirectory() as folder:
         target = os.path.join(folder, "profile.fpp") if output is None else os.fspath(output)
-        _start("profile", [path, target], _arguments(options))
+        start("profile", [path, target], arguments_of(options), progress)
         found = read_profile(target)
     return [{"model": found["name"], **layer} for layer in found["layers"]]
 
@@ -151,10 +152,12 @@ def _table(path: str, words: Sequence[str]) -> List[Dict[str, Any]]:
                 for row in csv.DictReader(file)]
 
 
-def corpus(inputs: Sequence[PathLike], out: PathLike, by: Union[str, Sequence[str]] = (), **options: Any) -> Corpus:
+def corpus(inputs: Sequence[PathLike], out: PathLike, by: Union[str, Sequence[str]] = (), *,
+           progress: Optional[Progress] = None, **options: Any) -> Corpus:
     """Groups of checkpoints and profiles: corpus(paths, "zoo", table="models.csv", by=["Task", "depth:10"])."""
     columns = [by] if isinstance(by, str) else list(by)
-    _start("corpus", inputs, ["--quiet", f"--out={os.fspath(out)}", *(f"--by={c}" for c in columns), *_arguments(options)])
+    start("corpus", inputs, ["--quiet", f"--out={os.fspath(out)}", *(f"--by={c}" for c in columns),
+                             *arguments_of(options)], progress)
     folder = os.fspath(out)
     with open(os.path.join(folder, "corpus.json"), encoding="utf-8") as file:
         document = json.load(file)

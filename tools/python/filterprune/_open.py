@@ -4,42 +4,19 @@ from typing import Any, Dict, List, Optional, Tuple, Type
 
 import numpy as np
 
-from . import _frameworks, _header
+from . import _frameworks, _header, _slices
 from ._checkpoint import Checkpoint, PathLike, Tensor
 from ._errors import SafetensorError
 
 
-def _leading(index: Tuple[Any, ...], rows: int) -> Tuple[int, int]:
-    """First and last row (exclusive) that an index touches; all of them when it does not say."""
-    first = index[0] if index else slice(None)
-    if isinstance(first, (int, np.integer)) and not isinstance(first, bool):
-        row = int(first) + (rows if first < 0 else 0)
-        if not 0 <= row < rows:
-            raise SafetensorError(f"Invalid index {first} for dimension 0 of size {rows}")
-        return row, row + 1
-    if isinstance(first, slice):
-        touched = range(rows)[first]
-        if not touched:
-            return 0, 0
-        return min(touched[0], touched[-1]), max(touched[0], touched[-1]) + 1
-    return 0, rows
-
-
-def _relative(index: Tuple[Any, ...], rows: int, begin: int, end: int) -> Tuple[Any, ...]:
-    """The same index within the rows from begin to end."""
-    first = index[0]
-    if isinstance(first, slice):
-        touched = range(rows)[first]
-        if not touched:
-            return (slice(0, 0), *index[1:])
-        start, step = touched[0] - begin, touched.step
-        stop = touched[-1] - begin + step
-        return (slice(start, None if stop < 0 else stop, step), *index[1:])
-    return (int(first) - begin + (rows if first < 0 else 0), *index[1:])
+def _own(array: Any, index: Tuple[Any, ...]) -> Any:
+    """A part of an array that does not keep the rest of it in memory; of rank 0 where nothing is left to index."""
+    part = array[index]
+    return np.array(part, array.dtype) if isinstance(array, np.ndarray) else part.clone().contiguous()
 
 
 class PySafeSlice:
-    """A tensor of which only a part is wanted: index it like an array."""
+    """A tensor of which only a part is wanted: index it as safetensors 0.8 lets one, see _slices.py."""
 
     def __init__(self, opened: "safe_open", tensor: Tensor) -> None:
         self._opened = opened
@@ -55,17 +32,20 @@ class PySafeSlice:
         """Of a dense tensor, only the rows of the first dimension that the index touches are read. A packed tensor is
         decoded whole, then indexed."""
         tensor, checkpoint = self._tensor, self._opened._checkpoint_open()
-        index = index if isinstance(index, tuple) else (index,)
         shape, bits = tensor.shape, _header.BITS[tensor.dtype]
-        by_rows = (shape and index and isinstance(index[0], (int, np.integer, slice)) and not isinstance(index[0], bool)
-                   and bits % 8 == 0 and not tensor.packed)
-        if not by_rows:
-            return self._opened._make(checkpoint.read(tensor), tensor.dtype, shape)[index]
-        begin, end = _leading(index, shape[0])
-        row = bits // 8 * int(np.prod(shape[1:], dtype=object)) if shape[1:] else bits // 8
-        raw = checkpoint.read_part(tensor, begin * row, end * row)
-        part = self._opened._make(raw, tensor.dtype, (end - begin, *shape[1:]))
-        return part[_relative(index, shape[0], begin, end)]
+        parts = _slices.parts(index, shape)
+        if not parts:
+            return self._opened._make(checkpoint.read(tensor), tensor.dtype, shape)
+        if bits % 8 and len(parts) == len(shape) and parts[-1] != slice(0, shape[-1], 1):
+            raise SafetensorError("The slice is slicing for subbytes dtypes: the last dimension comes whole")
+        if bits % 8 or tensor.packed:
+            return _own(self._opened._make(checkpoint.read(tensor), tensor.dtype, shape), parts)
+        first = parts[0] if isinstance(parts[0], slice) else slice(parts[0], parts[0] + 1, 1)
+        row = bits // 8 * int(np.prod(shape[1:], dtype=object))
+        raw = checkpoint.read_part(tensor, first.start * row, first.stop * row)
+        within = slice(0, None, first.step) if isinstance(parts[0], slice) else 0
+        rows = self._opened._make(raw, tensor.dtype, (first.stop - first.start, *shape[1:]))
+        return _own(rows, (within, *parts[1:]))
 
 
 class safe_open:  # noqa: N801 (the name that users know)

@@ -1,17 +1,23 @@
 """Diagnostics: runs the filterprune program and gives back its JSON.
 
 The program is the one that FILTERPRUNE names, or the one in PATH. Options are the program's own long ones with
-underscores: inspect(path, eps=0.02, half=True, html="page.html").
+underscores: inspect(path, eps=0.02, half=True, html="page.html"). progress, where it is taken, is called with phase,
+bytes done and bytes in all; what it raises ends the program, and nothing stays behind.
 """
+import errno
 import json
 import os
 import shutil
 import subprocess
-from typing import Any, Dict, Iterable, List, Sequence, Union
+import tempfile
+from typing import IO, Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
-from ._errors import SafetensorError
+from ._errors import NoSuchFile, OutputExists, SafetensorError
 
 PathLike = Union[str, "os.PathLike[str]"]
+Progress = Callable[[str, int, int], Any]  # phase, bytes done, bytes in all; each phase from its beginning
+PROGRESS_LINE = "filterprune: progress: "
+MACHINE, REFUSED, DIFFERENT = 1, 4, 5  # exit statuses
 
 
 def program() -> str:
@@ -21,7 +27,7 @@ def program() -> str:
     return found
 
 
-def _arguments(options: Dict[str, Any]) -> List[str]:
+def arguments_of(options: Dict[str, Any]) -> List[str]:
     arguments: List[str] = []
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
@@ -32,27 +38,61 @@ def _arguments(options: Dict[str, Any]) -> List[str]:
     return arguments
 
 
-def _start(command: str, paths: Iterable[PathLike], arguments: Iterable[str]) -> bytes:
-    done = subprocess.run([program(), command, *arguments, "--", *map(os.fspath, paths)],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
-        raise SafetensorError(lines[-1])
-    return done.stdout
+def _listen(stream: IO[bytes], progress: Progress, said: List[str]) -> None:
+    """Calls progress for each line that tells of it, until the program has ended; collects the others."""
+    for raw in stream:
+        line = raw.decode("utf-8", "replace").rstrip("\n")
+        if line.startswith(PROGRESS_LINE):
+            phase, done, total = line[len(PROGRESS_LINE):].rsplit(" ", 2)
+            progress(phase, int(done), int(total))
+        else:
+            said.append(line)
 
 
-def _run(command: str, paths: Iterable[PathLike], options: Dict[str, Any]) -> Dict[str, Any]:
-    return json.loads(_start(command, paths, ["--json", *_arguments(options)]))
+def _problem(status: int, said: List[str]) -> SafetensorError:
+    last = said[-1] if said else f"filterprune: exit status {status}"
+    words = last[len("filterprune: "):] if last.startswith("filterprune: ") else last
+    name, _, what = words.partition(": ")
+    if status == REFUSED and what.startswith("exists"):
+        return OutputExists(errno.EEXIST, what, name)
+    if status == MACHINE and "No such file" in what:
+        return NoSuchFile(errno.ENOENT, what, name)
+    return SafetensorError(last)
 
 
-def inspect(path: PathLike, **options: Any) -> Dict[str, Any]:
+def start(command: Optional[str], paths: Iterable[PathLike], arguments: Iterable[str],
+          progress: Optional[Progress] = None, fine: Sequence[int] = (0,)) -> bytes:
+    """Runs the program, command None the main job, and gives its standard output."""
+    words = [program(), *([command] if command else []), *arguments, *(["--progress=lines"] if progress else []), "--",
+             *map(os.fspath, paths)]
+    said: List[str] = []
+    with tempfile.TemporaryFile() as out, \
+            subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE) as running:
+        try:
+            _listen(running.stderr, progress or (lambda phase, done, total: None), said)
+        except BaseException:  # of the callback, or an interrupt: nothing is left behind
+            running.terminate()
+            raise
+        status = running.wait()
+        if status not in fine:
+            raise _problem(status, said)
+        out.seek(0)
+        return out.read()
+
+
+def _run(command: str, paths: Iterable[PathLike], options: Dict[str, Any], progress: Optional[Progress],
+         fine: Sequence[int] = (0,)) -> Dict[str, Any]:
+    return json.loads(start(command, paths, ["--json", *arguments_of(options)], progress, fine))
+
+
+def inspect(path: PathLike, *, progress: Optional[Progress] = None, **options: Any) -> Dict[str, Any]:
     """The report of a checkpoint (schema filterprune-report-1): groups of kernels, layers, other tensors, warnings."""
-    return _run("inspect", [path], options)
+    return _run("inspect", [path], options, progress)
 
 
-def compare(paths: Sequence[PathLike], **options: Any) -> Dict[str, Any]:
+def compare(paths: Sequence[PathLike], *, progress: Optional[Progress] = None, **options: Any) -> Dict[str, Any]:
     """How far the kernel distributions of models are apart (schema filterprune-compare-1)."""
-    return _run("compare", paths, options)
+    return _run("compare", paths, options, progress)
 
 
 def _flat(value: Dict[str, Any], prefix: str = "") -> Dict[str, Any]:

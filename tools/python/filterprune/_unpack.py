@@ -6,8 +6,9 @@ from typing import BinaryIO, Dict, List, Optional
 
 from . import _format, _header
 from ._checkpoint import KEY, Checkpoint, PathLike, Shard, Tensor
-from ._errors import SafetensorError
-from ._save import replace_file
+from ._errors import OutputExists, SafetensorError
+from ._program import Progress
+from ._save import Write, replace_file, replace_files
 
 
 def _like(shard: Shard, tensors: Dict[str, Tensor]) -> List[_header.Entry]:
@@ -58,41 +59,67 @@ def _check(shard: Shard, tensors: Dict[str, Tensor]) -> None:
         raise SafetensorError(f"{shard.path}: checksum of the header and the raw tensors differs: the file is damaged")
 
 
-def _unpack_shard(checkpoint: Checkpoint, shard: Shard, output: str, force: bool) -> None:
-    _check(shard, checkpoint.tensors)
-    text = _dense_header(shard, checkpoint.tensors, force)
+class _Told:
+    """Bytes written, told to a callback."""
 
+    def __init__(self, progress: Optional[Progress], total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def add(self, nbytes: int) -> None:
+        self._done += nbytes
+        if self._progress and self._total:
+            self._progress("unpacking", self._done, self._total)
+
+
+def _shard(checkpoint: Checkpoint, shard: Shard, force: bool, told: _Told) -> Write:
+    """What writes the dense file of a shard."""
     def write(file: BinaryIO) -> None:
+        _check(shard, checkpoint.tensors)
+        text = _dense_header(shard, checkpoint.tensors, force)
         file.write(len(text).to_bytes(8, "little") + text)
         for raw in checkpoint.read_all(checkpoint.tensors[e.name] for e in shard.header.in_data_order()):
             file.write(memoryview(raw))
+            told.add(raw.nbytes)
 
-    replace_file(output, write)
+    return write
 
 
-def unpack(packed: PathLike, output: PathLike, force: bool = False, *, decoder: str = "python") -> None:
-    """Restores a dense checkpoint; of shards, output is a directory. An existing output is refused unless force."""
+def _index_text(checkpoint: Checkpoint) -> bytes:
+    index = dict(checkpoint.index or {})
+    metadata = dict(index["metadata"]) if isinstance(index.get("metadata"), dict) else {}
+    metadata["total_size"] = sum(t.nbytes for t in checkpoint.tensors.values())
+    index["metadata"] = metadata
+    return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _refuse(checkpoint: Checkpoint, path: str, force: bool) -> None:
+    if not os.path.lexists(path):
+        return
+    inputs = [checkpoint.path, *(shard.path for shard in checkpoint.shards)]
+    if os.path.exists(path) and any(os.path.samefile(path, given) for given in inputs):
+        raise SafetensorError(f"{path}: the output is the input")
+    if not force:
+        raise OutputExists(errno.EEXIST, "exists; force overwrites it", path)
+
+
+def unpack(packed: PathLike, output: PathLike, force: bool = False, *, decoder: str = "python",
+           progress: Optional[Progress] = None) -> None:
+    """Restores a dense checkpoint; of shards, output is a directory, which gets all of them or none. An existing output
+    is refused unless force. progress(phase, done, total) is called with bytes; what it raises ends the work."""
     output = os.fspath(output)
     checkpoint = Checkpoint(packed, decoder)
     try:
-        pairs = [(shard, output if checkpoint.index is None else os.path.join(output, os.path.basename(shard.path)))
-                 for shard in checkpoint.shards]
-        for shard, path in pairs:
-            if os.path.exists(path):
-                if os.path.samefile(path, shard.path):
-                    raise SafetensorError(f"{path}: the output is the input")
-                if not force:
-                    raise FileExistsError(errno.EEXIST, "exists; force overwrites it", path)
-        if checkpoint.index is not None:
-            os.makedirs(output, exist_ok=True)
-        for shard, path in pairs:
-            _unpack_shard(checkpoint, shard, path, force)
-        if checkpoint.index is not None:
-            index = checkpoint.index
-            metadata = index["metadata"] if isinstance(index.get("metadata"), dict) else {}
-            metadata["total_size"] = sum(t.nbytes for t in checkpoint.tensors.values())
-            index["metadata"] = metadata
-            text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
-            replace_file(os.path.join(output, os.path.basename(checkpoint.path)), lambda f: f.write(text.encode()))
+        if checkpoint.foreign:
+            raise SafetensorError(f"{checkpoint.path}: is not packed: filterprune convert makes a safetensors file of it")
+        told = _Told(progress, sum(t.nbytes for t in checkpoint.tensors.values()))
+        if checkpoint.index is None:
+            _refuse(checkpoint, output, force)
+            replace_file(output, _shard(checkpoint, checkpoint.shards[0], force, told))
+            return
+        files = [(shard.name, _shard(checkpoint, shard, force, told)) for shard in checkpoint.shards]
+        files.append((os.path.basename(checkpoint.path), lambda file: file.write(_index_text(checkpoint))))
+        for name, _ in files:
+            _refuse(checkpoint, os.path.join(output, name), force)
+        replace_files(output, files)
     finally:
         checkpoint.close()
