@@ -28,7 +28,6 @@ typedef struct walk {
     torch_file *t;
     fpr_error *error;
     bool take;            /* add what is found; else count alone */
-    bool any_key;         /* keys that are no text, too: an optimizer numbers its parameters */
     uint64_t elements, tensors;
     uint64_t *steps;      /* left */
     char *path;
@@ -87,9 +86,19 @@ static bool is_listed(const char *names, const char *name)
     return false;
 }
 
+/* What torch.compile makes of a module: it is given by the module that it runs. */
+static pickle_ref compiled_from(torch_file *t, pickle_ref v)
+{
+    const pickle *p = &t->pickle;
+    static const char place[] = "torch._dynamo.eval_frame", name[] = "OptimizedModule";
+    if (!pickle_is_called(p, v, place, name)) return PICKLE_ABSENT;
+    const pickle_ref inner = pickle_item(p, pickle_arguments(p, v), 0);
+    return module_state(t, inner) != PICKLE_ABSENT || pickle_is_called(p, inner, place, name) ? inner : PICKLE_ABSENT;
+}
+
 static bool holds_names(torch_file *t, pickle_ref v)
 {
-    return module_state(t, v) != PICKLE_ABSENT || script_tensors(t, v) || pickle_is_dictionary(&t->pickle, v);
+    return compiled_from(t, v) != PICKLE_ABSENT || module_state(t, v) != PICKLE_ABSENT || script_tensors(t, v) || pickle_is_dictionary(&t->pickle, v);
 }
 
 /* What the class of a module says about its weight. */
@@ -172,9 +181,9 @@ static bool is_fleeting(walk *w, const frame *f, const char *key)
     return false;
 }
 
-static fpr_status extend_path(walk *w, const frame *f, const char *key, size_t bytes, size_t *end)
+static fpr_status extend_path(walk *w, size_t prefix, const char *key, size_t bytes, size_t *end)
 {
-    *end = f->prefix + bytes;
+    *end = prefix + bytes;
     if (*end + 2 > w->room) {
         const size_t room = (*end + 2) * 2;
         char *grown = base_grow(w->path, room, 1);
@@ -182,9 +191,50 @@ static fpr_status extend_path(walk *w, const frame *f, const char *key, size_t b
         w->path = grown;
         w->room = room;
     }
-    memcpy(w->path + f->prefix, key, bytes);
+    memcpy(w->path + prefix, key, bytes);
     w->path[*end] = 0;
     return FPR_OK;
+}
+
+/* The module that a compiled one runs, under the name that it has there. */
+static fpr_status unwrap(walk *w, pickle_ref *v, size_t *prefix)
+{
+    static const char name[] = "_orig_mod.";
+    for (pickle_ref inner = compiled_from(w->t, *v); inner != PICKLE_ABSENT; inner = compiled_from(w->t, *v)) {
+        const fpr_status status = extend_path(w, *prefix, name, sizeof name - 1, prefix);
+        if (status) return status;
+        *v = inner;
+    }
+    return FPR_OK;
+}
+
+/* Numbers are keys as their text. False: neither text nor number. */
+static bool key_text(const pickle *p, pickle_ref key, char number[24], const char **text, size_t *bytes)
+{
+    int64_t n;
+    *text = pickle_text(p, key, bytes);
+    if (pickle_kind_of(p, key) != PICKLE_INTEGER || !pickle_integer(p, key, &n)) return pickle_kind_of(p, key) == PICKLE_TEXT;
+    *bytes = (size_t)snprintf(number, 24, "%lld", (long long)n);
+    *text = number;
+    return true;
+}
+
+/* Why a value of a dictionary that may well hold weights is not read; NULL: it holds none. */
+static fpr_status unread(walk *w, pickle_ref v, const char **why)
+{
+    const pickle *p = &w->t->pickle;
+    const char *module, *name;
+    *why = NULL;
+    if (pickle_kind_of(p, v) == PICKLE_OBJECT && pickle_names(p, v, &module, &name) && !strncmp(module, "numpy", 5) &&
+        !strcmp(name, "_reconstruct"))
+        *why = "a numpy array";
+    if (pickle_kind_of(p, v) != PICKLE_LIST && pickle_kind_of(p, v) != PICKLE_TUPLE) return FPR_OK;
+    fpr_status status = FPR_OK;
+    for (uint32_t cell = pickle_first(p, v); !status && !*why && cell; cell = p->cells[cell].next) {
+        status = spend(w, 1);
+        if (torch_is_tensor(p, p->cells[cell].value)) *why = "tensors in a list, without names";
+    }
+    return status;
 }
 
 static fpr_status meet_tensor(walk *w, const frame *f, pickle_ref v, size_t path_bytes)
@@ -205,19 +255,28 @@ static fpr_status meet(walk *w, frame *f, pickle_ref key, pickle_ref value)
     const pickle *p = &t->pickle;
     const bool tensor = torch_is_tensor(p, value), tensors = f->part != PART_MODULES && f->part != PART_CHILDREN;
     const bool inside = f->part == PART_ITEMS || !tensors;
-    if (pickle_kind_of(p, key) != PICKLE_TEXT && !w->any_key) return FPR_OK;
-    if (tensor ? !tensors : !inside || !holds_names(t, value)) return FPR_OK;
+    const char *why = NULL, *text;
+    char number[24];
     size_t bytes = 0, end;
-    const char *text = pickle_kind_of(p, key) == PICKLE_TEXT ? pickle_text(p, key, &bytes) : "";
+    fpr_status status = FPR_OK;
+    if (w->take && f->part == PART_ITEMS && !tensor) status = unread(w, value, &why);
+    if (status || (!why && (tensor ? !tensors : !inside || !holds_names(t, value)))) return status;
+    if (!key_text(p, key, number, &text, &bytes)) {
+        bytes = (size_t)snprintf(number, sizeof number, "?%u", key);
+        text = number;
+        why = "its key is neither text nor number";
+    }
     if (!text) return bad(w, "has a tensor or dictionary whose name is longer than 32 KiB");
     if (tensor && f->part == PART_BUFFERS && is_fleeting(w, f, text)) return FPR_OK;
     if (tensor && f->part == PART_TENSORS && !is_listed(f->tensors, text)) return FPR_OK;
-    fpr_status status = extend_path(w, f, text, bytes, &end);
+    status = extend_path(w, f->prefix, text, bytes, &end);
+    if (!status && why) return w->take ? torch_add_skipped(t, w->path, end, why, w->error) : FPR_OK;
     if (status || tensor) return status ? status : meet_tensor(w, f, value, end);
-    if (t->marks[value] & MARK_OPEN) return FPR_OK; /* it contains itself */
+    w->path[end++] = '.';
+    status = unwrap(w, &value, &end);
+    if (status || t->marks[value] & MARK_OPEN) return status; /* it contains itself */
     if (w->depth == TORCH_DEPTH_MOST) return bad(w, "has dictionaries or modules more than 200 deep");
-    w->path[end] = '.';
-    return open_frame(w, value, end + 1);
+    return open_frame(w, value, end);
 }
 
 /* All tensors of what a dictionary or module holds, in their order. */
@@ -226,7 +285,9 @@ static fpr_status walk_names(walk *w, pickle_ref top)
     const pickle *p = &w->t->pickle;
     w->elements = w->tensors = 0;
     w->depth = 0;
-    fpr_status status = open_frame(w, top, 0);
+    size_t prefix = 0;
+    fpr_status status = unwrap(w, &top, &prefix);
+    if (!status) status = open_frame(w, top, prefix);
     while (!status && w->depth) {
         frame *f = &w->frames[w->depth - 1];
         if (!f->cell) {
@@ -386,6 +447,8 @@ static fpr_status refuse_root(walk *w, pickle_ref root)
     const pickle_kind kind = pickle_kind_of(p, root);
     const char *module, *name;
     char list[300];
+    if (torch_is_tensor(p, root))
+        return base_fail(w->error, FPR_BAD_HEADER, "holds a single tensor without a name, not a dictionary of tensors or a module");
     if (kind == PICKLE_OBJECT && !pickle_is_dictionary(p, root) && pickle_names(p, root, &module, &name))
         return base_fail(w->error, FPR_BAD_HEADER, "holds an object of %.100s.%.100s, which is neither a dictionary of tensors nor a module", module, name);
     if (!pickle_is_dictionary(p, root))
@@ -401,7 +464,7 @@ static fpr_status choose(walk *w, choice *c)
     c->root = p->root;
     if (t->options->key && *t->options->key) return follow_key(w, c, t->options->key);
     for (bool first = true; c->depth < sizeof c->path / sizeof *c->path; first = false) {
-        if (module_state(t, c->root) != PICKLE_ABSENT || script_tensors(t, c->root) || has_tensor(p, c->root)) break;
+        if (compiled_from(t, c->root) != PICKLE_ABSENT || module_state(t, c->root) != PICKLE_ABSENT || script_tensors(t, c->root) || has_tensor(p, c->root)) break;
         pickle_ref found = PICKLE_ABSENT, place = PICKLE_ABSENT;
         const char *key = NULL;
         fpr_status status = find_known(w, c->root, &found, &key);
@@ -474,7 +537,6 @@ fpr_status torch_list(torch_file *t, fpr_error *error)
     w->take = true;
     if (!status) status = walk_names(w, c.root);
     w->take = false;
-    w->any_key = true;
     if (!status) status = list_left_out(w, &c);
     file_text_add(&c.key, "", 1);
     if (!status && c.key.failed) status = base_no_memory(error, c.key.count);

@@ -239,6 +239,15 @@ static fpr_status check_place(torch_tensor *x, uint64_t offset, fpr_error *error
 
 /* ---------------------------------------------------------------- calls */
 
+/* Stands for a class of tensors that is not PyTorch's own, or keeps its values elsewhere: jagged ones, those of torchao. */
+static const struct call foreign = {"", CALL_SKIPPED, 0, 0, 0, "a tensor class of its own"};
+
+static const struct call *inner_call(const pickle *p, pickle_ref v, bool is_function)
+{
+    const struct call *call = find_call(p, v);
+    return call || pickle_kind_of(p, v) != (is_function ? PICKLE_CLASS : PICKLE_OBJECT) ? call : &foreign;
+}
+
 /* The call that counts, with its arguments: those around it are passed through. */
 static fpr_status find_inner(const pickle *p, pickle_ref v, const struct call **call, pickle_ref *arguments,
                              fpr_error *error)
@@ -250,10 +259,10 @@ static fpr_status find_inner(const pickle *p, pickle_ref v, const struct call **
         if (pickle_count(p, *arguments) < (*call)->least) return bad(error, "is made with too few arguments");
         if ((*call)->kind == CALL_AROUND) {
             const pickle_ref inner = pickle_item(p, *arguments, 0);
-            *call = find_call(p, pickle_kind_of(p, inner) == PICKLE_OBJECT ? inner : PICKLE_ABSENT);
+            *call = inner_call(p, pickle_kind_of(p, inner) == PICKLE_OBJECT ? inner : PICKLE_ABSENT, false);
             *arguments = pickle_arguments(p, inner);
         } else if ((*call)->kind == CALL_BY_TYPE) {
-            *call = find_call(p, pickle_item(p, *arguments, 0));
+            *call = inner_call(p, pickle_item(p, *arguments, 0), true);
             *arguments = pickle_item(p, *arguments, 2);
         } else {
             return FPR_OK;

@@ -169,15 +169,16 @@ class Formats(harness.Case):
 
     def test_key_chooses_and_says(self):
         a, b = (T.floats(str(i), (i + 1,))[0] for i in range(2))
-        value = {"state_dict": {"a": a}, "ema.x": {"inner": {"b": b}}, "state": {0: {"momentum": b}}}
+        value = {"state_dict": {"a": a}, "ema.x": {"inner": {"b": b}}, "state": {0: {"momentum": b}}, "log": {"loss": 1.5}}
         self.assertEqual(self.key_of(value)[0], "state_dict")
         left = self.key_of(value)[2]
         self.assertEqual(set(left), {"ema.x", "state"})
         self.assertIn("1 tensor", left["ema.x"])
         self.assertEqual(self.key_of(value, "--key", "ema.x.inner")[:2], ("ema.x.inner", ["b"]))
         line = self.fails(2, "info", "--key", "other", "in.pth")
-        self.assertIn("there is: state_dict, ema.x, state", line)
-        self.assertIn("holds no tensor", self.fails(2, "info", "--key", "state", "in.pth"))
+        self.assertIn("there is: state_dict, ema.x, state, log", line)
+        self.assertIn("holds no tensor", self.fails(2, "info", "--key", "log", "in.pth"))
+        self.assertEqual(self.key_of(value, "--key", "state")[:2], ("state", ["0.momentum"]))
 
     def test_what_cannot_be_written_is_named(self):
         a, _ = T.floats("0", (2,))
@@ -188,6 +189,34 @@ class Formats(harness.Case):
         self.assertEqual(names, ["a"])
         self.assertEqual(left, {"sparse": "sparse", "quantized": "quantized", "wide": "complex128"})
         self.assertIn("wide: complex128", self.ok("convert", "in.pth", "out.safetensors").err)
+
+    def test_values_that_may_be_weights_are_named_too(self):
+        a, a_bytes = T.floats("0", (2,))
+        b, b_bytes = T.floats("1", (3,), 9)
+        jagged = T.Call("torch._tensor", "_rebuild_from_type_v2",
+                        T.named("torch.nested._internal.nested_tensor", "_rebuild_njt", "function"),
+                        T.named("torch.nested._internal.nested_tensor", "NestedTensor"), ({"values": b},), {})
+        array = T.Call("numpy._core.multiarray", "_reconstruct", T.named("numpy", "ndarray"), (0,), b"b")
+        odd = {"a": a, "jagged": jagged, "own": T.Call("torch._utils", "_rebuild_parameter", T.Call("torchao", "Q", 1)),
+               "in": {"array": array}, "rows": [1, a], "numbers": [1, 2], (1, 2): a, 7: {-1: b}}
+        _, names, left = self.key_of(odd)
+        self.assertEqual(sorted(names), ["7.-1", "a"])
+        unnamed, = (name for name in left if name.startswith("?"))
+        self.assertEqual(left, {"jagged": "a tensor class of its own", "own": "a tensor class of its own",
+                                "in.array": "a numpy array", "rows": "tensors in a list, without names",
+                                unnamed: "its key is neither text nor number"})
+        self.assertEqual(self.convert(T.zipped({"state_dict": {0: a, 12: b}})),
+                         {"0": ("F32", [2], a_bytes), "12": ("F32", [3], b_bytes)})
+        self.refused(T.zipped(a), "a single tensor without a name")
+
+    def test_compiled_modules(self):
+        def compiled(inner):
+            return T.Call("torch._dynamo.eval_frame", "OptimizedModule", inner, None)
+        want = {"_orig_mod.conv.weight", "_orig_mod.norm.mean", "_orig_mod.norm.seen", "_orig_mod.again.weight"}
+        self.assertEqual(set(self.convert(T.zipped(compiled(self.module())))), want)
+        self.assertEqual(self.key_of({"epoch": 1, "net": compiled(self.module())})[::2], ("net", {}))
+        outer = T.Module("nowhere", "Outer", [], [], [("twice", compiled(compiled(self.module())))])
+        self.assertEqual(set(self.convert(T.zipped(outer))), {"twice._orig_mod." + name for name in want})
 
     # ---- all commands
 
