@@ -36,7 +36,7 @@ static void check_tensor(const source *s, size_t i, uint64_t file_bytes)
     base_free(whole);
 }
 
-static void check_file(const uint8_t *data, size_t size, const char *key)
+static inline void check_file(const uint8_t *data, size_t size, const char *key)
 {
     static int fd = -1;
     fpr_error error = {0};

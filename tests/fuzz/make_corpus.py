@@ -4,6 +4,7 @@
 OUT/header, OUT/checkpoint  small checkpoints of every dtype and layer shape; with the program also packed ones
 OUT/blob                    the packed tensors of those, one blob a file
 OUT/index, OUT/basis, OUT/cli
+OUT/listing                 what the helper that reads HDF5 says, record by record
 
 Standard library only; the same files every time."""
 import json
@@ -68,8 +69,45 @@ def blobs(packed):
                 yield name, data
 
 
+def record(kind, *parts):
+    payload = b"".join(parts)
+    return kind + struct.pack("<Q", len(payload)) + payload
+
+
+def text(string):
+    return struct.pack("<I", len(string)) + string
+
+
+def told(name, shape, offset, dtype=17, layer=b""):
+    """A tensor as src/hdf5/wire.h has it; 17 is FPR_F32."""
+    return record(b"T", struct.pack("<BBQ", dtype, len(shape), offset), *(struct.pack("<Q", d) for d in shape), text(name),
+                  text(layer))
+
+
+def listings():
+    end, nowhere = record(b"Z"), 2 ** 64 - 1
+    kernel = b"model_weights/conv2d/conv2d/kernel:0"
+    config = json.dumps({"class_name": "Sequential", "config": {"layers": [
+        {"class_name": "Conv2D", "config": {"name": "conv2d"}},
+        {"class_name": "DepthwiseConv2D", "config": {"name": "dw"}}]}}).encode()
+    yield "kernel", record(b"C", config) + told(kernel, [3, 3, 1, 2], 64) + told(b"model_weights/dw/dw/bias:0", [2], 512) + end
+    yield "layer", told(b"layers/conv2d/vars/0", [3, 3, 2, 2], 8, layer=b"conv2d_1") + end
+    yield "chunked", (told(b"a", [4], nowhere) + record(b"D", bytes(10)) + record(b"D", bytes(6)) + told(b"b", [], nowhere) +
+                      record(b"D", bytes(4)) + end)
+    yield "skipped", record(b"S", text(b"optimizer_weights/iter"), b"is no weight") + told(b"x", [2, 0], 1024) + end
+    yield "error", record(b"E", b"is no HDF5 that this library reads")
+    yield "short", told(b"a", [4], nowhere) + record(b"D", bytes(10)) + end
+    yield "past", told(b"a", [4], 1016) + end
+    yield "twice", told(b"a", [4], 16) * 2 + end
+    yield "huge", told(b"a", [2 ** 40, 2 ** 40], 16) + end
+    yield "cut", told(b"a", [4], 16)[:-3]
+    yield "empty", end
+
+
 def main():
     out = sys.argv[1]
+    for name, data in listings():
+        write(out + "/listing", name, data)
     program = sys.argv[2] if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as folder:
         for name, data in checkpoints():
