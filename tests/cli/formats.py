@@ -37,6 +37,37 @@ def pack(*values, kind="f"):
     return struct.pack("<%d%s" % (len(values), kind), *values)
 
 
+# ---- ONNX, as onnx.proto has it: fields of a number and its text
+
+def varint(n):
+    out = b""
+    while n > 0x7f:
+        out, n = out + bytes([n & 0x7f | 0x80]), n >> 7
+    return out + bytes([n])
+
+
+def number(key, n):
+    return varint(key << 3) + varint(n)
+
+
+def field(key, text):
+    return varint(key << 3 | 2) + varint(len(text)) + text
+
+
+def onnx_weight(name, shape):
+    """Of a TensorProto, all but its data: FLOAT."""
+    return b"".join(number(1, n) for n in shape) + number(2, 1) + field(8, name.encode())
+
+
+def onnx_chain(weights):
+    """A model of one convolution after the other."""
+    nodes = b"".join(field(1, field(1, b"x%d" % i) + field(1, b"w%d" % i) + field(2, b"x%d" % (i + 1)) + field(4, b"Conv"))
+                     for i in range(len(weights)))
+    graph = nodes + field(2, b"g") + b"".join(field(5, w) for w in weights) + field(11, field(1, b"x0")) + \
+        field(12, field(1, b"x%d" % len(weights)))
+    return number(1, 8) + field(8, number(2, 13)) + field(7, graph)
+
+
 class Formats(harness.Case):
     def convert(self, data, *options, name="in.pth"):
         save(name, data)
@@ -371,8 +402,32 @@ class Formats(harness.Case):
         self.refused(with_pickle(b"(" * 2000000 + b"."), "needs more than")
         self.refused(T.zipped({"epoch": 1, "best": 2.5}), "at its top there is: epoch, best")
 
+    ALLOWED = {"openat", "openat2", "newfstatat", "fstat", "stat", "read", "pread64", "fadvise64", "mmap", "munmap", "mremap",
+               "madvise", "brk", "write", "close", "exit_group", "lseek", "ioctl", "futex", "mprotect", "+++"}
+
+    def traced(self, *command, opens):
+        """Every system call from the opening of the first file named to the output: reading, memory, and no more; nothing
+        is opened but what is named."""
+        done = subprocess.run(["strace", "-f", "-o", "trace", harness.PROGRAM, *command], env=harness.environment(),
+                              capture_output=True)
+        if done.returncode and b"ptrace" in done.stderr:
+            self.skipTest("strace may not trace here")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        calls = [line.split(None, 1)[1] for line in load("trace").decode().splitlines()]
+        first = next(i for i, call in enumerate(calls) if opens[0] in call and call.startswith("open"))
+        opened = set()
+        for call in calls[first:]:
+            self.assertIn(call.split("(")[0].split()[0], self.ALLOWED, call)
+            if call.startswith("openat") and '"/proc/self/status"' not in call:  # how much memory the program has
+                names = [name for name in opens if f'"{name}"' in call]
+                self.assertTrue(names, call)
+                opened.update(names)
+            if call.startswith("write(1,"):
+                break  # all is said
+        self.assertEqual(opened, set(opens))
+        return done.stdout
+
     def test_nothing_is_run_and_nothing_but_reading_is_done(self):
-        """Every system call from the opening of the file to its closing: reading, memory, and no more."""
         if not shutil.which("strace"):
             self.skipTest("strace is not installed")
         a, _ = T.floats("0", (4, 4, 3, 3))
@@ -380,22 +435,26 @@ class Formats(harness.Case):
         for name, data in (("z.pth", T.zipped({"a.weight": a, "evil": evil})), ("l.pth", T.legacy({"a.weight": a, "evil": evil})),
                            ("d.pth", T.archive(T.members({"a.weight": a, "evil": evil}, deflate=True)))):
             save(name, data)
-            done = subprocess.run(["strace", "-f", "-o", "trace", harness.PROGRAM, "info", "--json", name], env=harness.environment(),
-                                  capture_output=True)
-            if done.returncode and b"ptrace" in done.stderr:
-                self.skipTest("strace may not trace here")
-            self.assertEqual(done.returncode, 0, done.stderr)
+            self.traced("info", "--json", name, opens=[name])
             self.assertFalse(os.path.exists("was_here"))
-            calls = [line.split(None, 1)[1] for line in load("trace").decode().splitlines()]
-            first = next(i for i, call in enumerate(calls) if name in call and call.startswith("open"))
-            allowed = {"openat", "newfstatat", "fstat", "stat", "read", "pread64", "fadvise64", "mmap", "munmap", "mremap",
-                       "madvise", "brk", "write", "close", "exit_group", "lseek", "ioctl", "futex", "mprotect", "+++"}
-            for call in calls[first:]:
-                self.assertIn(call.split("(")[0].split()[0], allowed, call)
-                if call.startswith("openat"):
-                    self.assertIn(name, call)
-                if call.startswith("write(1,"):
-                    break  # all is said
+
+    def test_an_onnx_model_is_read_and_nothing_else(self):
+        """Its graph, its weights in every kind of field, and weights in a file beside it: info lists, inspect reads them all."""
+        if not shutil.which("strace"):
+            self.skipTest("strace is not installed")
+        values = [0.01 * (i % 37) - 0.2 for i in range(4 * 4 * 9)]
+        raw, typed, beside = (onnx_weight(f"w{i}", [4, 4, 3, 3]) for i in range(3))
+        raw += field(9, pack(*values))
+        typed += field(4, pack(*values))
+        beside += field(13, field(1, b"location") + field(2, b"w.bin")) + number(14, 1)
+        save("net.onnx", onnx_chain([raw, typed]))
+        save("split.onnx", onnx_chain([raw, typed, beside]))
+        save("w.bin", pack(*values))
+        for name, opens in (("net.onnx", ["net.onnx"]), ("split.onnx", ["split.onnx", ".", "w.bin"])):
+            listed = json.loads(self.traced("info", "--json", name, opens=opens))
+            self.assertEqual([t["name"] for t in listed["tensors"]], [f"w{i}" for i in range(3 if "w.bin" in opens else 2)])
+            seen = json.loads(self.traced("inspect", "--json", "-j1", name, opens=opens))
+            self.assertEqual(sum(layer["kernels"] for layer in seen["layers"]), 16 * len(listed["tensors"]))
 
     def test_little_memory_and_time(self):
         """A file that says much of itself: a second and 64 MiB."""
