@@ -167,12 +167,15 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     if (r) rows_phase(r, "distributions", &since);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));
+    char set[OUT_SET_BYTES];
+    const bool shards_say = model_is_index(model) && !(job.dense && job.plain);
+    if (!status && shards_say) status = statement_set(input_said(job.sum), options, set, error);
     status = input_end(job.sum, status, r, error);
     /* What was read at different times was one file. */
     if (!status) status = model_check_unchanged(model, error);
     /* Nothing may fail once the output has its name. */
     if (!status) status = job_cancelled(options, error);
-    if (!status && place) status = place_switch(place, job.tensors, error);
+    if (!status && place) status = place_switch(place, job.tensors, shards_say ? set : NULL, error);
     place_free(place);
     if (r) rows_phase(r, "write", &since);
     if (r) rows_memory(r);

@@ -121,7 +121,7 @@ static fpr_status unpack_all(const fpr_model *model, const char *output, const c
     status = unpack_into(model, place, phase, options, error);
     if (!status) status = model_check_unchanged(model, error);
     if (!status) status = job_cancelled(options, error);
-    if (!status) status = place_switch(place, NULL, error);
+    if (!status) status = place_switch(place, NULL, NULL, error);
     place_free(place);
     return status;
 }

@@ -266,6 +266,20 @@ static fpr_status check_index(const fpr_model *m, const file_value *map, fpr_err
     return FPR_BAD_INDEX;
 }
 
+/* The shards are of one output, all of them, and of the one that the index names, if it does. */
+static fpr_status check_set(const fpr_model *m, const file_value *root, fpr_error *error)
+{
+    const file_value *named = file_value_get(file_value_get(root, "metadata"), SOURCE_INDEX_SET);
+    if (named && !source_is_digits(named))
+        return base_fail(error, FPR_BAD_INDEX, "metadata." SOURCE_INDEX_SET " is none of ours");
+    const char *set = named ? named->text : m->shards[0].source->set;
+    for (size_t s = 0; s < m->shard_count; s++)
+        if (strcmp(m->shards[s].source->set, set))
+            return base_fail(error, FPR_BAD_INDEX, "%s is of another output than %s: shards of two are mixed",
+                             m->shards[s].name, named ? "the index" : m->shards[0].name);
+    return FPR_OK;
+}
+
 static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *error)
 {
     fpr_status status = read_index(m->path, &m->index_file, &m->index_text, &m->index_bytes, error);
@@ -280,6 +294,7 @@ static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *
     } else if (!status) {
         m->is_index = true;
         status = open_shards(m, map, how, error);
+        if (!status) status = check_set(m, tree.root, error);
         if (!status) status = list_tensors(m, error);
         if (!status) status = check_index(m, map, error);
     }

@@ -43,6 +43,10 @@ typedef struct out_input {
 } out_input;
 void statement_input(file_text *json, const out_input *input);
 void statement_options(file_text *json, const fpr_options *options, double amount);
+/* Which output a shard is of, 16 digits: the same in all shards of one, another where the input, an option that shapes the
+ * output, or this program is another one. */
+#define OUT_SET_BYTES 17
+fpr_status statement_set(const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES], fpr_error *error);
 
 /* PACKED: blobs, the key. STATED: dense, with a key that says what was done. PLAIN: dense, the input's own header. */
 typedef enum out_form { OUT_PACKED, OUT_STATED, OUT_PLAIN } out_form;
@@ -77,8 +81,10 @@ uint64_t writer_overhead(const fpr_tensor *tensor);
 char *output_shard_path(const fpr_model *model, size_t shard, const char *output);
 /* Refuses, before any work is done, an output that is missing, exists, or is the input. */
 fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *options, fpr_error *error);
-/* The index of a sharded output: the input's, less dropped tensors, total_size as stored; tensors NULL: all dense. */
-fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error);
+/* The index of a sharded output: the input's, less dropped tensors, total_size as stored; tensors NULL: all dense. set: as
+ * its shards have it; NULL: they have none. */
+fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, const char *set, file_text *text,
+                             fpr_error *error);
 
 /* ---- place.c: where the files of an output are made, and how they get their names, all at once or none */
 
@@ -95,9 +101,9 @@ fpr_status place_failed(const out_place *place, size_t shard, fpr_status status,
 fpr_status place_add(out_place *place, size_t shard, file_out *out, fpr_error *error);
 /* Forgets the files added: they are written again. */
 void place_again(out_place *place);
-/* Gives all files their names, the index of shards with them: tensors as in output_index_text. On failure OUTPUT is as it
- * was. FPR_EXISTS when somebody else has made it meanwhile. */
-fpr_status place_switch(out_place *place, const writer_tensor *tensors, fpr_error *error);
+/* Gives all files their names, the index of shards with them: tensors and set as in output_index_text. On failure OUTPUT
+ * is as it was. FPR_EXISTS when somebody else has made it meanwhile. */
+fpr_status place_switch(out_place *place, const writer_tensor *tensors, const char *set, fpr_error *error);
 /* Removes what has not got its name; NULL allowed. */
 void place_free(out_place *place);
 

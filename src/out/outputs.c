@@ -77,14 +77,36 @@ static file_value *member(file_value *object, const char *key, file_value *fresh
     return *link = fresh;
 }
 
-fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, file_text *text, fpr_error *error)
+static void remove_member(file_value *object, const char *key)
+{
+    const file_value *v = file_value_get(object, key);
+    file_value **link = &object->first;
+    while (v && *link && *link != v) link = &(*link)->next;
+    if (v && *link) *link = v->next;
+}
+
+/* The member that says which output the shards are of. */
+static void put_set(file_value *metadata, const char *set, file_value *fresh)
+{
+    if (!set) {
+        remove_member(metadata, SOURCE_INDEX_SET);
+        return;
+    }
+    file_value *v = member(metadata, SOURCE_INDEX_SET, fresh);
+    v->kind = FILE_STRING;
+    v->text = set;
+    v->bytes = strlen(set);
+}
+
+fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, const char *set, file_text *text,
+                             fpr_error *error)
 {
     file_tree tree;
     size_t bytes;
     const char *index = model_index_text(model, &bytes);
     fpr_status status = file_tree_read(index, bytes, true, FPR_BAD_INDEX, &tree, error);
     if (status) return status;
-    file_value fresh_metadata = {0}, fresh_size = {0};
+    file_value fresh_metadata = {0}, fresh_size = {0}, fresh_set = {0};
     file_value *map = file_value_get(tree.root, "weight_map"); /* an object: that it is was seen at the opening */
     uint64_t total = 0;
     for (size_t i = 0; i < fpr_model_tensor_count(model); i++) {
@@ -104,6 +126,7 @@ fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensor
     size->kind = FILE_INTEGER;
     size->text = digits;
     size->bytes = (size_t)snprintf(digits, sizeof digits, "%" PRIu64, total);
+    put_set(metadata, set, &fresh_set);
     file_text_value(text, tree.root);
     file_text_add(text, "\n", 1);
     file_tree_free(&tree);

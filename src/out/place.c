@@ -241,12 +241,13 @@ void place_free(out_place *p)
 
 /* ---------------------------------------------------------------- the index */
 
-static fpr_status add_index(out_place *p, const writer_tensor *tensors, fpr_error *error)
+static fpr_status add_index(out_place *p, const writer_tensor *tensors, const char *set, fpr_error *error)
 {
     char *path = join(p->stage, index_name(p));
     file_text text = {0};
     file_out *out = NULL;
-    fpr_status status = path ? output_index_text(p->model, tensors, &text, error) : base_no_memory(error, strlen(p->stage));
+    fpr_status status =
+        path ? output_index_text(p->model, tensors, set, &text, error) : base_no_memory(error, strlen(p->stage));
     if (!status) status = file_out_create(path, false, &out, error);
     if (!status) status = file_out_write(out, text.bytes, text.count, error);
     if (status) file_out_abandon(out);
@@ -478,14 +479,14 @@ static bool is_inside(const out_place *p)
     return !strncmp(p->stage, p->output, n) && p->stage[n] == '/';
 }
 
-fpr_status place_switch(out_place *p, const writer_tensor *tensors, fpr_error *error)
+fpr_status place_switch(out_place *p, const writer_tensor *tensors, const char *set, fpr_error *error)
 {
     if (!p->stage) {
         file_out *out = p->single;
         p->single = NULL;
         return file_out_commit(out, error);
     }
-    fpr_status status = add_index(p, tensors, error);
+    fpr_status status = add_index(p, tensors, set, error);
     if (!status) status = is_inside(p) ? switch_files(p, error) : switch_folder(p, error);
     if (status) base_error_in_file(error, p->output);
     return status;

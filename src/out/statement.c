@@ -1,4 +1,4 @@
-/* What a file says of its making: the input it was made from, and the options. */
+/* What a file says of its making: the input it was made from, the options, and which shards were made together. */
 #include "out/out.h"
 
 #include <inttypes.h>
@@ -52,4 +52,29 @@ void statement_options(file_text *json, const fpr_options *o, double amount)
         add_number(json, "binary_share", o->binary_share);
     }
     file_text_format(json, "}");
+}
+
+/* The options that the text above leaves out, and still shape the output. */
+static void add_other_options(file_text *text, const fpr_options *o)
+{
+    file_text_format(text, ",%d,%d,%d", o->dense, o->cast, o->layout);
+    add_number(text, "max_error", o->max_error);
+    add_patterns(text, "transposed", &o->transposed);
+    add_patterns(text, "drop", &o->drop);
+}
+
+fpr_status statement_set(const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES], fpr_error *error)
+{
+    file_text text = {0};
+    file_text_format(&text, "filterprune %s", fpr_version());
+    statement_input(&text, input);
+    statement_options(&text, options, input->amount);
+    add_other_options(&text, options);
+    file_hash *hash = text.failed ? NULL : file_hash_new();
+    if (hash) {
+        file_hash_add(hash, text.bytes, text.count);
+        snprintf(set, OUT_SET_BYTES, "%016" PRIx64, file_hash_end(hash));
+    }
+    file_text_free(&text);
+    return hash ? FPR_OK : base_no_memory(error, 1024);
 }

@@ -110,6 +110,11 @@ static void add_key(const job_writer *w, file_text *header)
         file_text_string(&json, w->options->drop.patterns[i], strlen(w->options->drop.patterns[i]));
         if (i + 1 == w->options->drop.count) file_text_format(&json, "]");
     }
+    char set[OUT_SET_BYTES];
+    if (model_is_index(w->model)) {
+        json.failed |= statement_set(w->input, w->options, set, NULL) != FPR_OK;
+        file_text_format(&json, ",\"set\":\"%s\"", json.failed ? "" : set);
+    }
     file_text_format(&json, ",\"tensors\":{");
     add_index(w, &json, true, "");
     add_index(w, &json, false, "},\"numbered\":{");

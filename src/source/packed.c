@@ -21,13 +21,21 @@ static fpr_status bad_key(fpr_error *error, const char *what)
 static bool read_check(const file_value *text, uint64_t *check)
 {
     *check = 0;
-    if (!file_value_is(text, FILE_STRING) || text->bytes != 16) return false;
+    if (!source_is_digits(text)) return false;
     for (size_t i = 0; i < 16; i++) {
         const char c = text->text[i];
-        if ((c < '0' || c > '9') && (c < 'a' || c > 'f')) return false;
         *check = *check << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
     }
     return true;
+}
+
+/* Of shards. Files made before there were sets say nothing. */
+static fpr_status read_set(safetensors *s, fpr_error *error)
+{
+    const file_value *set = file_value_get(s->key.root, "set");
+    if (set && !source_is_digits(set)) return bad_key(error, "names no set of shards");
+    if (set) memcpy(s->base.set, set->text, sizeof s->base.set);
+    return FPR_OK;
 }
 
 static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error *error)
@@ -63,7 +71,7 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
         if (at) s->check_offset = (uint64_t)(at - s->text) + bytes;
         else if (!status) status = bad_key(error, "has been rewritten");
     }
-    return status;
+    return status ? status : read_set(s, error);
 }
 
 fpr_status packed_open(safetensors *s, fpr_error *error)

@@ -102,3 +102,9 @@ fpr_status source_read(const source *s, size_t tensor, unsigned threads, void *d
     if (t->packed) return s->format->decode(s, tensor, threads, dst, error);
     return s->format->read(s, tensor, 0, t->bytes, dst, error);
 }
+
+bool source_is_digits(const file_value *text)
+{
+    return file_value_is(text, FILE_STRING) && text->bytes == SOURCE_SET_DIGITS &&
+           strspn(text->text, "0123456789abcdef") == SOURCE_SET_DIGITS;
+}

@@ -10,6 +10,9 @@
 
 /* The key of __metadata__ that a packed file carries, and what stands in it. */
 #define SOURCE_PACKED_KEY "filterprune"
+/* Which output a shard is of: 16 digits, as the key of the shard and the metadata of its index have them. */
+#define SOURCE_SET_DIGITS 16
+#define SOURCE_INDEX_SET "filterprune_set"
 
 /* What a format knows of a tensor's part in the network; shapes alone mislead. fpr_kind says what they mean. */
 typedef fpr_kind source_kind;
@@ -104,6 +107,7 @@ struct source {
     const uint32_t *header_order;   /* [tensor_count] the tensor that the i-th entry of the header names */
     uint64_t header_bytes;
     bool packed;                    /* carries our key or a blob */
+    char set[SOURCE_SET_DIGITS + 1]; /* which output it is a shard of; "": it does not say */
 };
 
 /* ---- source.c */
@@ -116,6 +120,9 @@ fpr_status source_read(const source *s, size_t tensor, unsigned threads, void *d
 /* Bytes of a file as they are, by up to so many threads. */
 fpr_status source_read_file(const file_source *file, uint64_t offset, uint64_t bytes, unsigned threads, uint8_t *dst,
                             fpr_error *error);
+
+/* Whether it is a string of 16 of 0123456789abcdef. */
+bool source_is_digits(const file_value *text);
 
 extern const source_format source_safetensors;
 extern const source_format source_torch, source_npz, source_onnx, source_hdf5;

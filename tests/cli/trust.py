@@ -1,6 +1,7 @@
 """What contradicts itself is refused by every command alike; what says nothing is no crash; a page draws no NaN."""
 import json
 import re
+import shutil
 import struct
 from pathlib import Path
 
@@ -77,6 +78,45 @@ class Trust(harness.Case):
         self.ok("-q", "--no-report", "--drop", "l1*", index, "o")
         self.assertEqual(sorted(p.name for p in Path("o").iterdir()), ["m-2.safetensors", INDEX])
         self.ok("verify", "-q", f"o/{INDEX}")
+
+    def test_shards_of_two_outputs_are_not_mixed(self):
+        """Copied together by hand, they are refused: by their own digits and by those of the index."""
+        index = self.sharded()
+        jobs = {"a": ("--lossless",), "b": ("--lossless", "--level", "4"), "c": ("--cast", "f16", "--dense"),
+                "d": ("--amount", "0.5"), "e": ("--amount", "0.5", "--max-error", "0.5")}
+        for name, options in jobs.items():
+            self.ok("-q", "--no-report", *options, index, name)
+        self.ok("-q", "--no-report", "-j1", "--lossless", index, "again")
+        for file in (INDEX, "m-1.safetensors", "m-2.safetensors"):
+            self.assertEqual(Path("again", file).read_bytes(), Path("a", file).read_bytes())
+        sets = {name: json.loads(Path(name, INDEX).read_text())["metadata"]["filterprune_set"] for name in jobs}
+        self.assertEqual(len(set(sets.values())), len(jobs), sets)
+        for one in jobs:
+            for other in (*jobs, "in"):
+                if one == other:
+                    continue
+                shutil.copytree(one, "mixed")
+                shutil.copy(f"{other}/m-2.safetensors", "mixed")
+                for i in range(2):
+                    for command in (("verify",), ("inspect",), ("info",), ("unpack", "-q")):
+                        said = self.fails(3, *command, f"mixed/{INDEX}", *(("gone",) if command[0] == "unpack" else ()))
+                        self.assertIn("shards of two are mixed", said)
+                    self.assertFalse(Path("gone").exists())
+                    # The same where the index says nothing.
+                    Path("mixed", INDEX).write_text(Path("in", INDEX).read_text())
+                shutil.rmtree("mixed")
+        # An index of another output over shards that fit each other.
+        shutil.copytree("a", "mixed")
+        shutil.copy(f"b/{INDEX}", "mixed")
+        self.fails(3, "verify", f"mixed/{INDEX}")
+        # One that says nothing, as those before there were sets.
+        Path("mixed", INDEX).write_text(Path("in", INDEX).read_text())
+        self.ok("verify", "-q", f"mixed/{INDEX}", index)
+        self.ok("unpack", "-q", f"a/{INDEX}", "u")
+        self.assertNotIn("filterprune_set", Path("u", INDEX).read_text())
+        for bad in ('""', "1", "null", '"0123456789ABCDEF"', '"0123456789abcdef0"'):
+            Path("mixed", INDEX).write_text(Path("a", INDEX).read_text().replace(f'"{sets["a"]}"', bad))
+            self.fails(3, "verify", f"mixed/{INDEX}")
 
     def test_the_index_of_a_variant(self):
         index = self.sharded("model.safetensors.index.fp16.json")

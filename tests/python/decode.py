@@ -1,5 +1,6 @@
 """What the program packs, the decoder written from FORMAT.md restores: to the byte what the program restores."""
 import collections
+import re
 
 import common
 import numpy as np
@@ -250,6 +251,25 @@ class Decode(Case):
             self.assertEqual((self.home / "python" / name).read_bytes(), (self.home / "program" / name).read_bytes())
         for name in shards:
             self.assertEqual((self.home / "python" / name).read_bytes(), (folder / name).read_bytes())
+
+        # A shard of another output, or none of an output, is refused; without any set all is read.
+        pack(path, self.home / "other", *QUICK)
+        for source in (self.home / "other", folder):
+            self.mixed(packed.parent, source / "a.safetensors", path.name)
+        text = packed.read_text()
+        for value in ('"0123456789abcdef"', '""', "null", "7"):
+            packed.write_text(re.sub(r'"filterprune_set":\s*"[0-9a-f]+"', f'"filterprune_set":{value}', text))
+            with self.assertRaisesRegex(SafetensorError, "mixed|none of ours"):
+                filterprune.safe_open(packed, decoder="python")
+        packed.write_text(path.read_text())
+        filterprune.safe_open(packed, decoder="python").__exit__(None, None, None)
+
+    def mixed(self, folder, shard, index):
+        kept = (folder / shard.name).read_bytes()
+        (folder / shard.name).write_bytes(shard.read_bytes())
+        with self.assertRaisesRegex(SafetensorError, "shards of two are mixed"):
+            filterprune.safe_open(folder / index, decoder="python")
+        (folder / shard.name).write_bytes(kept)
 
     def test_scalar_and_vectorised_decoding_agree(self):
         write(self.home / "zoo.safetensors", {n: t for n, t in common.zoo().items() if n != "large.weight"})

@@ -25,6 +25,10 @@ INDEX_NAME = re.compile(r"\.index\.json\Z|\.safetensors\.index\.[^./]+\.json\Z")
 BATCH_BYTES = 64 << 20  # dense bytes that read_all decodes together
 
 
+def _is_digits(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One tensor as it restores; begin and end are where it is stored in the data of its shard."""
@@ -55,6 +59,7 @@ class Shard:
         self.name = name  # as the index has it, see plain_name
         self.key: Optional[Dict[str, Any]] = None  # our entry of __metadata__, of a packed file
         self.is_stated = False
+        self.set = ""  # which output it is a shard of
         self.check_offset = -1
         self._fd = -1
         try:
@@ -120,13 +125,16 @@ class Shard:
             raise SafetensorError(f"__metadata__ key '{KEY}': names no reader version")
         if reader > READER:
             raise SafetensorError(f"needs a reader of packed format {reader}; this one reads up to {READER}")
+        self.set = key.get("set", "")
+        if "set" in key and not _is_digits(self.set):
+            raise SafetensorError(f"__metadata__ key '{KEY}': names no set of shards")
         if "data" in key:
-            if not isinstance(key["data"], str) or not re.fullmatch("[0-9a-f]{16}", key["data"]):
+            if not _is_digits(key["data"]):
                 raise SafetensorError(f"__metadata__ key '{KEY}': has no checksum of the data")
             self.is_stated = True  # a dense file that says how it was made
             return
         header, check, tensors = key.get("header"), key.get("check"), key.get("tensors")
-        if not isinstance(header, str) or not isinstance(check, str) or not re.fullmatch("[0-9a-f]{16}", check):
+        if not isinstance(header, str) or not _is_digits(check):
             raise SafetensorError(f"__metadata__ key '{KEY}': has no original header or no checksum")
         prefix = (CHECK_PREFIX % reader).encode()
         at = self.text.find(prefix)
@@ -292,6 +300,8 @@ class Checkpoint:
                     raise SafetensorError(f"{self.path}: the index names a shard that is missing: {name}") from None
         else:
             self.shards.append(Shard(self.path))
+        if self.index is not None:
+            self._check_set(self.index.get("metadata"))
         for shard in self.shards:
             for entry, head in shard.heads():
                 if entry.name in self.tensors:
@@ -319,6 +329,17 @@ class Checkpoint:
         for name, dtype, shape, nbytes in self._model.tensors():
             self.tensors[name] = Tensor(name, dtype, shape, shard, 0, nbytes, len(self.tensors))
         self.packed = False
+
+    def _check_set(self, metadata: Any) -> None:
+        """The shards are of one output, all of them, and of the one that the index names, if it does."""
+        named = metadata.get("filterprune_set") if isinstance(metadata, dict) else None
+        if isinstance(metadata, dict) and "filterprune_set" in metadata and not _is_digits(named):
+            raise SafetensorError(f"{self.path}: metadata.filterprune_set is none of ours")
+        for shard in self.shards:
+            if shard.set != (named or self.shards[0].set):
+                other = "the index" if named else os.path.basename(self.shards[0].path)
+                raise SafetensorError(f"{self.path}: {os.path.basename(shard.path)} is of another output than {other}: "
+                                      "shards of two are mixed")
 
     def _check_index(self, weight_map: Dict[str, str]) -> None:
         for name, tensor in self.tensors.items():

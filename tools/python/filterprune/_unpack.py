@@ -87,6 +87,7 @@ def _shard(checkpoint: Checkpoint, shard: Shard, force: bool, told: _Told) -> Wr
 def _index_text(checkpoint: Checkpoint) -> bytes:
     index = dict(checkpoint.index or {})
     metadata = dict(index["metadata"]) if isinstance(index.get("metadata"), dict) else {}
+    metadata.pop("filterprune_set", None)
     metadata["total_size"] = sum(t.nbytes for t in checkpoint.tensors.values())
     index["metadata"] = metadata
     return (json.dumps(index, indent=2, ensure_ascii=False) + "\n").encode()
