@@ -14,7 +14,7 @@
 #include "shrink/view.h"
 
 #define COUNT_OF(list) (sizeof(list) / sizeof *(list))
-#define MOST 16
+#define MOST 24
 
 typedef struct entry {
     const char *name;
@@ -78,7 +78,10 @@ static void buffers_are_no_layers_and_are_listed(void **state)
         {"pos_embed", 3, {8, 6, 12}, 0, 0},            {"blur.kernel", 4, {64, 1, 3, 3}, 0, 0},
         {"down.filt", 4, {64, 1, 3, 3}, 0, 0},         {"optimizer.state.0.exp_avg", 4, {16, 4, 3, 3}, 0, 0},
         {"conv1.weight.momentum_buffer", 4, {16, 4, 3, 3}, 0, 0}, {"conv/kernel/Adam_1", 4, {16, 4, 3, 3}, 0, 0},
-        {"resample_filter", 4, {8, 1, 4, 4}, 0, 0},
+        {"resample_filter", 4, {8, 1, 4, 4}, 0, 0},    {"dboxes", 4, {8, 4, 3, 3}, 0, 0},
+        {"cell_anchors.0", 4, {8, 4, 3, 3}, 0, 0},     {"loss.window", 4, {3, 1, 11, 11}, 0, 0},
+        {"pe", 4, {8, 4, 3, 3}, 0, 0},                 {"normalize.shift", 4, {1, 16, 1, 1}, 0, 0},
+        {"act.slope", 4, {1, 16, 1, 1}, 0, 0},         {"cos_cached", 4, {8, 1, 3, 3}, 0, 0},
     };
     const checkpoint c = open_entries(entries, COUNT_OF(entries));
     fpr_layer_shape s;
@@ -89,6 +92,15 @@ static void buffers_are_no_layers_and_are_listed(void **state)
             (conv_role_lookalike(&c.tensors[i], &c.roles[i], FPR_LAYOUT_OIHW) != NULL))
             fail_msg("%s", entries[i].name);
     }
+    static const entry states[] = {
+        {"opt_state.0.mu.conv.kernel", 4, {16, 4, 3, 3}, 0, 0}, {"G_optimizer.state.0.sum", 4, {16, 4, 3, 3}, 0, 0},
+        {"optimG.state.3.sum", 4, {16, 4, 3, 3}, 0, 0},         {"state.0.exp_inf", 4, {16, 4, 3, 3}, 0, 0},
+        {"state.12.prev", 4, {16, 4, 3, 3}, 0, 0},              {"AdamW/m/conv/kernel", 4, {16, 4, 3, 3}, 0, 0},
+        {"grads.conv.weight", 4, {16, 4, 3, 3}, 0, 0},
+    };
+    const checkpoint o = open_entries(states, COUNT_OF(states));
+    for (size_t i = 0; i < o.count; i++)
+        if (o.roles[i].part != CONV_PART_OPTIMIZER || is_layer(&o, i, &s, &known)) fail_msg("%s", states[i].name);
     /* --only takes buffers in, but never the state of an optimizer. */
     const conv_reading taken = {.layout = FPR_LAYOUT_OIHW, .taken = true};
     assert_true(conv_role_layer(&c.tensors[0], &c.roles[0], &taken, &s, &known));
@@ -104,7 +116,9 @@ static void weights_are_layers(void **state)
         {"n.weights", 3, {32, 16, 5}, 0, 0},           {"dw.filters", 3, {32, 16, 5}, 0, 0},
         {"momentum_encoder.conv1.weight", 4, {64, 3, 7, 7}, 0, 0}, {"deblur.conv.weight", 4, {64, 3, 7, 7}, 0, 0},
         {"optimal.weight", 4, {64, 3, 3, 3}, 0, 0},    {"stage1_conv1", 4, {64, 3, 3, 3}, 0, 0},
-        {"noisenet.input.weight", 4, {64, 3, 3, 3}, 0, 0},
+        {"noisenet.input.weight", 4, {64, 3, 3, 3}, 0, 0}, {"position_conv1_weight", 4, {64, 3, 3, 3}, 0, 0},
+        {"optimized.weight", 4, {64, 3, 3, 3}, 0, 0},  {"state.0.weight", 4, {64, 3, 3, 3}, 0, 0},
+        {"out.weight", 4, {1, 64, 1, 1}, 0, 0},        {"gradnet.weight", 4, {64, 3, 3, 3}, 0, 0},
     };
     const checkpoint c = open_entries(entries, COUNT_OF(entries));
     fpr_layer_shape s;
@@ -180,7 +194,12 @@ static void transposed_convolutions_are_told(void **state)
         {{"up1.conv.weight", 4, {8, 8, 3, 3}, 0, 0}, 8, false, FPR_KNOWN_SHAPE},
         {{"conv2d_transpose/kernel", 4, {8, 8, 3, 3}, 0, 0}, 8, true, FPR_KNOWN_NAME},
         {{"deconv3.weight", 4, {8, 2, 3, 3}, 0, 0}, 4, true, FPR_KNOWN_BIAS}, /* two groups */
-        {{"a.weight", 4, {8, 2, 3, 3}, 0, 0}, 4, false, FPR_KNOWN_SHAPE},
+        {{"a.weight", 4, {8, 2, 3, 3}, 0, 0}, 4, true, FPR_KNOWN_BIAS}, /* no convolution has a bias for half its filters */
+        {{"a.weight", 4, {8, 8, 3, 3}, 0, 0}, 16, true, FPR_KNOWN_BIAS},
+        {{"a.weight", 4, {8, 3, 3, 3}, 0, 0}, 5, false, FPR_KNOWN_SHAPE}, /* nobody's bias */
+        {{"ups.0.weight", 3, {8, 4, 16}, 0, 0}, 0, true, FPR_KNOWN_NAME},
+        {{"ups.0.weight", 3, {8, 8, 7}, 0, 0}, 0, false, FPR_KNOWN_SHAPE},
+        {{"upsampler.0.weight", 4, {16, 4, 3, 3}, 0, 0}, 0, false, FPR_KNOWN_SHAPE}, /* before a pixel shuffle */
         {{"deconv.weight", 4, {24, 1, 2, 2}, 0, 0}, 1, true, FPR_KNOWN_BIAS},
         {{"a.weight", 4, {8, 4, 3, 3}, FPR_KIND_TRANSPOSED, 0}, 8, true, FPR_KNOWN_FORMAT},
         {{"up.weight", 4, {8, 4, 3, 3}, FPR_KIND_CONV, 0}, 0, false, FPR_KNOWN_FORMAT},

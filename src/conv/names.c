@@ -69,39 +69,69 @@ bool conv_names_weight(conv_text name)
     return any(conv_leaf(name), conv_text_ends, ends, COUNT_OF(ends));
 }
 
+static bool is_number(conv_text text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        if (text.at[i] < '0' || text.at[i] > '9') return false;
+    return text.n > 0;
+}
+
 bool conv_names_buffer(conv_text name)
 {
-    static const char *const whole[] = {"const", "constant", "input",  "mean", "std",   "var",    "mask",        "table", "grid",
-                                        "filt",  "noise",    "buffer", "bias", "beta",  "gamma",  "up_filter",   "b_0",
-                                        "stride", "strides", "inv_std", "constant_input", "const_input", "down_filter"};
-    static const char *const ends[] = {"_table", "_mask", "_grid", "_embed", "_embedding", "_embeddings", "_bias", "_mean",
-                                       "_std", "_var", "_variance", "_buffer", "_const", "_noise", "_index", "_cache",
-                                       "_anchors", "_anchor", "_priors", "_scale"};
-    static const char *const begins[] = {"anchor", "prior", "noise_", "pos_embed", "pos_emb", "position", "relative_position",
-                                         "relative_coords", "rel_pos", "resample_filter", "resample_kernel", "gaussian",
-                                         "sobel", "laplacian"};
+    static const char *const whole[] = {
+        "const", "constant", "input", "constant_input", "const_input", "mask", "table", "lut", "grid", "meshgrid", "coord",
+        "coords", "noise", "buffer", "bias", "b_0", "beta", "gamma", "alpha", "alphas", "scale", "scales", "shift", "mean",
+        "std", "inv_std", "var", "temperature", "stride", "strides", "step", "steps", "offset", "offsets", "padding", "filt",
+        "up_filter", "down_filter", "fir", "win", "window", "psf", "otf", "gauss", "haar", "dct", "idct", "dwt", "idwt",
+        "wavelet", "pe", "pos", "ape", "cos", "sin", "freqs", "freqs_cis", "inv_freq", "alibi", "tril", "triu", "embed",
+        "embedding", "embeddings", "latents", "codebook", "codebooks", "center", "centers", "prototypes", "queue", "memory",
+        "memory_bank", "history", "cache", "state", "hidden", "dummy", "zeros", "qzeros", "zero_point", "dbox", "dboxes"};
+    static const char *const ends[] = {
+        "_table", "_mask", "_grid", "_embed", "_embedding", "_embeddings", "_bias", "_mean", "_std", "_var", "_variance",
+        "_buffer", "_const", "_noise", "_index", "_cache", "_cached", "_anchors", "_anchor", "_priors", "_scale", "_token",
+        "_tokens", "_pos", "_coords", "_window", "_boxes", "_basis", "_zero_point", "_freqs", "_amax", "_queue", "_lut"};
+    static const char *const begins[] = {
+        "anchor", "prior", "noise_", "pos_embed", "pos_emb", "pos_enc", "position", "relative_position", "relative_coords",
+        "rel_pos", "resample_filter", "resample_kernel", "gaussian", "gauss_", "sobel", "laplac", "gabor", "hann_", "hamming_",
+        "running_", "moving_", "default_box", "dct_", "dwt_", "rope_", "rotary_", "cell_anchors", "buffer"};
     conv_text rest, leaf = last_part(name, &rest);
-    if (any(leaf, conv_text_is, whole, COUNT_OF(whole)) || any(leaf, conv_text_ends, ends, COUNT_OF(ends)) ||
-        any(leaf, conv_text_begins, begins, COUNT_OF(begins)))
-        return true;
+    if (is_number(leaf) && rest.n) leaf = last_part(rest, &rest); /* one of a list */
+    if (any(leaf, conv_text_is, whole, COUNT_OF(whole)) || any(leaf, conv_text_ends, ends, COUNT_OF(ends))) return true;
+    /* position_conv_weight: a layer whose name is all in one part. */
+    if (conv_text_ends(leaf, "_weight") || conv_text_ends(leaf, "_weights")) return false;
+    if (any(leaf, conv_text_begins, begins, COUNT_OF(begins))) return true;
     return conv_text_begins(leaf, "blur") || conv_text_begins(conv_leaf(rest), "blur");
+}
+
+/* optim, optimG, g_optim, G_optimizer_state_dict; not optimal or optimized. */
+static bool part_names_optimizer(conv_text part)
+{
+    static const char *const others[] = {"optima", "optimi", "optimu"};
+    if (holds(part, "optimizer") || conv_text_ends(part, "optim")) return true;
+    return conv_text_begins(part, "optim") && !any(part, conv_text_begins, others, COUNT_OF(others));
 }
 
 bool conv_names_optimizer(conv_text name)
 {
-    static const char *const begins[] = {"optimizer", "optim_", "exp_avg", "max_exp_avg", "momentum"};
-    static const char *const whole[] = {"optim", "square_avg", "grad_avg", "acc_delta", "adam", "adam_1", "rmsprop",
-                                        "rmsprop_1", "adagrad", "ftrl", "ftrl_1", "velocity"};
+    static const char *const begins[] = {"opt_state", "exp_avg", "max_exp_avg", "momentum", "adam_", "first_moment",
+                                         "second_moment"};
+    static const char *const whole[] = {"exp_inf", "square_avg", "grad_avg", "acc_delta", "adam", "adamw", "nadam", "radam",
+                                        "adamax", "adadelta", "adafactor", "adagrad", "rmsprop", "rmsprop_1", "ftrl",
+                                        "ftrl_1", "sgd", "velocity", "grad", "grads", "gradient", "gradients"};
     /* Momentum encoders are networks. */
     static const char *const networks[] = {"momentum_encoder", "momentum_model", "momentum_net", "momentum_backbone",
                                            "momentum_teacher", "momentum_branch"};
-    static const char *const ends[] = {"_exp_avg", "_exp_avg_sq", "_momentum_buffer", "_momentum"};
+    static const char *const ends[] = {"_exp_avg", "_exp_avg_sq", "_momentum_buffer", "_momentum", "opt_state"};
+    conv_text after = {NULL, 0};
     for (conv_text rest = name; rest.n;) {
-        const conv_text part = last_part(rest, &rest);
+        const conv_text part = last_part(rest, &rest), next = after;
+        after = part;
         if (any(part, conv_text_begins, networks, COUNT_OF(networks))) continue;
-        if (any(part, conv_text_begins, begins, COUNT_OF(begins)) || any(part, conv_text_is, whole, COUNT_OF(whole)) ||
-            any(part, conv_text_ends, ends, COUNT_OF(ends)))
+        if (part_names_optimizer(part) || any(part, conv_text_begins, begins, COUNT_OF(begins)) ||
+            any(part, conv_text_is, whole, COUNT_OF(whole)) || any(part, conv_text_ends, ends, COUNT_OF(ends)))
             return true;
+        /* state.12.sum: PyTorch's optimizers number their parameters. */
+        if (conv_text_is(part, "state") && is_number(next) && !conv_names_weight(name)) return true;
     }
     return false;
 }
@@ -110,15 +140,18 @@ bool conv_names_depthwise(conv_text name) { return holds(name, "depthwise"); }
 
 bool conv_names_transposed(conv_text name) { return holds(name, "transpose") || holds(name, "deconv"); }
 
-bool conv_names_up(conv_text name)
+conv_up conv_names_up(conv_text name)
 {
     conv_text layer, leaf = last_part(name, &layer);
     if (conv_text_begins(leaf, "original")) { /* up.parametrizations.weight.original1 */
         last_part(layer, &layer);
         last_part(layer, &layer);
     }
-    const conv_text own = conv_leaf(layer);
-    return own.n >= 2 && own.at[0] == 'u' && own.at[1] == 'p';
+    conv_text own = last_part(layer, &layer);
+    const bool numbered = is_number(own) && layer.n;
+    if (numbered) own = conv_leaf(layer);
+    if (own.n < 2 || own.at[0] != 'u' || own.at[1] != 'p') return CONV_UP_NOT;
+    return numbered ? CONV_UP_LISTED : CONV_UP_OWN;
 }
 
 /* ---------------------------------------------------------------- neighbours */

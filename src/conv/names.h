@@ -29,7 +29,9 @@ bool conv_names_buffer(conv_text name);
 bool conv_names_optimizer(conv_text name);
 bool conv_names_depthwise(conv_text name);
 bool conv_names_transposed(conv_text name); /* "transpose" or "deconv" in some part */
-bool conv_names_up(conv_text name);         /* the layer's own part begins with "up" */
+/* up.weight, upconv2.weight: the layer's own part begins with "up"; ups.0.weight: that of the list it stands in. */
+typedef enum conv_up { CONV_UP_NOT, CONV_UP_OWN, CONV_UP_LISTED } conv_up;
+conv_up conv_names_up(conv_text name);
 
 /* Names of neighbours, into dst; their length, 0: this name has no such neighbour. */
 size_t conv_name_of_length(const char *name, size_t bytes, char dst[CONV_NAME_MAX]); /* X_v -> X_g, original1 -> original0 */

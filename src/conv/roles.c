@@ -87,13 +87,22 @@ static void find_pair(const names *all, size_t i, conv_role *roles)
 
 /* ---------------------------------------------------------------- roles */
 
+/* [1, n, 1, 1]: a number for each channel more often than a layer of one filter. */
+static bool is_line(const conv_tensor *t)
+{
+    unsigned long_axes = 0;
+    for (unsigned d = 0; d < t->rank; d++) long_axes += t->shape[d] != 1;
+    return long_axes <= 1;
+}
+
 static conv_part part_of(const conv_tensor *t)
 {
     const conv_text name = conv_name(t->name, t->name_bytes);
     if (conv_names_optimizer(name)) return CONV_PART_OPTIMIZER;
     if (t->kind == FPR_KIND_OTHER) return CONV_PART_OTHER;
     if (t->kind != FPR_KIND_UNKNOWN) return CONV_PART_WEIGHT;
-    if (conv_names_buffer(name) || (t->rank == 3 && !conv_names_weight(name))) return CONV_PART_BUFFER;
+    if (conv_names_buffer(name)) return CONV_PART_BUFFER;
+    if ((t->rank == 3 || is_line(t)) && !conv_names_weight(name)) return CONV_PART_BUFFER;
     return CONV_PART_WEIGHT;
 }
 
@@ -152,12 +161,20 @@ fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles,
 /* ---------------------------------------------------------------- layers */
 
 /* What a bias says: a convolution has one number for each filter, a transposed one for each of shape[1] * groups. */
-static int bias_vote(const conv_role *role, const fpr_layer_shape *s, bool is_named)
+static int bias_vote(const conv_role *role, const fpr_layer_shape *s)
 {
-    if (!role->bias || s->filters == s->channels) return 0;
-    if (role->bias == s->filters) return -1;
-    if (role->bias == s->channels) return 1;
-    return is_named && role->bias % s->channels == 0 && s->filters % (role->bias / s->channels) == 0;
+    if (!role->bias) return 0;
+    if (role->bias == s->filters) return s->filters == s->channels ? 0 : -1;
+    return role->bias % s->channels == 0 && s->filters % (role->bias / s->channels) == 0;
+}
+
+/* Called up... are convolutions after an upsampling as well: those have no more filters than channels. And in a list
+ * called so those before a rearrangement of channels to pixels: 4 times as many in two dimensions, or 1x1. */
+static bool may_be_up(const conv_role *role, const fpr_layer_shape *s)
+{
+    if (role->up_name == CONV_UP_OWN) return s->filters >= s->channels;
+    return role->up_name == CONV_UP_LISTED && s->filters > s->channels && s->k > 1 &&
+           (s->kernel_rank == 1 || s->filters >> s->kernel_rank != s->channels);
 }
 
 static bool is_transposed(const conv_role *role, bool named_by_option, const fpr_layer_shape *s, fpr_known *known)
@@ -171,11 +188,10 @@ static bool is_transposed(const conv_role *role, bool named_by_option, const fpr
     if (named_by_option) return true;
     *known = FPR_KNOWN_SHAPE;
     if (s->layout == FPR_LAYOUT_OHWI) return false;
-    const int bias = bias_vote(role, s, role->transposed_name || role->up_name);
+    const int bias = bias_vote(role, s);
     if (bias > 0) *known = FPR_KNOWN_BIAS;
     if (bias) return bias > 0;
-    /* Called up... are convolutions after an upsampling as well: those have more channels than filters. */
-    if (!role->transposed_name && !(role->up_name && s->filters >= s->channels)) return false;
+    if (!role->transposed_name && !may_be_up(role, s)) return false;
     if (!role->transposed_name && s->channels == 1) return false;
     *known = FPR_KNOWN_NAME;
     return true;

@@ -8,6 +8,7 @@
 #define FPR_CONV_ROLES_H
 
 #include "conv/conv.h"
+#include "conv/names.h"
 
 typedef struct conv_tensor {
     const char *name;
@@ -42,7 +43,7 @@ typedef struct conv_role {
     uint64_t bias;         /* elements of the bias beside it, 0: none */
     bool depthwise_name;   /* it says depthwise */
     bool transposed_name;  /* it says transposed, or deconvolution */
-    bool up_name;          /* its layer is called up..., which says so as often as not */
+    conv_up up_name;       /* its layer is called up..., which says so as often as not */
 } conv_role;
 
 /* roles[i] of tensors[i]. by_name: tensor numbers, sorted by name (memcmp, then length). */
