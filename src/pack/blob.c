@@ -49,6 +49,28 @@ bool pack_layer_of(unsigned rank, const uint64_t *shape, bool hwio, pack_layer *
     return l.filters && l.channels && l.k;
 }
 
+void pack_kernel_copy(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
+                      uint64_t n, uint8_t *dst)
+{
+    if (!l->hwio) {
+        memcpy(dst, bytes + (kernel * l->k + place) * width, (size_t)n * width);
+        return;
+    }
+    uint64_t stride = l->channels * l->filters, column = kernel % l->channels * l->filters + kernel / l->channels;
+    for (uint64_t s = 0; s < n; s++) memcpy(dst + s * width, bytes + ((place + s) * stride + column) * width, width);
+}
+
+void pack_kernel_put(const pack_layer *l, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place, uint64_t n,
+                     const uint8_t *src)
+{
+    if (!l->hwio) {
+        memcpy(bytes + (kernel * l->k + place) * width, src, (size_t)n * width);
+        return;
+    }
+    uint64_t stride = l->channels * l->filters, column = kernel % l->channels * l->filters + kernel / l->channels;
+    for (uint64_t s = 0; s < n; s++) memcpy(bytes + ((place + s) * stride + column) * width, src + s * width, width);
+}
+
 /* ---- integers */
 
 size_t pack_put_varint(uint8_t *dst, uint64_t value)
@@ -301,4 +323,10 @@ double pack_entropy_bits(const uint32_t *counts, unsigned n)
         sum += counts[i] * pack_log2(counts[i]);
     }
     return total ? (double)total * pack_log2((double)total) - sum : 0;
+}
+
+void pack_blob_hash(pack_blob *blob)
+{
+    blob->head.info.hash = XXH3_64bits(blob->bytes, (size_t)blob->size);
+    blob->hashed = true;
 }

@@ -59,6 +59,11 @@ static inline uint64_t pack_pattern(const uint8_t *p, unsigned width)
 typedef struct pack_layer { uint64_t filters, channels, k; bool hwio, flat; } pack_layer;
 /* false when the shape has no such layer. */
 bool pack_layer_of(unsigned rank, const uint64_t *shape, bool hwio, pack_layer *layer);
+/* n weights of a kernel, from its place-th on; `bytes` is the tensor. */
+void pack_kernel_copy(const pack_layer *layer, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
+                      uint64_t n, uint8_t *dst);
+void pack_kernel_put(const pack_layer *layer, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place,
+                     uint64_t n, const uint8_t *src);
 
 typedef struct pack_section {
     uint8_t kind, encoding;
@@ -107,7 +112,7 @@ struct pack_blob {
     unsigned section_count;
     pack_build_section sections[PACK_SECTIONS];
 };
-void pack_blob_hash(pack_blob *blob);
+void pack_blob_hash(pack_blob *blob); /* in blob.c */
 /* A new section with room for `pieces` empty pieces; NULL: out of memory. The pointer stays valid. */
 pack_build_section *pack_add_section(pack_blob *blob, unsigned kind, unsigned encoding, uint64_t raw, uint64_t pieces);
 /* A section of one piece, copied. */
@@ -263,12 +268,7 @@ static inline unsigned pack_map_get(const uint8_t *map, uint64_t kernel)
 }
 /* n elements from `first` on: where they are, or copied into dst. */
 const uint8_t *pack_values_fetch(const pack_values *values, uint64_t first, size_t n, uint8_t *dst);
-/* n weights of a kernel, from its place-th on; `bytes` is the tensor. */
-void pack_kernel_copy(const pack_layer *layer, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
-                      uint64_t n, uint8_t *dst);
-void pack_kernel_put(const pack_layer *layer, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place,
-                     uint64_t n, const uint8_t *src);
-/* The same for a layer's stream, always copied: without map, all kernels in their order, whatever the layout. */
+/* The same of a layer, always copied: without map, all kernels in their order, whatever the layout. */
 void pack_values_gather(const pack_values *values, uint64_t first, size_t n, uint8_t *dst);
 void pack_values_put(const pack_values *values, uint64_t first, size_t n, const uint8_t *src);
 void pack_values_classes(const pack_values *values, const pack_scales *scales, uint64_t first, size_t n, int8_t *out);

@@ -4,12 +4,6 @@
 
 #define WORTH_LEAST 64u /* no blob is smaller than this */
 
-void pack_blob_hash(pack_blob *blob)
-{
-    blob->head.info.hash = XXH3_64bits(blob->bytes, (size_t)blob->size);
-    blob->hashed = true;
-}
-
 void pack_blob_free(pack_blob *blob)
 {
     if (!blob) return;

@@ -44,28 +44,6 @@ uint64_t pack_values_run(const pack_values *v, pack_cursor *c, uint64_t most)
     return left < most ? left : most;
 }
 
-void pack_kernel_copy(const pack_layer *l, unsigned width, const uint8_t *bytes, uint64_t kernel, uint64_t place,
-                      uint64_t n, uint8_t *dst)
-{
-    if (!l->hwio) {
-        memcpy(dst, bytes + (kernel * l->k + place) * width, (size_t)n * width);
-        return;
-    }
-    uint64_t stride = l->channels * l->filters, column = kernel % l->channels * l->filters + kernel / l->channels;
-    for (uint64_t s = 0; s < n; s++) memcpy(dst + s * width, bytes + ((place + s) * stride + column) * width, width);
-}
-
-void pack_kernel_put(const pack_layer *l, unsigned width, uint8_t *bytes, uint64_t kernel, uint64_t place, uint64_t n,
-                     const uint8_t *src)
-{
-    if (!l->hwio) {
-        memcpy(bytes + (kernel * l->k + place) * width, src, (size_t)n * width);
-        return;
-    }
-    uint64_t stride = l->channels * l->filters, column = kernel % l->channels * l->filters + kernel / l->channels;
-    for (uint64_t s = 0; s < n; s++) memcpy(bytes + ((place + s) * stride + column) * width, src + s * width, width);
-}
-
 void pack_values_gather(const pack_values *v, uint64_t first, size_t n, uint8_t *dst)
 {
     const unsigned width = v->element.width;
