@@ -1,6 +1,8 @@
 /* From outputs to inputs: which channels are read; then which leave. */
 #include "graph/lattice.h"
 
+#include <math.h>
+
 static bool is_constant(const lattice *l, uint64_t e) { return l->flags[e] & CONSTANT; }
 static bool is_read(const lattice *l, uint64_t e) { return l->flags[e] & READ; }
 static bool is_removed(const lattice *l, uint64_t e) { return l->flags[lattice_class(l, e)] & REMOVED; }
@@ -152,20 +154,33 @@ static bool keep_groups_equal(lattice *l, const lane *v, uint64_t groups)
     return changed;
 }
 
+/* The constant channel of a group of a mixer's inputs of the largest magnitude that leaves and is carried, or that
+ * stays; its number + 1, 0: there is none. */
+static uint64_t largest_constant(lattice *l, const mixer *m, uint64_t group, bool leaves)
+{
+    const lane *x = &l->lanes[m->in];
+    uint64_t best = 0;
+    for (uint64_t i = group * m->ins; i < (group + 1) * m->ins; i++) {
+        uint64_t e = x->first + i;
+        if (!is_constant(l, e) || l->constant[e] == 0 || is_removed(l, e) != leaves) continue;
+        if (leaves && m->reads[i] != READS_CARRIED) continue;
+        if (!best || fabs(l->constant[e]) > fabs(l->constant[x->first + best - 1])) best = i + 1;
+    }
+    return best;
+}
+
+#define CARRIER_LEAST (1.0 / 16) /* of the largest that it carries: what rounding does to it, it does so often to those */
+
 /* Constant channels that leave a padded convolution need one of their kind that stays. */
 static bool keep_carriers(lattice *l, mixer *m)
 {
     const lane *x = &l->lanes[m->in];
     bool changed = false;
     for (uint64_t g = 0; g < m->groups && x->tracked && !m->depthwise; g++) {
-        uint64_t carried = 0, carrier = 0;
-        for (uint64_t i = g * m->ins; i < (g + 1) * m->ins; i++) {
-            uint64_t e = x->first + i;
-            bool gone = is_removed(l, e);
-            if (gone && m->reads[i] == READS_CARRIED && !carried) carried = i + 1;
-            if (!gone && is_constant(l, e) && l->constant[e] != 0 && !carrier) carrier = i + 1;
-        }
-        if (carried && !carrier) changed = stay(l, x->first + carried - 1) || changed;
+        uint64_t carried = largest_constant(l, m, g, true), carrier = carried ? largest_constant(l, m, g, false) : 0;
+        double least = carried ? CARRIER_LEAST * fabs(l->constant[x->first + carried - 1]) : 0;
+        if (carried && (!carrier || fabs(l->constant[x->first + carrier - 1]) < least))
+            changed = stay(l, x->first + carried - 1) || changed;
         m->carrier[g] = (uint32_t)carrier;
     }
     return changed;

@@ -154,6 +154,42 @@ double *graph_tensor_values(const graph *g, uint32_t tensor, fpr_error *error)
     return NULL;
 }
 
+/* value_int, value_float and their lists. */
+static const onnx_attribute *number_attribute(const graph *g, onnx_name name)
+{
+    uint32_t producer = g->values[name].producer;
+    const onnx_node *n = producer == ONNX_NONE ? NULL : graph_node(g, producer);
+    if (!n || g->values[name].tensor != ONNX_NONE || !onnx_is_op(g->model, n, "Constant") || n->attribute_count != 1) return NULL;
+    return !strncmp(onnx_text_of(g->model, n->attributes[0].name), "value_", 6) ? &n->attributes[0] : NULL;
+}
+
+const onnx_attribute *graph_number(const graph *g, onnx_name name)
+{
+    const onnx_attribute *a = number_attribute(g, name);
+    const char *kind = a ? onnx_text_of(g->model, a->name) : "";
+    return !strcmp(kind, "value_int") || !strcmp(kind, "value_float") ? a : NULL;
+}
+
+double *graph_list(const graph *g, onnx_name name, int64_t *count)
+{
+    uint32_t t = g->values[name].tensor;
+    *count = 0;
+    if (t != ONNX_NONE) {
+        if (g->model->tensors[t].elements > GRAPH_LIST_MAX) return NULL;
+        *count = (int64_t)g->model->tensors[t].elements;
+        return graph_tensor_values(g, t, NULL);
+    }
+    const onnx_attribute *a = number_attribute(g, name);
+    const char *kind = a ? onnx_text_of(g->model, a->name) : "";
+    bool ints = !strcmp(kind, "value_ints"), floats = !strcmp(kind, "value_floats"), whole = !strcmp(kind, "value_int");
+    if (!ints && !floats && !whole && strcmp(kind, "value_float") != 0) return NULL;
+    *count = ints ? a->int_count : floats ? a->float_count : 1;
+    double *values = *count > GRAPH_LIST_MAX ? NULL : base_alloc((uint64_t)*count, sizeof *values);
+    for (int64_t i = 0; values && i < *count; i++)
+        values[i] = ints ? (double)a->ints[i] : floats ? (double)a->floats[i] : whole ? (double)a->i : (double)a->f;
+    return values;
+}
+
 /* ---- values */
 
 static fpr_status bad(const graph *g, onnx_name name, fpr_error *error, const char *what)

@@ -183,6 +183,14 @@ static bool find_operand(lattice *l, const onnx_node *n, uint32_t i, const lane 
 {
     *o = (operand){0};
     uint32_t tensor = l->g->values[n->inputs[i]].tensor;
+    const onnx_attribute *number = graph_number(l->g, n->inputs[i]);
+    if (number) {
+        o->constant = base_alloc(y->channels, sizeof *o->constant);
+        bool whole = !strcmp(onnx_text_of(l->g->model, number->name), "value_int");
+        for (uint32_t c = 0; o->constant && c < y->channels; c++)
+            o->constant[c] = whole ? (double)number->i : (double)number->f;
+        return o->constant;
+    }
     if (tensor != ONNX_NONE) {
         o->constant = operand_values(l, tensor, y);
         return o->constant;
@@ -233,7 +241,8 @@ static void forward_nary(lattice *l, uint32_t node, const op_row *op)
     double *c = base_alloc(y->channels, sizeof *c);
     uint64_t *key = base_alloc(y->channels, sizeof *key);
     if (!c || !key) lattice_failed(l, y->channels * sizeof *key);
-    bool good = !onnx_find_attribute(l->g->model, n, "axis");
+    /* Before opset 7 shapes were lined up in another way. */
+    bool good = !onnx_find_attribute(l->g->model, n, "axis") && (op->binary || l->g->model->opset >= 7);
     for (uint32_t i = 0; i < n->input_count && !l->status && good; i++) {
         operand o = {0};
         good = n->inputs[i] && find_operand(l, n, i, y, &o);
@@ -385,9 +394,9 @@ static double weight_value(const weighing *w, uint64_t at) { return graph_load(w
 
 static double bias_value(const weighing *w, const mixer *m, const lattice *l, uint64_t o)
 {
-    if (m->bias == ONNX_NONE) return 0;
+    if (m->bias == ONNX_NONE || m->beta == 0) return 0;
     uint64_t at = l->g->model->tensors[m->bias].elements == 1 ? 0 : o;
-    return graph_load(w->bias_dtype, w->bias + at * w->bias_size);
+    return m->beta * graph_load(w->bias_dtype, w->bias + at * w->bias_size);
 }
 
 /* One filter: its live kernels are noted; constant when nothing that changes reaches it. */
@@ -414,7 +423,7 @@ static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
         m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
         if (!x->tracked || !is_constant(l, e)) changes = true;
         else if (l->constant[e] != 0 && !m->folds) changes = true;
-        else c += l->constant[e] * sum;
+        else c += m->alpha * (l->constant[e] * sum);
     }
     if (!changes) set_constant(l, y->first + o, c);
 }

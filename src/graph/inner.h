@@ -60,6 +60,13 @@ double graph_load(fpr_dtype dtype, const uint8_t *p);
 void graph_store(fpr_dtype dtype, uint8_t *p, double value); /* to nearest even */
 bool graph_is_number(fpr_dtype dtype);
 
+/* The numbers that a value is, when it is a constant of at most GRAPH_LIST_MAX of them: a tensor, or a Constant that names
+ * them by an attribute. Caller frees. NULL: it is none. */
+#define GRAPH_LIST_MAX 64
+double *graph_list(const graph *g, onnx_name name, int64_t *count);
+/* The attribute of the Constant that the value comes from when it is a single number there; NULL: it is none. */
+const onnx_attribute *graph_number(const graph *g, onnx_name name);
+
 int64_t graph_int(const graph *g, const onnx_node *n, const char *name, int64_t otherwise);
 double graph_float(const graph *g, const onnx_node *n, const char *name, double otherwise);
 /* NULL: not there. */
@@ -86,6 +93,10 @@ struct run {
 const array *run_in(const run *r, uint32_t input);  /* NULL: not given */
 /* The data of a small input of whole numbers; NULL when not there or not known. */
 const double *run_list(run *r, uint32_t input, int64_t *count);
+/* A list of whole numbers that was an attribute and became an input; own: [2 GRAPH_RANK_MAX] room for the attribute's. */
+const double *run_either(run *r, const char *attribute, uint32_t input, double *own, int64_t *count);
+/* An axis that may count from the end; -1 with an error when it is out of range. */
+int run_axis(run *r, double axis, unsigned rank);
 /* Makes an output. NULL: there is nothing to compute, because shapes are all that is wanted or because of an error. */
 double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims);
 void run_fail(run *r, const char *why);

@@ -34,7 +34,8 @@ typedef struct mixer {        /* a convolution or matrix product whose weights a
     bool transposed;          /* weights [ins of all groups][outs per group], else [outs][ins] */
     bool depthwise;           /* one input channel a group: its channels go together, nothing is mixed */
     bool folds;               /* a constant input is a constant addend of the output at every place */
-    bool has_bias_input;      /* it could take one */
+    bool has_bias_input;      /* it could take one that counts */
+    double alpha, beta;       /* of Gemm: what the product and the bias are multiplied with; else 1 */
     uint8_t *live;            /* bit o * ins + i: some weight is not zero */
     uint8_t *reads;           /* [channels of in] READS_* */
     uint32_t *carrier;        /* [groups] channel + 1 that carries the constant ones which leave; 0: none */
@@ -66,8 +67,17 @@ int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);
 /* Of a constant operand beside a value: how many entries lie along the value's channels: all of them, 1, or 0 when it
  * does not fit. */
 uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis);
-/* The data of a constant list of whole numbers; NULL when it is none. Caller frees. */
+/* The data of a constant list of at most GRAPH_LIST_MAX numbers; NULL when it is none. Caller frees. */
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count);
+/* The lane of an input; an untracked one when it is not given. */
+const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input);
+/* Leaves the value untracked where its shape is known and is another one. */
+void lattice_set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, uint64_t channels);
+
+/* ---- layout_parts.c: of what moves entries */
+void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op);
+void lattice_layout_parts(lattice *l, const onnx_node *n);
+void lattice_layout_space(lattice *l, const onnx_node *n, const op_row *op);
 /* How a reshape stretches a channel: 1 keeps it, S makes S neighbours of it, 0 mixes. */
 uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis);
 /* Where channels of an output of Split or Slice begin in its input. */

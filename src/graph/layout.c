@@ -37,25 +37,26 @@ uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, uns
 
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count)
 {
-    uint32_t t = input < n->input_count && n->inputs[input] ? l->g->values[n->inputs[input]].tensor : ONNX_NONE;
     *count = 0;
-    if (t == ONNX_NONE || l->g->model->tensors[t].elements > 64) return NULL;
-    *count = (int64_t)l->g->model->tensors[t].elements;
-    return graph_tensor_values(l->g, t, NULL);
+    return input < n->input_count && n->inputs[input] ? graph_list(l->g, n->inputs[input], count) : NULL;
 }
 
 /* ---- lanes */
 
-static const lane *lane_in(const lattice *l, const onnx_node *n, uint32_t input)
+const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input)
 {
     static const lane none;
     return input < n->input_count && n->inputs[input] ? &l->lanes[n->inputs[input]] : &none;
 }
 
-static void set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, uint64_t channels)
+void lattice_set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, uint64_t channels)
 {
     lane *v = &l->lanes[name];
     if (!name || v->tracked || axis >= rank || rank > GRAPH_RANK_MAX || !channels || channels > UINT32_MAX) return;
+    for (unsigned s = 0; s < 2; s++) {
+        const array *a = &l->shape[s][name];
+        if (a->known && (a->rank != rank || a->dims[axis] != (int64_t)channels)) return;
+    }
     v->tracked = true;
     v->rank = rank;
     v->axis = axis;
@@ -63,7 +64,10 @@ static void set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, u
 }
 
 /* A constant does not need a lane of its own. */
-static bool is_constant(const lattice *l, onnx_name name) { return l->g->values[name].tensor != ONNX_NONE; }
+static bool is_constant(const lattice *l, onnx_name name)
+{
+    return l->g->values[name].tensor != ONNX_NONE || graph_number(l->g, name);
+}
 
 /* The widest operand gives the lane; one of a single channel is broadcast along it. */
 static void layout_nary(lattice *l, const onnx_node *n)
@@ -71,31 +75,33 @@ static void layout_nary(lattice *l, const onnx_node *n)
     const lane *best = NULL;
     unsigned rank = 0;
     for (uint32_t i = 0; i < n->input_count; i++) {
-        const lane *v = lane_in(l, n, i);
-        if (n->inputs[i] && is_constant(l, n->inputs[i])) {
-            unsigned r = l->g->model->tensors[l->g->values[n->inputs[i]].tensor].rank;
-            rank = r > rank ? r : rank;
-            continue;
-        }
+        const lane *v = lattice_lane_in(l, n, i);
+        if (n->inputs[i] && is_constant(l, n->inputs[i])) continue;
         if (!v->tracked) return;
         rank = v->rank > rank ? v->rank : rank;
         if (!best || v->channels > best->channels) best = v;
     }
-    if (best && rank == best->rank) set_lane(l, n->outputs[0], rank, best->axis, best->channels);
+    /* A constant of more channels or axes than the values have would make more of them. */
+    for (uint32_t i = 0; best && i < n->input_count; i++) {
+        uint32_t t = l->g->values[n->inputs[i]].tensor;
+        unsigned axis;
+        if (n->inputs[i] && t != ONNX_NONE && !lattice_along(l, t, best, &axis)) return;
+    }
+    if (best && rank == best->rank) lattice_set_lane(l, n->outputs[0], rank, best->axis, best->channels);
 }
 
 static void layout_concat(lattice *l, const onnx_node *n)
 {
     uint64_t sum = 0;
-    const lane *first = lane_in(l, n, 0);
+    const lane *first = lattice_lane_in(l, n, 0);
     int64_t axis = graph_int(l->g, n, "axis", 1);
     for (uint32_t i = 0; i < n->input_count; i++) {
-        const lane *v = lane_in(l, n, i);
+        const lane *v = lattice_lane_in(l, n, i);
         if (!v->tracked || v->rank != first->rank || v->axis != first->axis) return;
         sum += v->channels;
     }
     if (axis < 0) axis += first->rank;
-    set_lane(l, n->outputs[0], first->rank, first->axis, axis == (int64_t)first->axis ? sum : first->channels);
+    lattice_set_lane(l, n->outputs[0], first->rank, first->axis, axis == (int64_t)first->axis ? sum : first->channels);
 }
 
 /* Which axes a reduction folds, as bits; ~0 when that is not constant. */
@@ -117,7 +123,7 @@ static unsigned reduced_axes(const lattice *l, const onnx_node *n, unsigned rank
 
 static void layout_pool(lattice *l, const onnx_node *n, const op_row *op)
 {
-    const lane *v = lane_in(l, n, 0);
+    const lane *v = lattice_lane_in(l, n, 0);
     unsigned rank = v->rank, axis = v->axis;
     if (op->run == run_reduce) {
         unsigned gone = reduced_axes(l, n, rank);
@@ -128,125 +134,7 @@ static void layout_pool(lattice *l, const onnx_node *n, const op_row *op)
     } else if (axis != 1) {
         return;
     }
-    if (v->tracked) set_lane(l, n->outputs[0], rank, axis, v->channels);
-}
-
-uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis)
-{
-    uint64_t found = 0;
-    unsigned at[2] = {0, 0};
-    const lane *v = &l->lanes[in];
-    for (unsigned s = 0; s < 2; s++) {
-        const array *x = &l->shape[s][in], *y = &l->shape[s][out];
-        if (!x->known || !y->known || x->rank <= v->axis || x->dims[v->axis] != (int64_t)v->channels || !x->count) return 0;
-        int64_t before = 1, after = 1, prefix = 1;
-        uint64_t stretch = 0;
-        for (unsigned i = 0; i < v->axis; i++) before *= x->dims[i];
-        for (unsigned i = v->axis + 1; i < x->rank; i++) after *= x->dims[i];
-        for (unsigned i = 0; i < y->rank; prefix *= y->dims[i++]) {
-            if (prefix != before || y->dims[i] % (int64_t)v->channels) continue;
-            int64_t factor = y->dims[i] / (int64_t)v->channels, rest = 1;
-            for (unsigned k = i + 1; k < y->rank; k++) rest *= y->dims[k];
-            if (factor < 1 || factor * rest != after || (stretch && factor != 1)) continue;
-            if (stretch == 1) continue; /* the first axis that keeps it */
-            stretch = (uint64_t)factor;
-            at[s] = i;
-        }
-        if (!stretch || (s && (stretch != found || at[0] != at[1]))) return 0;
-        found = stretch;
-    }
-    *axis = at[0];
-    return found;
-}
-
-/* The target of a Reshape must follow when channels leave: it is open there, or a constant that can be rewritten. */
-static bool reshape_follows(const lattice *l, const onnx_node *n, unsigned axis)
-{
-    uint32_t attribute;
-    int64_t count;
-    const lane *v = lane_in(l, n, 0);
-    if (graph_ints(l->g, n, "shape", &attribute)) return false;
-    double *list = lattice_list(l, n, 1, &count);
-    const array *shape = n->input_count > 1 ? &l->shape[0][n->inputs[1]] : NULL;
-    bool follows = list != NULL;
-    if (!list && shape && shape->data && shape->count > axis)
-        follows = shape->data[axis] == -1 || (shape->data[axis] == 0 && axis == v->axis);
-    base_free(list);
-    return follows;
-}
-
-static void layout_reshape(lattice *l, const onnx_node *n, const op_row *op)
-{
-    unsigned axis = 0;
-    const lane *v = lane_in(l, n, 0);
-    if (!v->tracked || !n->output_count) return;
-    uint64_t stretch = lattice_stretch(l, n->inputs[0], n->outputs[0], &axis);
-    if (!stretch || (op->run == run_reshape && !reshape_follows(l, n, axis))) return;
-    set_lane(l, n->outputs[0], l->shape[0][n->outputs[0]].rank, axis, v->channels * stretch);
-}
-
-uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits)
-{
-    const lane *v = &l->lanes[n->inputs[0]];
-    uint64_t from = 0;
-    uint32_t attribute;
-    int64_t count, axes_count, axis = graph_int(l->g, n, "axis", 0);
-    *fits = true;
-    if (onnx_is_op(l->g->model, n, "Split")) {
-        if (axis < 0) axis += v->rank;
-        if (axis != (int64_t)v->axis) return 0;
-        for (uint32_t k = 0; k <= output; k++) {
-            int64_t size = lattice_dim(l, n->outputs[k], v->axis);
-            if (size < 1) *fits = false;
-            if (k < output) from += (uint64_t)size;
-        }
-        return from;
-    }
-    const int64_t *s = graph_ints(l->g, n, "starts", &attribute), *a = graph_ints(l->g, n, "axes", &attribute);
-    double *starts = s ? NULL : lattice_list(l, n, 1, &count), *axes = s ? NULL : lattice_list(l, n, 3, &axes_count);
-    double *steps = s ? NULL : lattice_list(l, n, 4, &axes_count);
-    if (s) graph_ints(l->g, n, "starts", &attribute), count = attribute;
-    if ((!s && !starts) || (!s && n->input_count > 3 && n->inputs[3] && !axes) ||
-        (!s && n->input_count > 4 && n->inputs[4] && !steps))
-        *fits = false;
-    for (int64_t i = 0; *fits && i < count; i++) {
-        double d = a ? (double)a[i] : axes ? axes[i] : (double)i, begin = s ? (double)s[i] : starts[i];
-        if (d < 0) d += v->rank;
-        if (d != v->axis) continue;
-        if (steps && steps[i] != 1) *fits = false;
-        if (begin < 0) begin += v->channels;
-        from = begin > 0 ? (uint64_t)fmin(begin, v->channels) : 0;
-    }
-    base_free(starts);
-    base_free(axes);
-    base_free(steps);
-    return from;
-}
-
-static void layout_parts(lattice *l, const onnx_node *n)
-{
-    const lane *v = lane_in(l, n, 0);
-    for (uint32_t k = 0; v->tracked && k < n->output_count; k++) {
-        bool fits;
-        int64_t size = lattice_dim(l, n->outputs[k], v->axis);
-        uint64_t from = lattice_part(l, n, k, &fits);
-        if (!fits || size < 1 || from + (uint64_t)size > v->channels) return;
-        set_lane(l, n->outputs[k], v->rank, v->axis, (uint64_t)size);
-    }
-}
-
-/* Padding along channels, or a size of channels that would have to be rewritten, stops. */
-static void layout_space(lattice *l, const onnx_node *n)
-{
-    const lane *v = lane_in(l, n, 0);
-    if (!v->tracked) return;
-    const array *x = &l->shape[0][n->inputs[0]], *y = &l->shape[0][n->outputs[0]];
-    if (!x->known || !y->known || x->rank != y->rank || lattice_dim(l, n->outputs[0], v->axis) != (int64_t)v->channels) return;
-    int64_t count;
-    double *pads = onnx_is_op(l->g->model, n, "Pad") ? lattice_list(l, n, 1, &count) : NULL;
-    bool along = pads && n->input_count < 4 && count == 2 * (int64_t)v->rank && (pads[v->axis] != 0 || pads[v->rank + v->axis] != 0);
-    base_free(pads);
-    if (!along) set_lane(l, n->outputs[0], v->rank, v->axis, v->channels);
+    if (v->tracked) lattice_set_lane(l, n->outputs[0], rank, axis, v->channels);
 }
 
 /* ---- mixers */
@@ -265,31 +153,31 @@ static bool describe_convolution(lattice *l, const onnx_node *n, const onnx_tens
     m->transposed = transposed;
     m->taps = 1;
     for (unsigned i = 2; i < w->rank; i++) m->taps *= w->shape[i];
-    if (w->shape[0] % m->groups) return false;
+    const lane *v = lattice_lane_in(l, n, 0);
+    if (w->shape[0] % m->groups || (v->tracked && (v->axis != 1 || v->rank != w->rank))) return false;
     m->outs = transposed ? w->shape[1] * m->groups : w->shape[0];
     m->ins = transposed ? w->shape[0] / m->groups : w->shape[1];
     m->folds = !transposed && graph_has_no_padding(l->g, n, w->rank - 2, w->shape + 2);
     m->depthwise = m->ins == 1 && m->groups > 1;
     m->has_bias_input = true;
-    set_lane(l, m->out, w->rank, 1, m->outs);
+    lattice_set_lane(l, m->out, w->rank, 1, m->outs);
     return true;
 }
 
 static bool describe_product(lattice *l, const onnx_node *n, const onnx_tensor *w, bool gemm, mixer *m)
 {
-    const lane *v = lane_in(l, n, 0);
+    const lane *v = lattice_lane_in(l, n, 0);
     bool flipped = gemm && graph_int(l->g, n, "transB", 0);
-    if (w->rank != 2 || (gemm && (graph_int(l->g, n, "transA", 0) || graph_float(l->g, n, "alpha", 1) != 1 ||
-                                  graph_float(l->g, n, "beta", 1) != 1)))
-        return false;
+    if (w->rank != 2 || (gemm && graph_int(l->g, n, "transA", 0))) return false;
+    if (gemm) m->alpha = graph_float(l->g, n, "alpha", 1), m->beta = graph_float(l->g, n, "beta", 1);
     m->groups = m->taps = 1;
     m->outs = w->shape[!flipped];
     m->ins = w->shape[flipped];
     m->transposed = !flipped;
     m->folds = true;
-    m->has_bias_input = gemm;
+    m->has_bias_input = gemm && m->beta != 0;
     unsigned rank = gemm ? 2 : v->tracked ? v->rank : l->shape[0][m->in].rank;
-    if (rank >= 2) set_lane(l, m->out, rank, rank - 1, m->outs);
+    if (rank >= 2) lattice_set_lane(l, m->out, rank, rank - 1, m->outs);
     return rank >= 2 && (!v->tracked || v->axis == v->rank - 1);
 }
 
@@ -299,6 +187,7 @@ static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
     if (n->input_count < 2 || !n->inputs[0] || !n->inputs[1] || !n->output_count || !n->outputs[0]) return;
     mixer m = {.node = node, .weight = l->g->values[n->inputs[1]].tensor, .in = n->inputs[0], .out = n->outputs[0]};
     m.bias = ONNX_NONE;
+    m.alpha = m.beta = 1;
     bool dynamic = false;
     if (n->input_count > 2 && n->inputs[2]) {
         m.bias = l->g->values[n->inputs[2]].tensor;
@@ -332,22 +221,22 @@ static void layout_node(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
     const op_row *op = l->g->ops[node];
-    const lane *v = lane_in(l, n, 0);
+    const lane *v = lattice_lane_in(l, n, 0);
     if (!op || !n->output_count) return;
     switch (op->way) {
     case WAY_UNARY:
-        if (v->tracked) set_lane(l, n->outputs[0], v->rank, v->axis, v->channels);
+        if (v->tracked) lattice_set_lane(l, n->outputs[0], v->rank, v->axis, v->channels);
         break;
     case WAY_NARY: layout_nary(l, n); break;
     case WAY_NORM:
-        if (v->tracked && v->axis == 1) set_lane(l, n->outputs[0], v->rank, 1, v->channels);
+        if (v->tracked && v->axis == 1) lattice_set_lane(l, n->outputs[0], v->rank, 1, v->channels);
         break;
     case WAY_CONV: case WAY_CONVT: case WAY_GEMM: case WAY_MATMUL: layout_mixer(l, node, op); break;
     case WAY_POOL: layout_pool(l, n, op); break;
     case WAY_CONCAT: layout_concat(l, n); break;
-    case WAY_SPLIT: case WAY_SLICE: layout_parts(l, n); break;
-    case WAY_PAD: case WAY_RESIZE: layout_space(l, n); break;
-    case WAY_RESHAPE: layout_reshape(l, n, op); break;
+    case WAY_SPLIT: case WAY_SLICE: lattice_layout_parts(l, n); break;
+    case WAY_PAD: case WAY_RESIZE: lattice_layout_space(l, n, op); break;
+    case WAY_RESHAPE: lattice_layout_reshape(l, n, op); break;
     default: break;
     }
 }
@@ -361,7 +250,7 @@ static void block_ends(lattice *l)
         if (v->field == 12) l->lanes[v->name].block = BLOCK_OUTPUT;
         if (v->field == 11 && g->values[v->name].tensor == ONNX_NONE) {
             l->lanes[v->name].block = BLOCK_INPUT;
-            if (v->rank >= 2 && lattice_dim(l, v->name, 1)) set_lane(l, v->name, v->rank, 1, (uint64_t)lattice_dim(l, v->name, 1));
+            if (v->rank >= 2 && lattice_dim(l, v->name, 1)) lattice_set_lane(l, v->name, v->rank, 1, (uint64_t)lattice_dim(l, v->name, 1));
         }
     }
     for (size_t i = 0; i < g->model->name_count; i++)

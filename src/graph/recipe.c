@@ -111,7 +111,8 @@ static fpr_status make_bias(const changes *c, const recipe *r, const uint8_t *ol
     fpr_status status = weights ? graph_tensor_bytes(c->l.g, m->weight, weights, error) : base_no_memory(error, w->bytes);
     for (uint64_t o = 0; o < m->outs && !status; o++) {
         if (!lane_keeps(&c->l, y, o)) continue;
-        double more = addends(c, m, weights, w->dtype, o);
+        double more = addends(c, m, weights, w->dtype, o); /* over the reals; rounded once, with the bias */
+        if (more != 0) more *= m->alpha / m->beta;
         uint64_t at = old && c->l.g->model->tensors[r->tensor].elements == 1 ? 0 : o;
         if (old) memcpy(new, old + at * size, size);
         if (!old || more != 0) graph_store(r->dtype, new, (old ? graph_load(r->dtype, new) : 0) + more);

@@ -23,12 +23,12 @@ bool graph_unary_parameters(const graph *g, const onnx_node *n, double p[2])
     p[0] = graph_float(g, n, "min", -INFINITY);
     p[1] = graph_float(g, n, "max", INFINITY);
     for (uint32_t i = 1; i < n->input_count && i < 3; i++) {
-        uint32_t t = n->inputs[i] ? g->values[n->inputs[i]].tensor : ONNX_NONE;
+        int64_t count;
         if (!n->inputs[i]) continue;
-        double *v = t == ONNX_NONE || g->model->tensors[t].elements != 1 ? NULL : graph_tensor_values(g, t, NULL);
-        if (!v) return false;
-        p[i - 1] = *v;
+        double *v = graph_list(g, n->inputs[i], &count);
+        if (v && count == 1) p[i - 1] = *v;
         base_free(v);
+        if (!v || count != 1) return false;
     }
     return true;
 }
@@ -41,8 +41,8 @@ void run_unary(run *r)
         run_fail(r, "its limits are not constant");
         return;
     }
-    bool truncates = !strcmp(r->op->name, "Cast") && graph_int(r->g, r->node, "to", 1) != ONNX_FLOAT &&
-                     graph_int(r->g, r->node, "to", 1) != ONNX_DOUBLE && graph_int(r->g, r->node, "to", 1) != ONNX_FLOAT16;
+    int64_t to = strcmp(r->op->name, "Cast") != 0 ? ONNX_FLOAT : graph_int(r->g, r->node, "to", ONNX_FLOAT);
+    bool truncates = to != ONNX_FLOAT && to != ONNX_DOUBLE && to != ONNX_FLOAT16 && to != ONNX_BFLOAT16;
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < x->count; i++) y[i] = truncates ? trunc(x->data[i]) : r->op->unary(x->data[i], p);
 }
@@ -102,7 +102,8 @@ static void combine(run *r, const array *a, const array *b, double (*f)(double, 
 void run_prelu(run *r)
 {
     const array *x = run_in(r, 0), *s = run_in(r, 1);
-    if (x && s) combine(r, x, s, slope);
+    if (r->g->model->opset < 7 && s && s->count != 1) run_fail(r, "broadcasts as opset 6 did");
+    if (x && s && !r->status) combine(r, x, s, slope);
 }
 
 void run_nary(run *r)

@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-/* A list of whole numbers that was an attribute and became an input. */
-static const double *list_of(run *r, const char *attribute, uint32_t input, double *own, int64_t *count)
+const double *run_either(run *r, const char *attribute, uint32_t input, double *own, int64_t *count)
 {
     uint32_t n;
     const int64_t *ints = graph_ints(r->g, r->node, attribute, &n);
@@ -15,8 +14,7 @@ static const double *list_of(run *r, const char *attribute, uint32_t input, doub
     return own;
 }
 
-/* An axis that may count from the end; -1 with an error when it is out of range. */
-static int axis_of(run *r, double axis, unsigned rank)
+int run_axis(run *r, double axis, unsigned rank)
 {
     if (axis < 0) axis += rank;
     if (axis >= 0 && axis < rank) return (int)axis;
@@ -47,7 +45,7 @@ void run_reshape(run *r)
     const array *x = run_in(r, 0);
     double own[2 * GRAPH_RANK_MAX];
     int64_t count, dims[GRAPH_RANK_MAX], rest = 1, open = -1;
-    const double *shape = list_of(r, "shape", 1, own, &count);
+    const double *shape = run_either(r, "shape", 1, own, &count);
     bool zero = graph_int(r->g, r->node, "allowzero", 0);
     if (!x || !shape || r->status) return;
     if (count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
@@ -67,11 +65,11 @@ void run_squeeze(run *r)
     const array *x = run_in(r, 0);
     double own[2 * GRAPH_RANK_MAX];
     int64_t count, dims[GRAPH_RANK_MAX];
-    const double *axes = list_of(r, "axes", 1, own, &count);
+    const double *axes = run_either(r, "axes", 1, own, &count);
     unsigned gone = 0, rank = 0;
     if (!x || r->unknown || r->status) return;
     for (int64_t i = 0; axes && i < count; i++) {
-        int a = axis_of(r, axes[i], x->rank);
+        int a = run_axis(r, axes[i], x->rank);
         if (a < 0) return;
         gone |= 1u << a;
     }
@@ -85,12 +83,12 @@ void run_unsqueeze(run *r)
     const array *x = run_in(r, 0);
     double own[2 * GRAPH_RANK_MAX];
     int64_t count, dims[GRAPH_RANK_MAX];
-    const double *axes = list_of(r, "axes", 1, own, &count);
+    const double *axes = run_either(r, "axes", 1, own, &count);
     if (!x || !axes || r->status) return;
     if (x->rank + (uint64_t)count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
     unsigned rank = x->rank + (unsigned)count, added = 0, from = 0;
     for (int64_t i = 0; i < count; i++) {
-        int a = axis_of(r, axes[i], rank);
+        int a = run_axis(r, axes[i], rank);
         if (a < 0) return;
         added |= 1u << a;
     }
@@ -189,7 +187,7 @@ void run_concat(run *r)
 {
     const array *first = run_in(r, 0);
     int64_t dims[GRAPH_RANK_MAX], at = 0;
-    int axis = first ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 1), first->rank) : -1;
+    int axis = first ? run_axis(r, (double)graph_int(r->g, r->node, "axis", 1), first->rank) : -1;
     if (axis < 0) return;
     memcpy(dims, first->dims, sizeof dims);
     dims[axis] = 0;
@@ -213,8 +211,8 @@ void run_split(run *r)
     const array *x = run_in(r, 0);
     double own[2 * GRAPH_RANK_MAX];
     int64_t count = 0, at = 0, dims[GRAPH_RANK_MAX];
-    int axis = x ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
-    const double *sizes = list_of(r, "split", 1, own, &count);
+    int axis = x ? run_axis(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
+    const double *sizes = run_either(r, "split", 1, own, &count);
     int64_t outs = r->node->output_count, even;
     if (axis < 0 || r->unknown || r->status || !outs) return;
     if (sizes && count != outs) return run_fail(r, "its shapes do not fit together");
@@ -237,8 +235,8 @@ static bool slice_ranges(run *r, const array *x, int64_t *from, int64_t *n, int6
 {
     double s[2 * GRAPH_RANK_MAX], e[2 * GRAPH_RANK_MAX], a[2 * GRAPH_RANK_MAX];
     int64_t count, ends_count, axes_count, steps_count = 0;
-    const double *starts = list_of(r, "starts", 1, s, &count), *ends = list_of(r, "ends", 2, e, &ends_count);
-    const double *axes = list_of(r, "axes", 3, a, &axes_count), *steps = run_list(r, 4, &steps_count);
+    const double *starts = run_either(r, "starts", 1, s, &count), *ends = run_either(r, "ends", 2, e, &ends_count);
+    const double *axes = run_either(r, "axes", 3, a, &axes_count), *steps = run_list(r, 4, &steps_count);
     if (r->unknown || r->status || !starts || !ends || ends_count != count || (axes && axes_count != count) ||
         (steps && steps_count != count)) {
         if (!r->unknown) run_fail(r, "its ranges are not given");
@@ -246,7 +244,7 @@ static bool slice_ranges(run *r, const array *x, int64_t *from, int64_t *n, int6
     }
     for (unsigned i = 0; i < x->rank; i++) from[i] = 0, n[i] = x->dims[i], step[i] = 1;
     for (int64_t i = 0; i < count; i++) {
-        int d = axis_of(r, entry(axes, i, (double)i), x->rank);
+        int d = run_axis(r, entry(axes, i, (double)i), x->rank);
         double size = d < 0 ? 0 : (double)x->dims[d], by = entry(steps, i, 1), b = starts[i], t = ends[i];
         if (d < 0 || by == 0) return run_fail(r, "its ranges are not given"), false;
         b = b < 0 ? b + size : b;
@@ -282,7 +280,7 @@ void run_slice(run *r)
 void run_gather(run *r)
 {
     const array *x = run_in(r, 0), *index = run_in(r, 1);
-    int axis = x ? axis_of(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
+    int axis = x ? run_axis(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
     int64_t dims[2 * GRAPH_RANK_MAX], inner = 1;
     unsigned rank = 0;
     if (axis < 0 || !index) return;
@@ -330,13 +328,13 @@ void run_reduce(run *r)
     const array *x = run_in(r, 0);
     double own[2 * GRAPH_RANK_MAX];
     int64_t count, dims[GRAPH_RANK_MAX], full[GRAPH_RANK_MAX];
-    const double *axes = list_of(r, "axes", 1, own, &count);
+    const double *axes = run_either(r, "axes", 1, own, &count);
     bool keep = graph_int(r->g, r->node, "keepdims", 1);
     unsigned gone = axes ? 0 : ~0u, rank = 0;
     if (!x || r->unknown || r->status) return;
     if (!axes && graph_int(r->g, r->node, "noop_with_empty_axes", 0)) gone = 0;
     for (int64_t i = 0; axes && i < count; i++) {
-        int a = axis_of(r, axes[i], x->rank);
+        int a = run_axis(r, axes[i], x->rank);
         if (a < 0) return;
         gone |= 1u << a;
     }
@@ -359,134 +357,4 @@ void run_reduce(run *r)
         y[to] = most ? fmax(y[to], x->data[i]) : least ? fmin(y[to], x->data[i]) : y[to] + x->data[i];
     }
     for (uint64_t i = 0; i < all && !strcmp(r->op->name, "ReduceMean"); i++) y[i] /= folded;
-}
-
-/* ---- Pad and Resize */
-
-static int64_t reflected(int64_t at, int64_t n, const char *mode)
-{
-    if (at >= 0 && at < n) return at;
-    if (!strcmp(mode, "edge")) return at < 0 ? 0 : n - 1;
-    if (!strcmp(mode, "wrap")) return (at % n + n) % n;
-    if (!strcmp(mode, "reflect") && n > 1) {
-        int64_t turn = 2 * n - 2, p = (at % turn + turn) % turn;
-        return p < n ? p : turn - p;
-    }
-    return !strcmp(mode, "reflect") ? 0 : -1;
-}
-
-void run_pad(run *r)
-{
-    const array *x = run_in(r, 0);
-    double own[2 * GRAPH_RANK_MAX];
-    int64_t count, axes_count, value_count, dims[GRAPH_RANK_MAX], before[GRAPH_RANK_MAX] = {0};
-    const double *pads = list_of(r, "pads", 1, own, &count), *value = run_list(r, 2, &value_count);
-    const double *axes = run_list(r, 3, &axes_count);
-    const onnx_attribute *m = onnx_find_attribute(r->g->model, r->node, "mode");
-    const char *mode = m ? onnx_text_of(r->g->model, m->text) : "constant";
-    if (!x || !pads || r->status || r->unknown) return;
-    int64_t n = axes ? axes_count : x->rank;
-    double fill = value && value_count ? *value : graph_float(r->g, r->node, "value", 0);
-    if (count != 2 * n) return run_fail(r, "its shapes do not fit together");
-    memcpy(dims, x->dims, sizeof dims);
-    for (int64_t i = 0; i < n; i++) {
-        int d = axis_of(r, entry(axes, i, (double)i), x->rank);
-        if (d < 0) return;
-        before[d] = (int64_t)pads[i];
-        dims[d] += (int64_t)pads[i] + (int64_t)pads[n + i];
-    }
-    double *y = run_out(r, 0, x->rank, dims);
-    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
-    for (uint64_t i = 0; i < all; i++) {
-        uint64_t rest = i;
-        int64_t at = 0, stride = 1;
-        bool inside = true;
-        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)dims[d], stride *= x->dims[d]) {
-            int64_t p = reflected((int64_t)(rest % (uint64_t)dims[d]) - before[d], x->dims[d], mode);
-            inside = inside && p >= 0;
-            at += p * stride;
-        }
-        y[i] = inside ? x->data[at] : fill;
-    }
-}
-
-/* Where an output entry lies in the input along one axis. */
-static double source_place(const run *r, int64_t i, int64_t in, int64_t out, double scale)
-{
-    const onnx_attribute *a = onnx_find_attribute(r->g->model, r->node, "coordinate_transformation_mode");
-    const char *mode = a ? onnx_text_of(r->g->model, a->text)
-                         : strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11 ? "asymmetric" : "half_pixel";
-    if (!strcmp(mode, "asymmetric")) return (double)i / scale;
-    if (!strcmp(mode, "align_corners")) return out > 1 ? (double)i * (double)(in - 1) / (double)(out - 1) : 0;
-    if (!strcmp(mode, "pytorch_half_pixel") && out <= 1) return 0;
-    return ((double)i + 0.5) / scale - 0.5;
-}
-
-static double nearest_place(const run *r, double p)
-{
-    const onnx_attribute *a = onnx_find_attribute(r->g->model, r->node, "nearest_mode");
-    const char *mode = a ? onnx_text_of(r->g->model, a->text)
-                         : strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11 ? "floor" : "round_prefer_floor";
-    if (!strcmp(mode, "floor")) return floor(p);
-    if (!strcmp(mode, "ceil")) return ceil(p);
-    return !strcmp(mode, "round_prefer_ceil") ? floor(p + 0.5) : ceil(p - 0.5);
-}
-
-/* Along one axis after the other; the result takes the place of *x. */
-static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, bool linear)
-{
-    int64_t in = x->dims[axis];
-    uint64_t inner = 1, outer = 1;
-    for (unsigned i = 0; i < axis; i++) outer *= (uint64_t)x->dims[i];
-    for (unsigned i = axis + 1; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
-    double *y = base_calloc(outer * (uint64_t)out * inner, sizeof *y);
-    if (!y) {
-        r->status = base_no_memory(r->error, outer * (uint64_t)out * inner * sizeof *y);
-        return false;
-    }
-    for (int64_t i = 0; i < out; i++) {
-        double p = source_place(r, i, in, out, scale), low = linear ? floor(p) : nearest_place(r, p), part = linear ? p - low : 0;
-        int64_t a = (int64_t)fmin(fmax(low, 0), (double)(in - 1)), b = (int64_t)fmin(fmax(low + 1, 0), (double)(in - 1));
-        for (uint64_t o = 0; o < outer; o++)
-            for (uint64_t k = 0; k < inner; k++)
-                y[(o * (uint64_t)out + (uint64_t)i) * inner + k] =
-                    (1 - part) * x->data[(o * (uint64_t)in + (uint64_t)a) * inner + k] +
-                    part * x->data[(o * (uint64_t)in + (uint64_t)b) * inner + k];
-    }
-    base_free(x->data);
-    x->data = y;
-    x->dims[axis] = out;
-    x->count = outer * (uint64_t)out * inner;
-    return true;
-}
-
-void run_resize(run *r)
-{
-    const array *x = run_in(r, 0);
-    bool old = strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11;
-    int64_t scale_count, size_count = 0, dims[GRAPH_RANK_MAX];
-    const double *scales = run_list(r, old ? 1 : 2, &scale_count), *sizes = old ? NULL : run_list(r, 3, &size_count);
-    bool linear = graph_text_is(r->g, r->node, "mode", "linear", false);
-    if (!x || r->unknown) return;
-    if (!linear && !graph_text_is(r->g, r->node, "mode", "nearest", true)) return run_fail(r, "its mode is not evaluated");
-    if (onnx_find_attribute(r->g->model, r->node, "axes") || graph_int(r->g, r->node, "antialias", 0) ||
-        graph_text_is(r->g, r->node, "coordinate_transformation_mode", "tf_crop_and_resize", false))
-        return run_fail(r, "its mode is not evaluated");
-    if (size_count != x->rank && scale_count != x->rank) return run_fail(r, "its shapes do not fit together");
-    double by[GRAPH_RANK_MAX];
-    for (unsigned i = 0; i < x->rank; i++) {
-        bool sized = size_count == x->rank;
-        dims[i] = sized ? (int64_t)sizes[i] : (int64_t)floor((double)x->dims[i] * scales[i]);
-        by[i] = sized ? (double)dims[i] / (double)x->dims[i] : scales[i];
-    }
-    double *y = run_out(r, 0, x->rank, dims);
-    if (!y) return;
-    array work = *x;
-    work.data = base_alloc(x->count, sizeof *work.data);
-    if (!work.data) r->status = base_no_memory(r->error, x->count * sizeof *work.data);
-    else memcpy(work.data, x->data, x->count * sizeof *work.data);
-    for (unsigned i = 0; i < x->rank && !r->status; i++)
-        if ((dims[i] != work.dims[i] || by[i] != 1) && !resize_axis(r, &work, i, dims[i], by[i], linear)) break;
-    if (!r->status) memcpy(y, work.data, work.count * sizeof *y);
-    base_free(work.data);
 }

@@ -163,8 +163,8 @@ static void put_attribute(file_text *out, const edit *e)
 /* The edits of the node of that attribute or input; NULL: none. */
 static const edit *find_edit(const writer *w, size_t first, uint32_t node, uint32_t input, const char *attribute)
 {
-    for (size_t i = first; i < w->c->edit_count && w->c->edits[i].node == node; i++) {
-        const edit *e = &w->c->edits[i];
+    for (size_t i = first; i < w->c->edits.count && edit_at(w->c, i)->node == node; i++) {
+        const edit *e = edit_at(w->c, i);
         if (attribute ? e->attribute && !strcmp(e->attribute, attribute) : !e->attribute && e->input == input) return e;
     }
     return NULL;
@@ -178,7 +178,7 @@ static void add_inputs(writer *w, size_t first, uint32_t node, uint32_t from, fi
         if (find_edit(w, first, node, k, NULL)) last = k + 1;
     for (uint32_t k = from; k < last; k++) {
         const edit *e = find_edit(w, first, node, k, NULL);
-        const char *name = e ? w->c->recipes[e->recipe].name : "";
+        const char *name = e ? recipe_at(w->c, e->recipe)->name : "";
         wire_put_bytes(out, 1, name, strlen(name));
     }
 }
@@ -197,7 +197,7 @@ static void edit_node(writer *w, const onnx_node *n, uint32_t node, size_t first
     while (wire_next(&wi, n->span.offset + n->span.bytes, &f)) {
         const edit *e = NULL;
         if (f.number == 1 && (e = find_edit(w, first, node, input++, NULL))) {
-            const char *name = w->c->recipes[e->recipe].name;
+            const char *name = recipe_at(w->c, e->recipe)->name;
             wire_put_bytes(out, 1, name, strlen(name));
         } else if (f.number == 5 && (e = find_edit(w, first, node, 0, onnx_text_of(m, n->attributes[attribute++].name)))) {
             put_attribute(out, e);
@@ -210,9 +210,9 @@ static void edit_node(writer *w, const onnx_node *n, uint32_t node, size_t first
         }
     }
     if (!added) add_inputs(w, first, node, n->input_count, out);
-    for (size_t i = first; i < w->c->edit_count && w->c->edits[i].node == node; i++)
-        if (w->c->edits[i].attribute && !onnx_find_attribute(m, n, w->c->edits[i].attribute))
-            put_attribute(out, &w->c->edits[i]);
+    for (size_t i = first; i < w->c->edits.count && edit_at(w->c, i)->node == node; i++)
+        if (edit_at(w->c, i)->attribute && !onnx_find_attribute(m, n, edit_at(w->c, i)->attribute))
+            put_attribute(out, edit_at(w->c, i));
     if (!w->status) w->status = wi.status;
     base_free(bytes);
 }
@@ -253,12 +253,12 @@ static void put_node(writer *w, uint32_t node)
     const onnx_node *n = graph_node(w->g, node);
     const onnx_attribute *value = onnx_is_op(w->g->model, n, "Constant") ? onnx_find_attribute(w->g->model, n, "value") : NULL;
     size_t first = w->edit;
-    while (w->edit < w->c->edit_count && w->c->edits[w->edit].node == node) w->edit++;
+    while (w->edit < w->c->edits.count && edit_at(w->c, w->edit)->node == node) w->edit++;
     if (w->c->dropped[node]) return;
     if (value && value->tensor != ONNX_NONE) {
         uint32_t r = w->c->in_place[value->tensor];
         if (r || is_different(w, value->tensor)) {
-            put_constant(w, n, value, r ? &w->c->recipes[r - 1] : NULL);
+            put_constant(w, n, value, r ? recipe_at(w->c, r - 1) : NULL);
             return;
         }
     }
@@ -316,11 +316,11 @@ static void put_value(writer *w, const onnx_value *v)
     unsigned rank = 0, axis = 0;
     if (tensor < w->g->model->initializer_count && w->g->names[tensor] == v->name) {
         if (w->c->orphaned[tensor]) return;
-        const recipe *r = w->c->in_place[tensor] ? &w->c->recipes[w->c->in_place[tensor] - 1] : NULL;
+        const recipe *r = w->c->in_place[tensor] ? recipe_at(w->c, w->c->in_place[tensor] - 1) : NULL;
         rank = r ? r->rank : 0;
         for (unsigned i = 0; i < rank; i++) dims[i] = r->dims[i];
     } else if (tensor != ONNX_NONE && w->c->in_place[tensor]) {
-        const recipe *r = &w->c->recipes[w->c->in_place[tensor] - 1];
+        const recipe *r = recipe_at(w->c, w->c->in_place[tensor] - 1);
         for (rank = 0; rank < r->rank; rank++) dims[rank] = r->dims[rank];
     } else if (x->tracked && v->rank == x->rank && lane_kept(l, x, 0, x->channels) != x->channels) {
         rank = x->rank;
@@ -349,7 +349,7 @@ static void put_initializer(writer *w, uint32_t tensor)
     const onnx_tensor *t = &w->g->model->tensors[tensor];
     uint32_t r = w->c->in_place[tensor];
     if (w->c->orphaned[tensor]) return;
-    if (r || is_different(w, tensor)) put_tensor(w, GRAPH_INITIALIZER, tensor, NULL, r ? &w->c->recipes[r - 1] : NULL);
+    if (r || is_different(w, tensor)) put_tensor(w, GRAPH_INITIALIZER, tensor, NULL, r ? recipe_at(w->c, r - 1) : NULL);
     else copy_span(w, t->span.begin, t->span.offset + t->span.bytes - t->span.begin);
 }
 
@@ -378,8 +378,8 @@ static void put_input(writer *w, const recipe *r)
 
 static void put_new(writer *w)
 {
-    for (size_t i = 0; i < w->c->recipe_count && !w->status; i++) {
-        const recipe *r = &w->c->recipes[i];
+    for (size_t i = 0; i < w->c->recipes.count && !w->status; i++) {
+        const recipe *r = recipe_at(w->c, i);
         if (!r->name) continue;
         put_tensor(w, GRAPH_INITIALIZER, ONNX_NONE, r->name, r);
         if (w->g->model->ir_version < 4) put_input(w, r);

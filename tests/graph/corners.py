@@ -1,0 +1,136 @@
+"""Graphs in which channels are easily miscounted: what a removal makes of them must compute the same.
+corners.py TOOL_GRAPH. Needs numpy, onnx and onnxruntime; skipped (77) where they cannot be had."""
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import onnx
+    import onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+except ImportError as e:
+    print(f"SKIPPED: {e}")
+    sys.exit(77)
+ort.set_default_logger_severity(4)
+N, NEW = helper.make_node, "small"
+
+
+def floats(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def first(outs=8, dead=(1, 4), constant=(), value=1.0, ins=3):
+    """A convolution of x with filters that are dead or constant; its value is "a"."""
+    w, b = floats(outs, ins, 3, 3), floats(outs)
+    w[list(dead) + list(constant)] = 0
+    b[list(dead)] = 0
+    b[list(constant)] = value
+    return [N("Conv", ["x", "w", "b"], ["a"], pads=[1] * 4)], {"w": w, "b": b}
+
+
+def last(read, ins, name="y", k=1):
+    return N("Conv", [read, f"w_{name}"], [name], pads=[k // 2] * 4), {f"w_{name}": floats(3, ins, k, k, seed=7)}
+
+
+def ints(*n):
+    return np.array(n, np.int64)
+
+
+def case(middle, tensors, read="m", ins=8, opset=17, before=None, k=1, ends=None, ir=8, shape=("N", 3, 8, 8)):
+    nodes, weights = before or first()
+    end, more = last(read, ins, k=k) if ends is None else ends
+    return nodes + middle + ([end] if end else []), {**weights, **tensors, **more}, opset, ir, shape
+
+
+def listed(name, kind, value):
+    return N("Constant", [], [name], **{kind: value})
+
+
+BIG = 2 ** 63 - 1
+tiny = first(dead=(), constant=(2, 5), value=1.0)
+tiny[1]["b"][2] = 1e-20  # beside 1.0: no carrier
+CASES = {
+    "slice to the end": case([N("Slice", ["a", "s", "e", "d"], ["m"])],
+                             {"s": ints(1, 1), "e": ints(BIG, BIG), "d": ints(1, 2)}, ins=7),
+    "slice inside, to the end of a row": case([N("Slice", ["a", "s", "e", "d"], ["m"])],
+                                              {"s": ints(1, 1), "e": ints(6, BIG), "d": ints(1, 3)}, ins=5),
+    "sizes of named axes": case([N("Resize", ["a", "", "", "s"], ["m"], axes=[2, 3])], {"s": ints(8, 8)}, opset=18),
+    "sizes that are computed": case([N("Concat", ["n", "c", "s"], ["t"], axis=0), N("Resize", ["a", "", "", "t"], ["m"])],
+                                    {"n": ints(2), "c": ints(8), "s": ints(16, 16)}, shape=(2, 3, 8, 8)),
+    "sizes in an attribute": case([listed("t", "value_ints", [2, 8, 16, 16]), N("Resize", ["a", "", "", "t"], ["m"])], {},
+                                  shape=(2, 3, 8, 8)),
+    "squeeze of what is 1": case([N("GlobalAveragePool", ["a"], ["p"]), N("Squeeze", ["p"], ["m"])], {}, before=first(2, (1,)),
+                                 ends=(N("MatMul", ["m", "v"], ["y"]), {"v": floats(2, 3)})),
+    "padding that shifts channels": case([N("Pad", ["a", "p", "", "d"], ["m"])], {"p": ints(1, -1), "d": ints(1)}, opset=18),
+    "padding that shifts channels, old": case([N("Pad", ["a"], ["m"], pads=[0, 1, 0, 0, 0, -1, 0, 0])], {}, opset=9),
+    "split into twenty": case([N("Split", ["a", "s"], [f"p{i}" for i in range(20)], axis=1),
+                               N("Concat", [f"p{i}" for i in range(19, -1, -1)], ["m"], axis=1)],
+                              {"s": ints(*[2] * 20)}, before=first(40, (1, 4, 9, 38)), ins=40),
+    "split by an attribute": case([listed("s", "value_ints", [3, 5]), N("Split", ["a", "s"], ["p", "q"], axis=1),
+                                   N("Concat", ["q", "p"], ["m"], axis=1)], {}),
+    "a constant that widens": case([N("ReduceMax", ["a"], ["t"], axes=[1]), N("Add", ["t", "c"], ["u"]),
+                                    N("Concat", ["u", "a"], ["m"], axis=1)], {"c": floats(5, 1, 1)}, ins=13),
+    "a number in an attribute": case([listed("c", "value_float", 2.5), N("Mul", ["a", "c"], ["m"])], {}),
+    "reshape by an attribute": case([listed("t", "value_ints", [2, 8, 64, 1]), N("Reshape", ["a", "t"], ["m"])], {}, shape=(2, 3, 8, 8)),
+    "reshape that copies another axis": case(
+        [N("Reshape", ["a", "t"], ["m"])], {"t": ints(1, 1, 0, 64)}, shape=(1, 3, 8, 8), before=first(8, (1,)),
+        ends=(N("MatMul", ["m", "v"], ["y"]), {"v": floats(64, 3)})),
+    "a carrier that is tiny": case([N("Relu", ["a"], ["m"])], {}, before=tiny, k=3),
+    "gemm with factors": case([N("GlobalMaxPool", ["a"], ["p"]), N("Flatten", ["p"], ["m"])], {}, before=first(constant=(2, 3)),
+                              ends=(N("Gemm", ["m", "v", "c"], ["y"], alpha=0.5, beta=3.0), {"v": floats(8, 4), "c": floats(4)})),
+    "gemm without bias": case([N("GlobalMaxPool", ["a"], ["p"]), N("Flatten", ["p"], ["m"])], {}, before=first(constant=(2, 3)),
+                              ends=(N("Gemm", ["m", "v", "c"], ["y"], alpha=-2.0, beta=0.0), {"v": floats(8, 4), "c": floats(4)})),
+    "gemm whose bias is one number": case([N("GlobalMaxPool", ["a"], ["p"]), N("Flatten", ["p"], ["m"])], {}, before=first(constant=(2, 3)),
+                                          ends=(N("Gemm", ["m", "v", "c"], ["y"], beta=0.25), {"v": floats(8, 4), "c": floats(1)})),
+    "slopes of opset 6": case([N("PRelu", ["a", "c"], ["m"])], {"c": np.abs(floats(8))}, opset=6, ir=3),
+    "weights that are inputs": case([N("Relu", ["a"], ["m"])], {}, opset=8, ir=3, before=first(constant=(3,)), k=3),
+}
+STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twenty": 36, "split by an attribute": 6,
+         "a number in an attribute": 6, "reshape by an attribute": 6, "a carrier that is tiny": 7, "gemm with factors": 4,
+         "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
+
+
+def run(model, x):
+    o = ort.SessionOptions()
+    o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    o.intra_op_num_threads = 1
+    return ort.InferenceSession(model, o, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+def main():
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        big, small = os.path.join(folder, "big.onnx"), os.path.join(folder, "small.onnx")
+        for name, (nodes, tensors, opset, ir, shape) in CASES.items():
+            inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+            weights = [numpy_helper.from_array(v, k) for k, v in tensors.items()]
+            if ir < 4:
+                inputs += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in weights]
+            graph = helper.make_graph(nodes, "corner", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], weights)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
+            onnx.save(model, big)
+            x = floats(2 if shape[0] == "N" else shape[0], *shape[1:], seed=3)
+            p = subprocess.run([sys.argv[1], "remove", big, small], capture_output=True, text=True)
+            assert p.returncode == 0, (name, p.stderr)
+            left = dict(line.split()[1::7][:1] + [int(line.split()[8])] for line in p.stdout.splitlines() if line.startswith("layer"))
+            problem = ""
+            if opset >= 7:
+                y = run(big, x)
+                try:
+                    z = run(small, x)
+                    apart = np.abs(y - z).max() / np.abs(y).max() if y.shape == z.shape else 9
+                    problem = "" if apart < 3e-6 else f"differs by {apart}"
+                except Exception as e:
+                    problem = str(e)[:150]
+            elif left["w"] != 8:
+                problem = "something left"
+            if name in STAYS and left["w"] != STAYS[name]:
+                problem += f" {left['w']} filters are left, not {STAYS[name]}"
+            failed += bool(problem)
+            print(f"{name}: {problem or 'ok'}")
+    sys.exit(1 if failed else 0)
+
+
+main()
