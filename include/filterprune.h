@@ -403,6 +403,9 @@ typedef struct fpr_layer {
     double orthogonality;
     bool orthogonality_sampled;     /* taken over 2,048 evenly spaced filters of more */
     double *explained_variance_ratio; /* [k], NULL where there is none */
+    /* What the weights look as if drawn from by an initialiser, "uniform", "truncated normal" or "normal", and by which
+     * rule for their width: see src/conv/untrained.c. Static text; NULL: does not look so, is not known. */
+    const char *untrained_like, *untrained_rule;
     uint64_t pruned_kernels;        /* kernels that were not zero and are now */
     uint64_t live_before, live_after; /* kernels; after: neither sparse before nor zero now */
     fpr_change change;

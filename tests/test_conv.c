@@ -204,6 +204,95 @@ static void kernels_are_gathered_from_any_dtype_and_layout(void **state)
 
 /* ---- measure.c */
 
+/* Draws of the initialisers, from their definitions: n weights, the kernels of a layer of `in` channels. */
+typedef enum draws { UNIFORM, NORMAL, TRUNCATED } draws;
+
+static double unit_draw(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return ((double)(*state >> 11) + 0.5) / 9007199254740992.0;
+}
+
+/* Of deviation 1. */
+static double draw(draws d, uint64_t *state)
+{
+    if (d == UNIFORM) return sqrt(3) * (2 * unit_draw(state) - 1);
+    double x;
+    do x = sqrt(-2 * log(unit_draw(state))) * cos(2 * acos(-1) * unit_draw(state));
+    while (d == TRUNCATED && fabs(x) > 2);
+    return d == TRUNCATED ? x / 0.87962566 : x; /* what 2 standard deviations leave of one */
+}
+
+static conv_untrained untrained_of(uint64_t filters, uint64_t channels, draws d, double deviation, double smooth,
+                                   double tail)
+{
+    const uint64_t dims[] = {filters, channels, 3, 3}, n = filters * channels * 9;
+    uint64_t dice = 7 * filters + channels;
+    float *w = malloc(n * sizeof *w);
+    double ratio[9];
+    fpr_layer_shape s;
+    assert_true(conv_layer_shape(FPR_F32, 4, dims, FPR_LAYOUT_OIHW, &s));
+    for (uint64_t i = 0; i < n; i += 9) {
+        const double common = smooth * draw(d, &dice);
+        for (unsigned j = 0; j < 9; j++) w[i + j] = (float)(deviation * (draw(d, &dice) + common));
+    }
+    if (tail > 0) w[4] = (float)(tail * deviation);
+    for (uint64_t i = 0; tail < 0 && i < n / 40; i++) w[i] = 0; /* kernels that have decayed */
+    conv_measure m = {.explained_variance_ratio = ratio};
+    const conv_settings settings = {.eps = 0.01, .threads = 1};
+    const conv_block block = {.shape = &s, .dtype = FPR_F32, .weights = w};
+    assert_int_equal(conv_measure_blocks(&block, 1, &settings, &m, NULL), FPR_OK);
+    double squares = 0;
+    for (uint64_t i = 0; i < n; i++) squares += (double)w[i] * w[i];
+    assert_close(m.rms, sqrt(squares / (double)n), 1e-12);
+    conv_untrained found;
+    const bool looks = conv_looks_untrained(&s, &m, ratio, &found);
+    assert_int_equal(looks, found.distribution != NULL);
+    fpr_moments_free(&m.all);
+    fpr_moments_free(&m.live);
+    free(w);
+    return found;
+}
+
+static void what_initialisers_leave_looks_untrained(void **state)
+{
+    (void)state;
+    const double in = 64 * 9, out = 256 * 9;
+    const struct { draws d; double deviation; const char *distribution, *rule; } cases[] = {
+        {UNIFORM, sqrt(1 / in) / sqrt(3), "uniform", "the default of torch.nn.Conv"},
+        {UNIFORM, sqrt(6 / in) / sqrt(3), "uniform", "He by fan-in"},
+        {UNIFORM, sqrt(6 / (in + out)) / sqrt(3), "uniform", "Glorot"},
+        {UNIFORM, 7, "uniform", NULL},
+        {NORMAL, sqrt(2 / in), "normal", "He by fan-in"},
+        {NORMAL, sqrt(2 / out), "normal", "He by fan-out"},
+        {NORMAL, 0.02, "normal", "a width of 0.02"},
+        {TRUNCATED, sqrt(2 / in), "truncated normal", "He by fan-in"},
+        {TRUNCATED, sqrt(1 / in), "truncated normal", "LeCun"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const conv_untrained u = untrained_of(256, 64, cases[i].d, cases[i].deviation, 0, 0);
+        assert_non_null(u.distribution);
+        assert_string_equal(u.distribution, cases[i].distribution);
+        assert_true(u.rule ? cases[i].rule && !strcmp(u.rule, cases[i].rule) : !cases[i].rule);
+    }
+    /* The first layer of a network is small: the sharp ends of uniform weights show even there, normal ones prove nothing. */
+    assert_string_equal(untrained_of(16, 3, UNIFORM, sqrt(1 / 27.0) / sqrt(3), 0, 0).rule, "the default of torch.nn.Conv");
+    assert_null(untrained_of(16, 3, NORMAL, sqrt(2 / 27.0), 0, 0).distribution);
+    assert_null(untrained_of(256, 64, NORMAL, 7, 0, 0).distribution);
+}
+
+static void a_direction_or_a_tail_is_training(void **state)
+{
+    (void)state;
+    const double deviation = sqrt(2 / 576.0);
+    for (draws d = UNIFORM; d <= TRUNCATED; d++) {
+        assert_non_null(untrained_of(256, 64, d, deviation, 0, 0).distribution);
+        assert_null(untrained_of(256, 64, d, deviation, 0.5, 0).distribution);
+        assert_null(untrained_of(256, 64, d, deviation, 0, 9).distribution);
+        assert_null(untrained_of(256, 64, d, deviation, 0, -1).distribution);
+    }
+}
+
 static void random_entropy_at_several_n(void **state)
 {
     (void)state;
@@ -720,6 +809,8 @@ int main(void)
         cmocka_unit_test(layouts_are_told_apart),
         cmocka_unit_test(kernels_are_gathered_from_any_dtype_and_layout),
         cmocka_unit_test(random_entropy_at_several_n),
+        cmocka_unit_test(what_initialisers_leave_looks_untrained),
+        cmocka_unit_test(a_direction_or_a_tail_is_training),
         cmocka_unit_test(two_equal_variances_have_the_entropy_of_a_coin),
         cmocka_unit_test(clean_entropy_is_that_of_the_live_kernels),
         cmocka_unit_test(orthogonality_in_closed_form),

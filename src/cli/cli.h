@@ -171,7 +171,8 @@ char *number_count(char dst[NUMBER_TEXT], uint64_t n);      /* 1,257,472 */
 char *number_bytes(char dst[NUMBER_TEXT], double n);        /* 94.4 MB */
 char *number_share(char dst[NUMBER_TEXT], double share);    /* 1.03 % */
 char *number_seconds(char dst[NUMBER_TEXT], double seconds); /* 0.12 s, 3:05 */
-char *number_plain(char dst[NUMBER_TEXT], double x);        /* three digits; "-" for NaN */
+char *number_plain(char dst[NUMBER_TEXT], double x);        /* three digits; "-" for NaN; 0 below 1e-12 */
+char *number_weight(char dst[NUMBER_TEXT], double x);       /* the same of what may be as small as weights are */
 #define SHAPE_TEXT 128
 const char *layout_name(fpr_layout layout); /* "OIHW" */
 char *shape_text(char dst[SHAPE_TEXT], const uint64_t *shape, unsigned rank); /* 64x3x3x3 */

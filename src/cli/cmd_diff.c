@@ -14,7 +14,7 @@ static void print_row(table *t, const fpr_difference *d)
     else
         table_cell(t, "%s", fpr_dtype_name(d->relation == FPR_ONLY_IN_B ? d->dtype_b : d->dtype_a));
     bool values = d->relation == FPR_CHANGED_VALUES && !isnan(d->max_abs);
-    table_cell(t, "%s", values ? number_plain(number, d->max_abs) : "");
+    table_cell(t, "%s", values ? number_weight(number, d->max_abs) : "");
     table_cell(t, "%s", values && isfinite(d->relative_l2) ? number_share(number, d->relative_l2) : values ? "infinite" : "");
     table_cell(t, "%s", values && d->kernels ? number_count(number, d->kernels_zeroed) : "");
 }

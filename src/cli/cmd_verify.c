@@ -16,7 +16,7 @@ static void print_tensors(const fpr_verification *v, bool has_original, const te
         table_cell(t, "%s", safe_text(name, sizeof name, tensor->name, tensor->name_bytes));
         table_cell(t, "%s", !tensor->ok ? "DIFFERS" : tensor->exact ? "exact" : has_original ? "as stated" : "decodes");
         if (!has_original) continue;
-        table_cell(t, "%s", number_plain(number, tensor->max_abs));
+        table_cell(t, "%s", number_weight(number, tensor->max_abs));
         table_cell(t, "%s", number_plain(number, tensor->relative_l2));
     }
     table_print(t, term, 0);
@@ -65,7 +65,7 @@ static void print_outputs(const fpr_verification *v, const settings *set, const 
     for (size_t i = 0; i < v->tensor_count; i++) {
         const fpr_verified *t = &v->tensors[i];
         fprintf(term->out, "    %s differs by at most %s of its largest magnitude\n",
-                safe_text(a, sizeof a, t->name, t->name_bytes), number_plain(number, t->max_abs));
+                safe_text(a, sizeof a, t->name, t->name_bytes), number_weight(number, t->max_abs));
     }
     fprintf(term->out, "    in double precision, on random inputs of two sizes\n");
 }

@@ -47,7 +47,7 @@ static void cells(table *t, const entry *e)
     table_cell(t, "%s", safe_name(name, e->name));
     table_cell(t, "%s", shape_text(shape, e->shape, e->rank));
     table_cell(t, "%s", number_share(a, needed(s) > 1 ? NAN : needed(s)));
-    table_cell(t, "%s", number_plain(a, s->norm));
+    table_cell(t, "%s", number_weight(a, s->norm));
     table_cell(t, "%s", number_plain(a, s->stable_rank));
     table_cell(t, "%s", number_plain(a, s->effective_rank));
     table_cell(t, "%s", number_count(a, s->rank90));

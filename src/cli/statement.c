@@ -60,7 +60,7 @@ void print_stated_changes(const fpr_statement *s, bool all, const terminal *term
         shown++;
         table_cell(t, "%s", safe_text(name, sizeof name, row->name, row->name_bytes));
         table_cell(t, "%s", number_count(number, row->zeroed));
-        table_cell(t, "%s", number_plain(number, row->max_abs));
+        table_cell(t, "%s", number_weight(number, row->max_abs));
         table_cell(t, "%s", isfinite(row->relative_l2) ? number_share(number, row->relative_l2) : "infinite");
         table_cell(t, "%s", s->tensors_cast && row->dtype_before < FPR_DTYPE_COUNT
                                 ? fpr_dtype_name(row->dtype_before) : "");

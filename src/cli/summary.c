@@ -55,6 +55,27 @@ static void print_layers_line(const fpr_report *r, const terminal *term)
     fputc('\n', term->out);
 }
 
+/* What the layers look like that nobody seems to have trained. */
+static void print_untrained(const fpr_report *r, bool all, const terminal *term)
+{
+    enum { FEW = 3 };
+    char name[SAFE_NAME], text[SAFE_NAME + 128];
+    uint64_t count = 0, shown = 0;
+    for (uint64_t i = 0; i < r->layer_count; i++) count += r->layers[i].untrained_like != NULL;
+    for (uint64_t i = 0; i < r->layer_count && (all || shown < FEW); i++) {
+        const fpr_layer *l = &r->layers[i];
+        if (!l->untrained_like) continue;
+        begin_line(term, shown++ ? "" : "random");
+        snprintf(text, sizeof text, "%s looks untrained: %s%s%s", safe_text(name, sizeof name, l->name, l->name_bytes),
+                 l->untrained_like, l->untrained_rule ? ", " : "", l->untrained_rule ? l->untrained_rule : "");
+        shorten(text, term->width - MARGIN);
+        fprintf(term->out, "%s\n", text);
+    }
+    if (count <= shown) return;
+    begin_line(term, "");
+    fprintf(term->out, "and %llu more look untrained (all with -v)\n", (unsigned long long)(count - shown));
+}
+
 /* The sentence that everything begins with: broken into lines on a terminal, one line elsewhere. Amber where it asks for
  * a test. */
 static void print_verdict(const fpr_report *r, const terminal *term)
@@ -230,7 +251,7 @@ static void layer_cells(table *t, const fpr_layer *l, bool has_output)
         table_cell(t, "%s%s", l->orthogonality_sampled ? "~" : "", number_plain(a, l->orthogonality));
         table_cell(t, "%s", number_count(a, l->dead_filter_count));
         table_cell(t, "%s", number_count(a, l->dead_channel_count));
-        table_cell(t, "%s", number_plain(a, l->max_abs));
+        table_cell(t, "%s", number_weight(a, l->max_abs));
     }
 }
 
@@ -319,6 +340,7 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     print_verdict(r, term);
     print_size(r, term);
     print_layers_line(r, term);
+    print_untrained(r, set->verbose, term);
     if (r->has_output) print_change(r, term);
     if (r->removal) print_removal(r->removal, term);
     print_time(r, seconds, term);

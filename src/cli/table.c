@@ -74,7 +74,26 @@ static size_t common_beginning(const table *t, size_t row_count)
     return common;
 }
 
-static void print_row(const table *t, const terminal *term, unsigned indent, const unsigned *widths, size_t skip,
+/* The same of their ends, from a dot or slash on, behind what they have in common at their beginning. */
+static size_t common_end(const table *t, size_t row_count, size_t begun)
+{
+    const char *first = row_count > 1 ? t->cells[0] : "";
+    size_t common = strlen(first) > begun ? strlen(first) - begun - 1 : 0;
+    for (size_t r = 1; r < row_count; r++) {
+        const char *name = t->cells[r * t->column_count];
+        const size_t length = strlen(name);
+        size_t n = 0;
+        while (n < common && begun + n + 1 < length && name[length - 1 - n] == first[strlen(first) - 1 - n]) n++;
+        common = n;
+    }
+    const char *end = first + strlen(first) - common;
+    while (*end && *end != '.' && *end != '/') end++;
+    return strlen(end);
+}
+
+typedef struct shared { size_t begin, end; } shared; /* bytes that the names of a table have in common */
+
+static void print_row(const table *t, const terminal *term, unsigned indent, const unsigned *widths, shared skip,
                       size_t row)
 {
     size_t last = 0; /* column with something to print: no spaces at the end of a line */
@@ -86,8 +105,11 @@ static void print_row(const table *t, const terminal *term, unsigned indent, con
         if (!widths[c]) continue;
         char cell[SAFE_NAME];
         const char *text = row ? t->cells[(row - 1) * t->column_count + c] : t->columns[c].title;
-        bool cuts = c == 0 && row && skip && text_width(text) > widths[0];
-        snprintf(cell, sizeof cell, "%s%s", cuts ? dots(term) : "", cuts ? text + skip : text);
+        if (c == 0 && row && text_width(text) > widths[0])
+            snprintf(cell, sizeof cell, "%s%.*s%s", skip.begin ? dots(term) : "",
+                     (int)(strlen(text) - skip.begin - skip.end), text + skip.begin, skip.end ? dots(term) : "");
+        else
+            snprintf(cell, sizeof cell, "%s", text);
         if (c == 0) shorten(cell, widths[0]);
         print_cell(term, cell, widths[c], t->columns[c].right, c == last);
         if (c != last) fputs("  ", term->out);
@@ -125,6 +147,7 @@ void table_print(const table *t, const terminal *term, unsigned indent)
         }
         widths[goes] = 0;
     }
-    size_t skip = widths[0] < name ? common_beginning(t, row_count) : 0;
+    shared skip = {0};
+    if (widths[0] < name) skip.begin = common_beginning(t, row_count), skip.end = common_end(t, row_count, skip.begin);
     for (size_t r = 0; r <= row_count; r++) print_row(t, term, indent, widths, skip, r);
 }

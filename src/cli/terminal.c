@@ -234,6 +234,14 @@ char *number_seconds(char dst[NUMBER_TEXT], double seconds)
 char *number_plain(char dst[NUMBER_TEXT], double x)
 {
     if (isnan(x)) snprintf(dst, NUMBER_TEXT, "-");
+    else if (fabs(x) < 1e-12) snprintf(dst, NUMBER_TEXT, "0"); /* what rounding leaves of nothing */
+    else number_weight(dst, x);
+    return dst;
+}
+
+char *number_weight(char dst[NUMBER_TEXT], double x)
+{
+    if (isnan(x)) snprintf(dst, NUMBER_TEXT, "-");
     else if (x == 0) snprintf(dst, NUMBER_TEXT, "0");
     else if (fabs(x) < 0.001 || fabs(x) >= 1e6) snprintf(dst, NUMBER_TEXT, "%.1e", x);
     else snprintf(dst, NUMBER_TEXT, fabs(x) < 100 ? "%.3f" : "%.1f", x);

@@ -8,6 +8,7 @@
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
  * far.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
  * range.c          per kernel group: the range of all coefficients (second sweep), where it does not
+ * untrained.c      per layer: whether it looks as an initialiser left it
  * cells.c          per layer: coefficients as integer counts that can be added up (collections)
  * count.c          per kernel group: coefficients by component and kind of kernel (third sweep)
  * column.c         the tables of one component
@@ -89,6 +90,7 @@ typedef struct conv_measure {
     double variance_entropy, variance_entropy_clean, orthogonality; /* NaN where not defined */
     bool orthogonality_sampled; /* taken over CONV_ORTHOGONALITY_FILTERS evenly spaced filters, not over all */
     double *explained_variance_ratio; /* [k] given by the caller, or NULL; of the layer's own centered SVD */
+    double rms;            /* root mean square of the weights; NaN where the shape has no basis */
     uint64_t dead_filters, dead_channels; /* counts, by sparse kernels */
     /* What it costs when all sparse kernels become zero: the largest |w| in them, and sqrt(sum w^2 over them / sum w^2
      * over the layer). NaN where the shape has no basis. */
@@ -103,6 +105,15 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
                                conv_measure *results, fpr_error *error);
 /* T(n) of the library torchconvquality: the variance entropy of n random 3x3 kernels. */
 double conv_random_entropy(double n);
+
+/* ---- untrained.c */
+
+/* Both NULL: the layer does not look untrained. Static text: what its weights are drawn like; and by which rule their
+ * width was chosen, NULL where it is none of the usual ones. */
+typedef struct conv_untrained { const char *distribution, *rule; } conv_untrained;
+/* From what the first sweep has measured, and the variance ratios [k], or NULL. */
+bool conv_looks_untrained(const fpr_layer_shape *shape, const conv_measure *measured, const double *ratio,
+                          conv_untrained *found);
 
 /* ---- far.c: the farthest kernels of a group, gathered in the first sweep */
 

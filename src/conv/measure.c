@@ -476,6 +476,7 @@ static fpr_status finish_layer(const measuring *m, size_t b, sums *layer, double
     sums *l = layer;
     const double of_sparse = sum_of_squares(&l->raw_sparse), of_all = of_sparse + sum_of_squares(&l->raw_live);
     r->sparse_relative_l2 = of_all > 0 ? sqrt(of_sparse / of_all) : 0;
+    r->rms = sqrt(of_all / ((double)s->kernels * (double)s->k)) / layer_unit(m, r->max_abs);
     r->sparse_max_abs = l->sparse_peak / layer_unit(m, r->max_abs);
     num_moments_add_zeros(&l->scaled_sparse, l->zeros);
     num_moments_add_zeros(&l->raw_sparse, l->zeros);
@@ -570,7 +571,7 @@ static fpr_status prepare(measuring *m, fpr_error *error)
         conv_measure *r = &m->results[b];
         double *ratio = r->explained_variance_ratio;
         r->variance_entropy = r->variance_entropy_clean = r->orthogonality = NAN;
-        r->sparse_max_abs = r->sparse_relative_l2 = NAN;
+        r->sparse_max_abs = r->sparse_relative_l2 = r->rms = NAN;
         m->alive_first[b] = alive;
         alive += s->filters + s->channels;
         size_t scratch = s->k <= CONV_K_MAX ? sorter_scratch(s->k) : 0;

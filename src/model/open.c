@@ -177,26 +177,73 @@ static fpr_status read_index(const char *path, file_source **index, char **text,
 }
 
 /* A shard lies beside its index: a name with a slash, or one that climbs, is refused. */
+/* The next part of a path, without what says nothing: of "./a//b", "a", then "b". NULL at the end. */
+static const char *next_part(const char **path, size_t *bytes)
+{
+    for (;;) {
+        *path += strspn(*path, "/");
+        *bytes = strcspn(*path, "/");
+        if (!*bytes) return NULL;
+        const char *part = *path;
+        *path += *bytes;
+        if (*bytes > 1 || *part != '.') return part;
+    }
+}
+
+/* A file beside the index, or in a folder below, as the reference implementation takes it; none that leads out. */
 static bool plain_name(const char *name, size_t bytes)
 {
-    return bytes > 0 && strlen(name) == bytes && !strchr(name, '/') && strcmp(name, ".") && strcmp(name, "..");
+    size_t n, parts = 0;
+    if (strlen(name) != bytes || name[0] == '/' || (bytes && name[bytes - 1] == '/')) return false;
+    for (const char *part; (part = next_part(&name, &n)); parts++)
+        if (n == 2 && !memcmp(part, "..", 2)) return false;
+    return parts > 0;
+}
+
+/* Its shortest spelling; dst has as many bytes as the name and a NUL. Returns the end. */
+static char *put_plain(char *dst, const char *name)
+{
+    size_t n;
+    char *begin = dst;
+    for (const char *part; (part = next_part(&name, &n));) {
+        if (dst != begin) *dst++ = '/';
+        memcpy(dst, part, n);
+        dst += n;
+    }
+    *dst = 0;
+    return dst + 1;
+}
+
+static bool is_spelling(const char *name, const char *plain)
+{
+    size_t n;
+    bool first = true;
+    for (const char *part; (part = next_part(&name, &n)); first = false) {
+        if (!first && *plain++ != '/') return false;
+        if (strncmp(plain, part, n)) return false;
+        plain += n;
+    }
+    return !*plain;
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* The distinct file names of weight_map, sorted; borrowed from map. */
-static fpr_status shard_names(const file_value *map, const char ***names, size_t *count, fpr_error *error)
+/* The distinct file names of weight_map, sorted; they stand in *text. */
+static fpr_status shard_names(const file_value *map, const char ***names, char **text, size_t *count, fpr_error *error)
 {
-    size_t n = 0;
+    size_t n = 0, bytes = 0;
+    for (const file_value *v = map->first; v; v = v->next) bytes += v->kind == FILE_STRING ? v->bytes + 1 : 0;
     *names = base_alloc(map->count, sizeof **names);
-    if (!*names) return base_no_memory(error, map->count * sizeof **names);
+    char *at = *text = base_alloc(bytes, 1);
+    if (!*names || !*text) return base_no_memory(error, map->count * sizeof **names + bytes);
     for (const file_value *v = map->first; v; v = v->next) {
         if (v->kind != FILE_STRING || !plain_name(v->text, v->bytes)) {
             fpr_status status = base_fail(error, FPR_BAD_INDEX, "weight_map names a shard that is no plain file name");
             base_error_in_tensor(error, v->key);
             return status;
         }
-        (*names)[n++] = v->text;
+        (*names)[n++] = at;
+        at = put_plain(at, v->text);
     }
     qsort(*names, n, sizeof **names, by_text);
     *count = 0;
@@ -208,8 +255,9 @@ static fpr_status shard_names(const file_value *map, const char ***names, size_t
 static fpr_status open_shards(fpr_model *m, const file_value *map, const model_options *how, fpr_error *error)
 {
     const char **names = NULL;
+    char *text = NULL;
     size_t count = 0;
-    fpr_status status = shard_names(map, &names, &count, error);
+    fpr_status status = shard_names(map, &names, &text, &count, error);
     if (!status && !(m->shards = base_calloc(count, sizeof *m->shards)))
         status = base_no_memory(error, count * sizeof *m->shards);
     const char *slash = strrchr(m->path, '/');
@@ -239,6 +287,7 @@ static fpr_status open_shards(fpr_model *m, const file_value *map, const model_o
         }
     }
     base_free(names);
+    base_free(text);
     return status;
 }
 
@@ -249,7 +298,7 @@ static fpr_status check_index(const fpr_model *m, const file_value *map, fpr_err
         const fpr_tensor *t = &m->tensors[i];
         const char *named = strlen(t->name) == t->name_bytes ? file_value_text(file_value_get(map, t->name)) : NULL;
         const char *shard = m->shards[t->shard].name;
-        if (named && !strcmp(named, shard)) continue;
+        if (named && is_spelling(named, shard)) continue;
         fpr_status status =
             named ? base_fail(error, FPR_BAD_INDEX, "the index puts this tensor in %s, but %s holds it", named, shard)
                   : base_fail(error, FPR_BAD_INDEX, "%s holds a tensor that the index does not name", shard);

@@ -182,8 +182,30 @@ fpr_status place_new(const fpr_model *model, const char *output, const fpr_optio
     return status;
 }
 
+/* The folders that a name leads through; those that are there stay. */
+static void make_parents(int folder, const char *name)
+{
+    for (const char *slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
+        char *path = base_copy_text(name, (size_t)(slash - name));
+        if (path) (void)!mkdirat(folder, path, 0777); /* what could not be made is told by the file in it */
+        base_free(path);
+    }
+}
+
+/* Those that are empty, the innermost first. */
+static void remove_parents(int folder, const char *name)
+{
+    char *path = strchr(name, '/') ? base_copy_text(name, strlen(name)) : NULL;
+    for (char *slash; path && (slash = strrchr(path, '/'));) {
+        *slash = 0;
+        if (unlinkat(folder, path, AT_REMOVEDIR) != 0) break;
+    }
+    base_free(path);
+}
+
 char *place_path(const out_place *p, size_t shard)
 {
+    if (p->stage) make_parents(p->stage_fd, model_shard_name(p->model, shard));
     return p->stage ? join(p->stage, model_shard_name(p->model, shard)) : base_copy_text(p->output, strlen(p->output));
 }
 
@@ -217,6 +239,8 @@ fpr_status place_add(out_place *p, size_t shard, file_out *out, fpr_error *error
 static void empty_stage(out_place *p)
 {
     for (size_t i = 0; i < p->count; i++) unlinkat(p->stage_fd, p->names[i], 0);
+    for (size_t s = 0; p->stage && s < fpr_model_shard_count(p->model); s++)
+        remove_parents(p->stage_fd, model_shard_name(p->model, s));
     p->count = 0;
 }
 
@@ -343,6 +367,7 @@ static fpr_status put_one(switching *s, size_t i, fpr_error *error)
     if (s->swapped[i] && !S_ISREG(old.st_mode) && !S_ISLNK(old.st_mode))
         return base_fail(error, FPR_EXISTS, "is no regular file, it is not overwritten");
     if (s->swapped[i]) keep_mode(p->stage_fd, s->folder, name);
+    else make_parents(s->folder, name);
     if (s->swapped[i] ? swap(p->stage_fd, name, s->folder) : move_new(p->stage_fd, name, s->folder, name)) {
         s->done++;
         return FPR_OK;
@@ -360,6 +385,7 @@ static void undo(switching *s, const struct stat *put)
         if (s->swapped[i]) swap(p->stage_fd, p->names[i], s->folder);
         else unlinkat(s->folder, p->names[i], 0);
     }
+    for (size_t i = 0; i <= s->done && i < p->count; i++) remove_parents(s->folder, p->names[i]);
     if (s->old_index) move_new(p->stage_fd, OLD_INDEX, s->folder, index_name(p));
 }
 
@@ -479,6 +505,19 @@ static bool is_inside(const out_place *p)
     return !strncmp(p->stage, p->output, n) && p->stage[n] == '/';
 }
 
+/* The folders in the stage are on disk, too. */
+static void sync_below(const out_place *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        const char *slash = strrchr(p->names[i], '/');
+        char *below = slash ? base_copy_text(p->names[i], (size_t)(slash - p->names[i])) : NULL;
+        char *path = below ? join(p->stage, below) : NULL;
+        if (path) sync_path(path);
+        base_free(path);
+        base_free(below);
+    }
+}
+
 fpr_status place_switch(out_place *p, const writer_tensor *tensors, const char *set, fpr_error *error)
 {
     if (!p->stage) {
@@ -487,6 +526,7 @@ fpr_status place_switch(out_place *p, const writer_tensor *tensors, const char *
         return file_out_commit(out, error);
     }
     fpr_status status = add_index(p, tensors, set, error);
+    if (!status) sync_below(p);
     if (!status) status = is_inside(p) ? switch_files(p, error) : switch_folder(p, error);
     if (status) base_error_in_file(error, p->output);
     return status;

@@ -350,6 +350,19 @@ static void error_entry(report_out *out, double max_abs, double relative_l2, con
     report_end(out, '}');
 }
 
+static void untrained(report_out *out, const fpr_layer *l)
+{
+    report_key(out, "untrained");
+    if (!l->untrained_like) {
+        report_null(out);
+        return;
+    }
+    report_begin(out, '{');
+    report_key(out, "distribution"), report_string0(out, l->untrained_like);
+    report_key(out, "initialiser"), report_string0(out, l->untrained_rule);
+    report_end(out, '}');
+}
+
 static void layer(report_out *out, const fpr_layer *l)
 {
     report_line(out);
@@ -376,6 +389,7 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "orthogonality"), report_number(out, l->orthogonality);
     report_key(out, "orthogonality_sampled"), report_bool(out, l->orthogonality_sampled);
     report_key(out, "explained_variance_ratio"), report_numbers(out, l->explained_variance_ratio, l->conv.k);
+    untrained(out, l);
     report_key(out, "live_before"), report_integer(out, l->live_before);
     report_key(out, "live_after"), report_integer(out, l->live_after);
     report_key(out, "wholly_zero"), report_bool(out, l->wholly_zero);

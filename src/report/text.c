@@ -183,7 +183,7 @@ void page_share(report_out *out, double share)
 size_t page_decimal(char *dst, double v)
 {
     if (!isfinite(v)) return memcpy(dst, dash, sizeof dash), sizeof dash - 1;
-    if (v == 0) return memcpy(dst, "0", 2), 1;
+    if (fabs(v) < 1e-12) return memcpy(dst, "0", 2), 1; /* what rounding leaves of nothing */
     if (v < 0) return memcpy(dst, "\xE2\x88\x92", 3), 3 + page_decimal(dst + 3, -v);
     int decade = report_decade(v * 1.0005); /* 9.996 has the digits of 10.0 */
     if (decade >= -4 && decade < 6) return report_format_fixed(dst, v, decade >= 2 ? 0 : (unsigned)(2 - decade));

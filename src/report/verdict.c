@@ -153,7 +153,7 @@ static void job_sentence(sentence *s, const fpr_report *r)
 static void inspection_sentence(sentence *s, const fpr_report *r)
 {
     const fpr_changes *c = &r->changes;
-    uint64_t dead = 0;
+    uint64_t dead = 0, broken = 0, untrained = 0;
     if (!r->layer_count) {
         put(s, "The file holds no convolution layer: there is nothing to diagnose in its ");
         put_plural(s, r->tensors, "tensor");
@@ -165,18 +165,24 @@ static void inspection_sentence(sentence *s, const fpr_report *r)
         put(s, ", all with NaN or Inf: nothing could be diagnosed.");
         return;
     }
-    for (uint64_t i = 0; i < r->layer_count; i++) dead += r->layers[i].dead_filter_count > 0;
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        dead += r->layers[i].dead_filter_count > 0;
+        broken += !r->layers[i].finite;
+        untrained += r->layers[i].untrained_like != NULL;
+    }
     put_count(s, c->kernels - c->live_before);
     put(s, " of ");
     put_plural(s, c->kernels, "kernel");
     put(s, c->pointwise_kernels ? " (1x1 counted, too) in " : " in ");
-    put_plural(s, r->layer_count, "convolution layer");
+    put_plural(s, r->layer_count - broken, "convolution layer");
     put(s, " are sparse");
     put(s, ", ");
     put_share(s, part(c->live_before, c->kernels));
     put(s, " live");
     if (dead) put(s, "; "), put_plural(s, dead, "layer"), put(s, dead == 1 ? " has dead filters" : " have dead filters");
     if (c->binary_layers) put(s, "; "), put_plural(s, c->binary_layers, "layer"), put(s, " of two-level filters");
+    if (untrained) put(s, "; "), put_plural(s, untrained, "layer"), put(s, untrained == 1 ? " looks untrained" : " look untrained");
+    if (broken) put(s, "; "), put_plural(s, broken, "layer"), put(s, " with NaN or Inf left out");
     put(s, ". Nothing was changed.");
 }
 

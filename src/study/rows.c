@@ -103,6 +103,10 @@ static fpr_status layer_row(const study *s, size_t i, fpr_layer *row, fpr_error 
     row->variance_entropy_clean_normalized =
         normalized(&layer->shape, m->variance_entropy_clean, layer->shape.kernels - m->sparse);
     if (!layer->ratio) return FPR_OK;
+    conv_untrained untrained;
+    conv_looks_untrained(&layer->shape, m, layer->ratio, &untrained);
+    row->untrained_like = untrained.distribution;
+    row->untrained_rule = untrained.rule;
     row->explained_variance_ratio = base_alloc(layer->shape.k, sizeof(double));
     if (!row->explained_variance_ratio) return base_no_memory(error, layer->shape.k * sizeof(double));
     memcpy(row->explained_variance_ratio, layer->ratio, layer->shape.k * sizeof(double));

@@ -1,6 +1,8 @@
 """What the program does to files: nothing to INPUT, all or nothing to OUTPUT."""
 import hashlib
+import json
 import os
+import pathlib
 import resource
 import subprocess
 
@@ -68,6 +70,42 @@ class Files(harness.Case):
             self.unchanged("in.safetensors", "out.safetensors", words=name)
             os.remove(name)
         self.assertEqual(self.listing(), ["in.safetensors"])
+
+    def test_shards_in_folders_below(self):
+        names = {"a.weight": "a.safetensors", "b.weight": "./sub/b.safetensors", "c.weight": "sub//deep/c.safetensors"}
+        os.makedirs("in/sub/deep")
+        for seed, (name, shard) in enumerate(names.items()):
+            harness.write_checkpoint(os.path.join("in", shard), {name: harness.weights(seed, 24, 16, dead=0.5)})
+        index = pathlib.Path("in/m.safetensors.index.json")
+        index.write_text(json.dumps({"weight_map": names}))
+        shards = ["a.safetensors", "sub/b.safetensors", "sub/deep/c.safetensors"]
+
+        def files(folder):
+            return sorted(str(p.relative_to(folder)) for p in pathlib.Path(folder).rglob("*") if p.is_file())
+
+        self.ok("-q", "--no-report", "--lossless", index, "out")
+        self.assertEqual(files("out"), sorted([*shards, index.name]))
+        self.ok("verify", "out/" + index.name, index)
+        self.ok("unpack", "out/" + index.name, "back")
+        for shard in shards:
+            self.assertEqual(pathlib.Path("back", shard).read_bytes(), pathlib.Path("in", shard).read_bytes())
+        # Over an older output, beside a file of somebody else; and into a folder that is there.
+        pathlib.Path("out/other").write_text("mine")
+        self.ok("-q", "--no-report", "-f", index, "out")
+        self.assertEqual(files("out"), sorted([*shards, index.name, "other"]))
+        self.ok("verify", "out/" + index.name, index)
+        os.mkdir("empty")
+        self.ok("-q", "--no-report", index, "empty")
+        self.assertEqual(files("empty"), sorted([*shards, index.name]))
+        # A failure leaves no folder: a file stands where one should be.
+        os.mkdir("blocked")
+        pathlib.Path("blocked/sub").write_text("mine")
+        self.assertNotEqual(harness.run("-q", "--no-report", index, "blocked").status, 0)
+        self.assertEqual(os.listdir("blocked"), ["sub"])
+        for outside in ("../a.safetensors", "sub/../../in/a.safetensors", os.path.abspath("in/a.safetensors"), "sub/", ".", ""):
+            with self.subTest(outside=outside):
+                index.write_text(json.dumps({"weight_map": {"a.weight": outside}}))
+                self.assertIn("plain file name", self.fails(3, "info", index))
 
     def test_output_is_never_the_input(self):
         self.small()
