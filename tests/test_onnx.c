@@ -215,6 +215,31 @@ static void take_depth_and_kind_from_the_graph(void **state)
     s->format->close(s);
 }
 
+/* x - mean, a layer, its mean, another layer: PyTorch's exporter calls the buffer and the result "mean". */
+static void take_depth_where_two_values_have_one_name(void **state)
+{
+    (void)state;
+    static const uint64_t shape[4] = {4, 4, 1, 1};
+    static const float w[16] = {1};
+    file_text g = {0};
+    file_text nodes[] = {node("Sub", "x", "mean", "s"), node("Conv", "s", "w1", "a"), node("ReduceMean", "a", NULL, "mean"),
+                         node("Conv", "mean", "w2", "b"), node("Conv", "s", "w3", "c")};
+    for (int i = 0; i < 5; i++) put_message(&g, 1, &nodes[i]);
+    static const char *const names[] = {"w1", "w2", "w3", "mean"};
+    for (int i = 0; i < 4; i++) {
+        file_text t = tensor(names[i], 1, 4, shape);
+        wire_put_bytes(&t, 9, w, sizeof w);
+        put_message(&g, 5, &t);
+    }
+    source *s;
+    fpr_error e;
+    assert_int_equal(open_model(write_model("twice", &g), &s, &e), FPR_OK);
+    assert_int_equal(s->tensors[0].depth, 0);
+    assert_int_equal(s->tensors[1].depth, 1);
+    assert_int_equal(s->tensors[2].depth, 0);
+    s->format->close(s);
+}
+
 /* A million nodes that feed each other in reverse: linear, and no recursion. */
 static void take_a_long_chain_in_reverse(void **state)
 {
@@ -352,6 +377,7 @@ int main(void)
         cmocka_unit_test(read_the_middle_of_a_long_typed_field),
         cmocka_unit_test(refuse_values_that_do_not_fit),
         cmocka_unit_test(take_depth_and_kind_from_the_graph),
+        cmocka_unit_test(take_depth_where_two_values_have_one_name),
         cmocka_unit_test(take_a_long_chain_in_reverse),
         cmocka_unit_test(read_external_data_beside_the_model),
         cmocka_unit_test(refuse_external_data_elsewhere),

@@ -182,6 +182,26 @@ static void measure_depths(const onnx_checkpoint *c, depths *d)
     }
 }
 
+/* A value that has the name of an initializer: PyTorch's exporter writes such files (a buffer "mean", and a node's result
+ * "mean"). Each reader then means what was made last before it. */
+static bool hides_an_initializer(const onnx_checkpoint *c)
+{
+    for (size_t i = 1; i < c->model->name_count; i++)
+        if (c->initializer[i] != ONNX_NONE && c->producer[i] != ONNX_NONE) return true;
+    return false;
+}
+
+static void measure_in_order(const onnx_checkpoint *c, depths *d)
+{
+    const onnx_model *m = c->model;
+    memset(d->of, 0, m->name_count * sizeof *d->of);
+    for (size_t i = 0; i < m->node_count; i++) {
+        const uint64_t depth = depth_before(d, &m->nodes[i]) + is_convolution(m, &m->nodes[i]);
+        for (uint32_t k = 0; k < m->nodes[i].output_count; k++) d->of[m->nodes[i].outputs[k]] = depth;
+        d->of[0] = 0;
+    }
+}
+
 /* From a weight as a layer names it to the tensor that holds it: through Identity, Cast and DequantizeLinear. */
 static uint32_t follow_weight(const onnx_checkpoint *c, onnx_name name, size_t *steps)
 {
@@ -221,7 +241,8 @@ static fpr_status describe_layers(onnx_checkpoint *c, fpr_error *error)
         free_depths(&d);
         return base_no_memory(error, m->name_count * sizeof(uint64_t));
     }
-    measure_depths(c, &d);
+    if (hides_an_initializer(c)) measure_in_order(c, &d);
+    else measure_depths(c, &d);
     for (size_t i = 0; i < m->node_count; i++) {
         const onnx_node *n = &m->nodes[i];
         if (n->input_count < 2 || !is_convolution(m, n)) continue;
