@@ -19,7 +19,7 @@ static void add_zeroed(const double *w, size_t n, double scale, shrink_cost *sum
     double square = 0;
     for (size_t i = 0; i < n; i++) {
         double scaled = w[i] * scale;
-        weights += w[i] != 0;
+        weights += w[i] != 0 || signbit(w[i]); /* -0 becomes +0: no difference, and yet another weight */
         square += scaled * scaled;
     }
     sum->weights += weights;

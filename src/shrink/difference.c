@@ -44,7 +44,7 @@ void shrink_cast_change(fpr_dtype a_type, const void *a, fpr_dtype b_type, const
         for (uint64_t j = 0; j < n; j++) {
             if (!isfinite(q[j])) continue;
             const double of = q[j] * scale, difference = isfinite(p[j]) ? (p[j] - q[j]) * scale : 0;
-            change->weights += p[j] != q[j];
+            change->weights += p[j] != q[j] || signbit(p[j]) != signbit(q[j]); /* zeros of two signs differ */
             change->to_inf += !isfinite(p[j]);
             change->to_zero += p[j] == 0 && q[j] != 0;
             of_difference += difference * difference;

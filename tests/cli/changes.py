@@ -102,6 +102,21 @@ class Changes(harness.Case):
         self.assertTrue("None" in page)
         self.check_sums(report)
 
+    def test_zeros_that_lose_their_sign_are_a_change(self):
+        """What a mask leaves: -0 in half of the places. Its kernels become +0, and diff tells the two apart."""
+        dtype, shape, data = harness.weights(1, 8, 8)
+        values = array.array("f", data)
+        for i in range(9 * 20):
+            values[i] = -0.0 if i % 2 else 0.0
+        harness.write_checkpoint("in.safetensors", {"a.weight": (dtype, shape, values.tobytes())})
+        report, _, _ = self.said("in.safetensors")
+        changes = report["changes"]
+        self.assertEqual((changes["kernels_zeroed"], changes["weights_changed"], changes["tensors_changed"]), (20, 90, 1))
+        self.assertEqual((changes["relative_l2"], changes["live_before"], changes["live_after"]), (0, 44, 44))
+        self.check_sums(report)
+        result = harness.run("diff", "--json", "in.safetensors", "out.safetensors")
+        self.assertEqual((result.status, json.loads(result.out)["changed"]), (5, 1))
+
     def test_a_cast_is_counted(self):
         values = struct.pack("<4f", 1e-9, 7e4, 1.0, 0.0)
         harness.write_checkpoint("in.safetensors", {"v": ("F32", (4,), values), "b.weight": harness.weights(2, 16, 16)})

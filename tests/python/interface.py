@@ -143,6 +143,15 @@ class Interface(Case):
             for index in (3, np.s_[2:4, 1], np.s_[:, ::2]):
                 np.testing.assert_array_equal(f.get_slice("conv2.weight")[index], f.get_tensor("conv2.weight")[index])
 
+    def test_any_length_of_header(self):
+        """128, 640, ... begin with the byte that pickles begin with; 8 and 2056 with that of ONNX."""
+        path = self.home / "length.safetensors"
+        for length in (*range(64, 700, 8), 2056):
+            text = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+            path.write_bytes(length.to_bytes(8, "little") + text + b"\0\0\x80?")
+            for decoder in DECODERS:
+                self.assertEqual(filterprune.load_file(path, decoder=decoder)["a"].tolist(), [1.0], length)
+
     def test_metadata(self):
         for metadata, expected in ((None, None), ({}, {}), ({"a": "\u2603"}, {"a": "\u2603"})):
             write(self.home / "a.safetensors", {"a": common.item(np.zeros(4, "<f4"))}, metadata)

@@ -261,8 +261,10 @@ def _is_foreign(path: str) -> bool:
             head = file.read(32)
     except OSError:
         return False
-    return head.startswith((b"PK\3\4", b"\x80", b"\x93NUMPY", b"\x89HDF\r\n", b"L1195470371460")) or \
-        (head[:1] == b"\x08" and head[8:9] != b"{")
+    # The length of a header of safetensors may begin with any byte, that of a pickle too.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _header.HEADER_MAX:
+        return False
+    return head.startswith((b"PK\3\4", b"\x80", b"\x93NUMPY", b"\x89HDF\r\n", b"L1195470371460", b"\x08"))
 
 
 class Checkpoint:
