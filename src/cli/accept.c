@@ -14,8 +14,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 #define ERROR_LEAST 0x1p-10 /* the first rung; each is a quarter octave above the last, to 0.42 */
 #define ERROR_RUNGS 36
 #define EPS_RUNGS 12        /* half octaves above --eps */
@@ -131,13 +129,14 @@ static void find(search *s)
 
 int accept_settle(const settings *set, const char *input, const char *output, fpr_options *job, fpr_trial **trials)
 {
-    search s = { .set = set, .input = input, .job = *job, .trials = calloc(64, sizeof *s.trials), .must_beat = UINT64_MAX };
+    search s = { .set = set, .input = input, .job = *job, .must_beat = UINT64_MAX };
     char pid[32];
     if (strstr(input, ".index.json") || strstr(output, ".onnx"))
         return fail_usage("--accept is for one checkpoint in one file");
     if (!job->force && access(output, F_OK) == 0)
         return fail_text(EXIT_REFUSED, output, "exists; --force overwrites it");
     snprintf(pid, sizeof pid, ".accept-%ld", (long)getpid());
+    s.trials = calloc(64, sizeof *s.trials);
     s.packed = join_text(output, pid, ".packed");
     s.dense = join_text(output, pid, ".safetensors");
     s.job.force = true;

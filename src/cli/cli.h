@@ -1,9 +1,12 @@
 /* The program: reads the command line, calls the library, prints. It uses nothing of the library but its public
  * header, computes no statistics and touches no checkpoint itself.
  *
- * main.c       the table of commands, signals, start and end
+ * main.c       start and end
+ * commands.c   the table of commands
+ * signals.c    signals, as a flag
  * arguments.c  the table of options: parsing, and what --help says of each
- * help.c       --help, --version, the nearest name to a misspelt one
+ * help.c       --help, --version
+ * misspelt.c   how far a misspelt name is from one that there is
  * message.c    the one line that every failure prints; standard output that may fail
  * terminal.c   what the terminal can show; names made safe to print; numbers for people
  * table.c      aligned columns for any width
@@ -12,7 +15,8 @@
  * pages.c      report files: refused or written whole
  * summary.c    what a report says in a terminal
  * statement.c  what a file says of its making
- * many.c       many inputs in one call
+ * prune_one.c  the main job on one input
+ * many.c       the same on many in one call
  * cmd_*.c      one command each */
 #ifndef FPR_CLI_H
 #define FPR_CLI_H
@@ -116,9 +120,11 @@ bool is_near(unsigned distance, size_t length);
 
 /* Non-zero once SIGINT, SIGTERM or SIGHUP came; jobs stop soon after. */
 extern volatile int interrupted;
+extern volatile int may_be_killed; /* a signal may end the program at once: nothing is being written */
+void catch_signals(void);
+void end_by_signal(int number);
 
 int main(int argc, char **argv); /* under another name in filterprune-mpi */
-extern volatile int may_be_killed; /* a signal may end the program at once: nothing is being written */
 
 /* ---- messages */
 

@@ -392,8 +392,8 @@ static fpr_status find_captures(graph *g, fpr_error *error)
                 }
                 if (f.type != WIRE_BYTES) continue;
                 if (top->kind == IN_ATTRIBUTE && (f.number == 6 || f.number == 11)) enter(&k, &f, IN_GRAPH);
-                else if (top->kind == IN_GRAPH && f.number == 1) enter(&k, &f, IN_NODE);
-                else if (top->kind == IN_GRAPH && f.number == 12) enter(&k, &f, IN_NODE); /* an output by name alone */
+                else if (top->kind == IN_GRAPH && (f.number == 1 || f.number == 12)) /* 12: an output by name alone */
+                    enter(&k, &f, IN_NODE);
                 else if (top->kind == IN_NODE && f.number == 5) enter(&k, &f, IN_ATTRIBUTE);
                 else if (top->kind == IN_NODE && f.number == 1) note_capture(&k, &f);
             }

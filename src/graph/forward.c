@@ -421,8 +421,7 @@ static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
             block(l, m->out, m->node);
         }
         m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
-        if (!x->tracked || !is_constant(l, e)) changes = true;
-        else if (l->constant[e] != 0 && !m->folds) changes = true;
+        if (!x->tracked || !is_constant(l, e) || (l->constant[e] != 0 && !m->folds)) changes = true;
         else c += m->alpha * (l->constant[e] * sum);
     }
     if (!changes) set_constant(l, y->first + o, c);
