@@ -133,6 +133,7 @@ FPR_API bool fpr_model_layer(const fpr_model *m, size_t index, fpr_layout layout
 FPR_API const char *fpr_model_lookalike(const fpr_model *m, size_t index, fpr_layout layout)
 {
     if (index >= m->tensor_count || source_of(m, index)->damage) return NULL;
+    if (source_of(m, index)->unread) return source_of(m, index)->unread;
     const conv_tensor t = model_conv_tensor(m, index);
     return conv_role_lookalike(&t, &m->roles[index], layout == FPR_LAYOUT_AUTO ? m->layout : layout);
 }

@@ -41,9 +41,23 @@ static bool probe(const uint8_t *head, size_t n)
     return known;
 }
 
+/* FusedConv is what onnxruntime saves for a Conv and the activation behind it: the weights are those of the Conv. */
 static bool is_convolution(const onnx_model *m, const onnx_node *node)
 {
-    return onnx_is_op(m, node, "Conv") || onnx_is_op(m, node, "ConvTranspose");
+    return onnx_is_op(m, node, "Conv") || onnx_is_op(m, node, "ConvTranspose") ||
+           (!strcmp(onnx_text_of(m, node->domain), "com.microsoft") && !strcmp(onnx_text_of(m, node->op), "FusedConv"));
+}
+
+/* Convolutions of other domains may order their weights as they like. onnxruntime, told to save what it made of a model for
+ * this processor, stores kernels in blocks of the vectors that the processor has, in tensors of the old rank. */
+static const char *unread_convolution(const onnx_model *m, const onnx_node *node)
+{
+    const char *domain = onnx_text_of(m, node->domain);
+    if (!*domain || !strcmp(domain, "ai.onnx") || is_convolution(m, node) || !strstr(onnx_text_of(m, node->op), "Conv"))
+        return NULL;
+    return strcmp(domain, "com.microsoft.nchwc")
+               ? "read by an operator that is not ONNX' own, its order of weights is not known"
+               : "reordered by onnxruntime for one processor: take the model from before its optimization";
 }
 
 /* ---- what is listed */
@@ -245,10 +259,12 @@ static fpr_status describe_layers(onnx_checkpoint *c, fpr_error *error)
     else measure_depths(c, &d);
     for (size_t i = 0; i < m->node_count; i++) {
         const onnx_node *n = &m->nodes[i];
-        if (n->input_count < 2 || !is_convolution(m, n)) continue;
+        const char *unread = unread_convolution(m, n);
+        if (n->input_count < 2 || !(unread || is_convolution(m, n))) continue;
         uint32_t at = follow_weight(c, n->inputs[1], &steps);
         if (at == ONNX_NONE || c->base.tensors[at].groups) continue; /* the first layer of a shared weight counts */
-        describe_layer(c, &d, n, &c->base.tensors[at]);
+        if (unread) c->base.tensors[at].unread = unread;
+        else describe_layer(c, &d, n, &c->base.tensors[at]);
     }
     free_depths(&d);
     return FPR_OK;

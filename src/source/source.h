@@ -38,6 +38,7 @@ typedef struct source_tensor {
     uint64_t depth;        /* convolutions on the longest path from an input, this one not counted; SOURCE_NO_DEPTH */
     fpr_layout layout;     /* AUTO: not known */
     const char *layer;     /* the true name of its layer where the format has one; NULL */
+    const char *unread;    /* weights of a convolution, says the format, that cannot be read as kernels: why; NULL */
 
     /* Where the dense bytes stand in a file as they are: then they are read from there in pieces, by all threads, and
      * hashed on the way. false, which is always right: `read` is asked for the whole tensor at once. */

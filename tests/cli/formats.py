@@ -59,10 +59,10 @@ def onnx_weight(name, shape):
     return b"".join(number(1, n) for n in shape) + number(2, 1) + field(8, name.encode())
 
 
-def onnx_chain(weights):
+def onnx_chain(weights, op=b"Conv", domain=b""):
     """A model of one convolution after the other."""
-    nodes = b"".join(field(1, field(1, b"x%d" % i) + field(1, b"w%d" % i) + field(2, b"x%d" % (i + 1)) + field(4, b"Conv"))
-                     for i in range(len(weights)))
+    nodes = b"".join(field(1, field(1, b"x%d" % i) + field(1, b"w%d" % i) + field(2, b"x%d" % (i + 1)) + field(4, op) +
+                           (field(7, domain) if domain else b"")) for i in range(len(weights)))
     graph = nodes + field(2, b"g") + b"".join(field(5, w) for w in weights) + field(11, field(1, b"x0")) + \
         field(12, field(1, b"x%d" % len(weights)))
     return number(1, 8) + field(8, number(2, 13)) + field(7, graph)
@@ -81,6 +81,16 @@ class Formats(harness.Case):
         line = self.fails(status, "convert", *options, name, "none.safetensors")
         self.assertIn(words, line)
         self.assertFalse(os.path.exists("none.safetensors"))
+
+    def test_convolutions_of_a_runtime(self):
+        """FusedConv is a Conv with what follows it; kernels in the order of a processor are said to be no kernels."""
+        weights = [onnx_weight("w0", (4, 4, 3, 3)) + field(9, pack(*range(1, 145)))]
+        read = []
+        for domain, op in ((b"com.microsoft", b"FusedConv"), (b"com.microsoft.nchwc", b"Conv"), (b"my.own", b"DeformConv")):
+            save("runtime.onnx", onnx_chain(weights, op, domain))
+            report = json.loads(self.ok("inspect", "--json", "runtime.onnx").out)
+            read.append(([layer["name"] for layer in report["layers"]], [t["why"].split(" by ")[0] for t in report["lookalikes"]]))
+        self.assertEqual(read, [(["w0"], []), ([], ["reordered"]), ([], ["read"])])
 
     # ---- what is read
 
