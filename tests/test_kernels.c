@@ -89,6 +89,7 @@ static void peaks_and_counts_of_bit_patterns(void **state)
     for (unsigned round = 0; round < 50; round++) {
         const size_t n = 1 + random_bits() % 300;
         uint64_t peak[3] = {0}, below[3] = {0};
+        int64_t top[3] = {INT64_MIN, INT64_MIN, INT64_MIN};
         const uint64_t limit = random_bits() >> 1;
         for (size_t i = 0; i < n; i++) {
             w64[i] = random_bits();
@@ -96,8 +97,10 @@ static void peaks_and_counts_of_bit_patterns(void **state)
             w16[i] = (uint16_t)random_bits();
             const uint64_t m[] = {w64[i] & INT64_MAX, w32[i] & INT32_MAX, w16[i] & INT16_MAX};
             const uint64_t limits[] = {limit, limit >> 32, limit >> 48};
+            const int64_t values[] = {(int64_t)w64[i], (int32_t)w32[i], (int16_t)w16[i]};
             for (unsigned j = 0; j < 3; j++) {
                 if (m[j] > peak[j]) peak[j] = m[j];
+                if (values[j] > top[j]) top[j] = values[j];
                 below[j] += m[j] < limits[j];
             }
             want_live[i] = m[2] >= limits[2];
@@ -105,6 +108,7 @@ static void peaks_and_counts_of_bit_patterns(void **state)
         for (unsigned v = 0; num_kernels_variant(v); v++) {
             const num_kernels *k = num_kernels_variant(v);
             assert_true(k->peak64(w64, n) == peak[0] && k->peak32(w32, n) == peak[1] && k->peak16(w16, n) == peak[2]);
+            assert_true(k->top64(w64, n) == top[0] && k->top32(w32, n) == top[1] && k->top16(w16, n) == top[2]);
             memset(live, 0, sizeof live);
             assert_true(k->below64(w64, n, limit, live) == below[0]);
             assert_true(k->below32(w32, n, limit >> 32, live) == below[1]);
@@ -186,6 +190,54 @@ static void peaks_and_quotients(void **state)
                 for (unsigned d = 0; d < 9; d++)
                     assert_true(divided[d * STRIDE + i] == (want[i] > 0 ? tile_a[d * STRIDE + i] / want[i] : 0));
         }
+    }
+}
+
+/* Divisors and dividends of all sizes that floats have, powers of two between them included, for quotients that lie near
+ * a double or halfway between two. */
+static void quotients_of_floats_are_rounded_once(void **state)
+{
+    (void)state;
+    static double peak[256], divided[2 * STRIDE];
+    random_state = 5;
+    for (unsigned round = 0; round < 4000; round++) {
+        const double scale = ldexp(1, (int)(round % 3) * 140 - 140);
+        for (size_t i = 0; i < 256; i++) {
+            const uint32_t bits[] = {(uint32_t)random_bits() & 0x7f7fffff, (uint32_t)random_bits() & 0x7f7fffff};
+            float p, w;
+            memcpy(&p, &bits[0], sizeof p);
+            memcpy(&w, &bits[1], sizeof w);
+            peak[i] = i % 17 == 0 ? 0 : (i % 5 ? p : ldexp(1, (int)(bits[0] % 250) - 140)) * scale;
+            tile_a[i] = fmin((i % 3 ? w : i % 2 ? p - 0x1p-149f : 0.5f * p) * scale, peak[i]);
+            tile_a[STRIDE + i] = i % 7 ? -tile_a[i] : -0.0;
+        }
+        const size_t n = 1 + random_bits() % 256;
+        for (unsigned v = 0; num_kernels_variant(v); v++) {
+            num_kernels_variant(v)->tile_divide_floats(divided, tile_a, peak, STRIDE, n, 2);
+            for (size_t i = 0; i < n; i++)
+                for (unsigned d = 0; d < 2; d++) {
+                    const double want = (peak[i] > 0 ? tile_a[d * STRIDE + i] / peak[i] : 0) + 0.0;
+                    assert_memory_equal(&divided[d * STRIDE + i], &want, sizeof want);
+                }
+        }
+    }
+}
+
+static void vectors_that_reach_a_limit(void **state)
+{
+    (void)state;
+    for (size_t l = 0; l < COUNT_OF(lengths); l++) {
+        const size_t n = lengths[l];
+        fill_tile(tile_a, n, 9);
+        const double limit = tile_a[n / 2]; /* one is reached exactly */
+        size_t want = 0;
+        for (size_t i = 0; i < n; i++) {
+            bool above = false;
+            for (unsigned d = 0; d < 9; d++) above |= tile_a[d * STRIDE + i] >= limit;
+            want += above;
+        }
+        for (unsigned v = 0; num_kernels_variant(v); v++)
+            assert_int_equal(num_kernels_variant(v)->tile_above(tile_a, STRIDE, n, 9, limit), want);
     }
 }
 
@@ -466,6 +518,8 @@ int main(void)
         cmocka_unit_test(peaks_and_counts_of_bit_patterns),
         cmocka_unit_test(rows_become_tiles),
         cmocka_unit_test(peaks_and_quotients),
+        cmocka_unit_test(quotients_of_floats_are_rounded_once),
+        cmocka_unit_test(vectors_that_reach_a_limit),
         cmocka_unit_test(moments_and_projections_of_tiles),
         cmocka_unit_test(sums_and_ranges),
         cmocka_unit_test(products_of_rows),

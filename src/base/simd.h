@@ -1,7 +1,7 @@
 /* The one dispatcher of instruction sets: every room that has vector code asks here which of it to run. All of it computes
  * the same bytes as the plain C beside it, so that the answer is a matter of speed alone.
  *
- * avx2    AVX2, BMI, BMI2, POPCNT
+ * avx2    AVX2, FMA, BMI, BMI2, POPCNT
  * avx512  those, and AVX-512 F, BW, DQ, VL and VBMI2 (Ice Lake, Zen 4); Skylake's AVX-512, which slows its clock, is left
  *         alone */
 #ifndef FPR_BASE_SIMD_H

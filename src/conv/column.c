@@ -97,14 +97,11 @@ static void count_cells(const conv_counter *c, const window *w, table *t, const 
         uint32_t outside = 0;
         c->kernels->cells(cell, fraction, x + first, m, &w->fine);
         for (size_t i = 0; i < m; i++) outside |= (uint32_t)((cell[i] == 0) | (cell[i] == last));
-        if (!outside) {
-            for (size_t i = 0; i < m; i++) t->cells[cell[i]] += one_at(fraction[i]);
-            continue;
-        }
-        for (size_t i = 0; i < m; i++) {
+        for (size_t i = 0; i < m; i++) t->cells[cell[i]] += one_at(fraction[i]);
+        if (!outside) continue;
+        t->cells[0] = t->cells[last] = 0;
+        for (size_t i = 0; i < m; i++)
             if (cell[i] == 0 || cell[i] == last) count_outside(c, w, t, x[first + i], cell[i] == last);
-            else t->cells[cell[i]] += one_at(fraction[i]);
-        }
     }
     t->counted += n;
 }

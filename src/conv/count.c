@@ -31,6 +31,15 @@ static unsigned kind_of(bool changed, unsigned fate, bool live)
     return live ? GONE_LIVE : GONE_SPARSE;
 }
 
+/* Whether nothing tells the kernels of a tile from each other: all of them are live and stay as they are. */
+static bool are_alike(const conv_counter *c, const conv_block *block, const double *peak, size_t n)
+{
+    if (c->changed || block->fate || block->max_abs == 0) return false;
+    double peaks[2] = {INFINITY, 0};
+    c->kernels->range(peaks, peak, n);
+    return peaks[0] > 0 && peaks[0] >= c->settings.eps * block->max_abs;
+}
+
 /* Lists of kernels of a tile: of each kind, those that are counted one by one, and after them the zero kernels. No
  * branches, because sparse and zero kernels come in no order. */
 typedef struct sorting { uint32_t list[2 * (KINDS + 1)][256]; uint32_t count[2 * (KINDS + 1)]; } sorting;
@@ -77,6 +86,11 @@ static void fill_tile(const conv_counter *c, uint64_t number, counting *own, dou
     sorting lists;
 
     conv_scaled_tile(c->kernels, block, c->settings.half, first, n, x, peak, stride);
+    if (are_alike(c, block, peak, n)) {
+        *t = (tile){.count = {[KEPT_LIVE] = (uint32_t)n}};
+        c->kernels->tile_project(to, x, stride, n, k, c->mean, c->components);
+        return;
+    }
     sort_kinds(c, block, first, n, peak, &lists, t, own->zeros);
     size_t m = 0;
     for (unsigned kind = 0; kind < KINDS; kind++) {

@@ -103,24 +103,13 @@ static uint64_t peak_bits(const num_kernels *kernels, fpr_dtype dtype, const voi
 }
 
 /* The largest weight: bit patterns of positive numbers rise with them, those of negative numbers are below 0. */
-static int64_t top_bits(fpr_dtype dtype, const void *weights, uint64_t first, size_t n)
+static int64_t top_bits(const num_kernels *kernels, fpr_dtype dtype, const void *weights, uint64_t first, size_t n)
 {
-    int64_t top = INT64_MIN;
-    if (dtype == FPR_F64) {
-        const int64_t *w = (const int64_t *)weights + first;
-        for (size_t i = 0; i < n; i++) top = w[i] > top ? w[i] : top;
-        return top;
+    switch (dtype) {
+    case FPR_F64: return kernels->top64((const uint64_t *)weights + first, n);
+    case FPR_F32: return kernels->top32((const uint32_t *)weights + first, n);
+    default: return kernels->top16((const uint16_t *)weights + first, n);
     }
-    if (dtype == FPR_F32) {
-        const int32_t *w = (const int32_t *)weights + first;
-        int32_t most = INT32_MIN;
-        for (size_t i = 0; i < n; i++) most = w[i] > most ? w[i] : most;
-        return most;
-    }
-    const int16_t *w = (const int16_t *)weights + first;
-    int16_t most = INT16_MIN;
-    for (size_t i = 0; i < n; i++) most = w[i] > most ? w[i] : most;
-    return most;
 }
 
 static uint64_t peak_part_count(const conv_block *block)
@@ -139,7 +128,7 @@ static void peak_task(void *context, size_t index, unsigned worker)
     const uint64_t first = (index - m->peak_parts[b]) * PEAK_PART, all = block->shape->kernels * block->shape->k;
     const size_t n = all - first < PEAK_PART ? (size_t)(all - first) : PEAK_PART;
     m->peaks[index] = peak_bits(m->kernels, block->dtype, block->weights, first, n);
-    m->tops[index] = m->settings->moments_only ? INT64_MIN : top_bits(block->dtype, block->weights, first, n);
+    m->tops[index] = m->settings->moments_only ? INT64_MIN : top_bits(m->kernels, block->dtype, block->weights, first, n);
 }
 
 static fpr_status find_peaks(measuring *m, fpr_error *error)
@@ -265,6 +254,7 @@ typedef struct sorter {
     size_t width, stride;
     double limit; /* kernels whose peak is below are sparse */
     bool all_sparse;
+    bool floats; /* the weights are */
     double *raw, *scaled, *peak, *scratch;
     conv_far *far;
     gathered live, sparse;
@@ -272,60 +262,67 @@ typedef struct sorter {
     flags flags;
 } sorter;
 
-static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
+/* Lists of the live kernels of a tile and of the sparse ones that are not zero. No branches: they come in no order. */
+typedef struct sorted { uint32_t live[256], sparse[256]; size_t live_count, sparse_count; } sorted;
+
+static void sort_peaks(sorter *s, size_t n, sorted *to)
 {
-    uint32_t live[256], sparse[256];
-    size_t live_count = 0, sparse_count = 0, zeros = 0;
+    size_t live = 0, sparse = 0, zeros = 0;
     double sparse_peak = s->sums->sparse_peak;
     for (size_t i = 0; i < n; i++) {
         const bool is_sparse = s->peak[i] < s->limit || s->all_sparse, is_zero = s->peak[i] == 0;
-        live[live_count] = sparse[sparse_count] = (uint32_t)i;
-        s->sums->sparse += is_sparse;
+        to->live[live] = to->sparse[sparse] = (uint32_t)i;
         sparse_peak = is_sparse && s->peak[i] > sparse_peak ? s->peak[i] : sparse_peak;
         zeros += is_sparse && is_zero;
-        live_count += !is_sparse;
-        sparse_count += is_sparse && !is_zero;
+        live += !is_sparse;
+        sparse += is_sparse && !is_zero;
     }
+    to->live_count = live;
+    to->sparse_count = sparse;
+    s->sums->sparse += n - live;
     s->sums->zeros += zeros;
     s->sums->sparse_peak = sparse_peak;
-    if (live_count == n) {
+}
+
+static bool all_live(const sorter *s, size_t n)
+{
+    double peaks[2] = {INFINITY, 0};
+    s->kernels->range(peaks, s->peak, n);
+    return peaks[0] >= s->limit && !s->all_sparse;
+}
+
+static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
+{
+    sorted by;
+    const bool all = all_live(s, n);
+    if (all) {
         mark_all(&s->flags, at, n);
     } else {
-        for (size_t i = 0; i < live_count; i++) {
-            mark(&s->flags.major[(at + live[i]) / s->flags.minors]);
-            mark(&s->flags.minor[(at + live[i]) % s->flags.minors]);
+        sort_peaks(s, n, &by);
+        for (size_t i = 0; i < by.live_count; i++) {
+            mark(&s->flags.major[(at + by.live[i]) / s->flags.minors]);
+            mark(&s->flags.minor[(at + by.live[i]) % s->flags.minors]);
         }
     }
     if (!moments) return;
-    s->kernels->tile_divide(s->scaled, s->raw, s->peak, s->stride, n, s->k);
+    (s->floats ? s->kernels->tile_divide_floats : s->kernels->tile_divide)(s->scaled, s->raw, s->peak, s->stride, n, s->k);
     if (s->far) {
         s->kernels->tile_squares(s->peak, s->scaled, s->stride, n, s->k);
         conv_far_add_tile(s->far, s->scaled, s->stride, s->peak, n);
     }
-    if (live_count == n) {
+    if (all) {
         num_moments_add_tile(s->live.raw_moments, s->kernels, s->raw, s->stride, n, s->scratch);
         num_moments_add_tile(s->live.scaled_moments, s->kernels, s->scaled, s->stride, n, s->scratch);
         return;
     }
-    gather(s->kernels, &s->live, s->raw, s->scaled, live, live_count, s->width, s->stride, s->k, s->scratch);
-    gather(s->kernels, &s->sparse, s->raw, s->scaled, sparse, sparse_count, s->width, s->stride, s->k, s->scratch);
+    gather(s->kernels, &s->live, s->raw, s->scaled, by.live, by.live_count, s->width, s->stride, s->k, s->scratch);
+    gather(s->kernels, &s->sparse, s->raw, s->scaled, by.sparse, by.sparse_count, s->width, s->stride, s->k, s->scratch);
 }
 
 /* Doubles of scratch for kernels of k weights: six tiles, one row of peaks, one set of moments. */
 static size_t sorter_scratch(uint64_t k)
 {
     return (6 * (size_t)k + 1) * conv_tile_stride(k) + NUM_MOMENTS_DOUBLES(k);
-}
-
-/* How many of n kernels have a weight of at least limit > 0. */
-static uint64_t count_above(const double *x, size_t stride, size_t n, unsigned k, double limit)
-{
-    uint8_t above[256] = {0};
-    uint64_t count = 0;
-    for (unsigned d = 0; d < k; d++)
-        for (size_t i = 0; i < n; i++) above[i] |= x[d * stride + i] >= limit;
-    for (size_t i = 0; i < n; i++) count += above[i];
-    return count;
 }
 
 static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sums *result, double *scratch)
@@ -339,6 +336,7 @@ static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sum
     sorter s = {
         .kernels = m->kernels, .k = k, .width = conv_tile_width(k), .stride = stride,
         .limit = m->settings->eps * max_abs * unit, .all_sparse = max_abs == 0,
+        .floats = block->dtype != FPR_F64,
         .raw = scratch, .scaled = scratch + tile, .peak = scratch + 6 * tile, .scratch = scratch + 6 * tile + stride,
         .far = m->results[b].far,
         .live = {scratch + 2 * tile, scratch + 3 * tile, 0, &result->raw_live, &result->scaled_live},
@@ -352,7 +350,7 @@ static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sum
         conv_tile(m->kernels, shape, block->dtype, block->weights, at, n, m->settings->half, unit, s.raw, stride);
         m->kernels->tile_peak(s.peak, s.raw, stride, n, k);
         if (m->positive[b] > 0)
-            result->live_signed += count_above(s.raw, stride, n, k, m->settings->eps * m->positive[b] * unit);
+            result->live_signed += m->kernels->tile_above(s.raw, stride, n, k, m->settings->eps * m->positive[b] * unit);
         sort_tile(&s, at, n, moments);
     }
     if (!moments) return;

@@ -9,7 +9,7 @@ void conv_scaled_tile(const num_kernels *kernels, const conv_block *block, bool 
     const unsigned k = (unsigned)block->shape->k;
     conv_tile(kernels, block->shape, block->dtype, block->weights, at, n, half, 1, x, stride);
     kernels->tile_peak(peak, x, stride, n, k);
-    kernels->tile_divide(x, x, peak, stride, n, k);
+    (block->dtype == FPR_F64 ? kernels->tile_divide : kernels->tile_divide_floats)(x, x, peak, stride, n, k);
 }
 
 typedef struct ranging {

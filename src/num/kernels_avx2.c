@@ -1,4 +1,4 @@
-/* The inner loops for x86-64 with AVX2; compiled with -mavx2. */
+/* The inner loops for x86-64 with AVX2 and FMA; compiled with -mavx2 -mfma. */
 #include "num/kernels.h"
 #define NAME(f) f##_avx2
 #define TABLE num_kernels_avx2

@@ -58,6 +58,18 @@ static uint64_t NAME(peak64)(const uint64_t *w, size_t n)
     return peak;
 }
 
+#define TOP(bits, word, least)                                                                               \
+    static int64_t NAME(top##bits)(const void *w, size_t n)                                                  \
+    {                                                                                                        \
+        const word *x = w;                                                                                   \
+        word top = (least);                                                                                  \
+        for (size_t i = 0; i < n; i++) top = x[i] > top ? x[i] : top;                                        \
+        return top;                                                                                          \
+    }
+TOP(16, int16_t, INT16_MIN)
+TOP(32, int32_t, INT32_MIN)
+TOP(64, int64_t, INT64_MIN)
+
 #define BELOW(bits, word, mask)                                                                             \
     static uint64_t NAME(below##bits)(const word *w, size_t n, uint64_t limit64, uint8_t *live)              \
     {                                                                                                        \
@@ -234,6 +246,32 @@ static void NAME(half)(double *x, size_t n)
 
 /* ---------------------------------------------------------------- tiles */
 
+/* The smaller and the larger of each two lanes. */
+#if defined(__AVX512F__)
+#define LEAST(a, b) ((vec)_mm512_min_pd((__m512d)(a), (__m512d)(b)))
+#define MOST(a, b) ((vec)_mm512_max_pd((__m512d)(a), (__m512d)(b)))
+#elif defined(__AVX2__)
+#define LEAST(a, b) ((vec)_mm256_min_pd((__m256d)(a), (__m256d)(b)))
+#define MOST(a, b) ((vec)_mm256_max_pd((__m256d)(a), (__m256d)(b)))
+#elif defined(__x86_64__)
+#define LEAST(a, b) ((vec)_mm_min_pd((__m128d)(a), (__m128d)(b)))
+#define MOST(a, b) ((vec)_mm_max_pd((__m128d)(a), (__m128d)(b)))
+#else
+INLINE vec NAME(pick)(vec_mask first, vec a, vec b)
+{
+    return (vec)((first & (vec_mask)a) | (~first & (vec_mask)b));
+}
+#define LEAST(a, b) NAME(pick)((vec_mask)((a) < (b)), a, b)
+#define MOST(a, b) NAME(pick)((vec_mask)((a) > (b)), a, b)
+#endif
+
+/* a * b + c, rounded once, where it is as fast as a product. */
+#if defined(__AVX512F__)
+#define FUSED(a, b, c) ((vec)_mm512_fmadd_pd((__m512d)(a), (__m512d)(b), (__m512d)(c)))
+#elif defined(__FMA__)
+#define FUSED(a, b, c) ((vec)_mm256_fmadd_pd((__m256d)(a), (__m256d)(b), (__m256d)(c)))
+#endif
+
 static void NAME(tile_peak)(double *restrict peak, const double *restrict x, size_t stride, size_t n, unsigned k)
 {
     for (size_t i = 0; i < n; i++) peak[i] = __builtin_fabs(x[i]);
@@ -275,6 +313,56 @@ static void NAME(tile_divide)(double *y, const double *x, const double *restrict
     }
 }
 
+/* One division a vector instead of k. Multiplied by the reciprocal, a quotient errs by less than two units of its last
+ * place; what it leaves of x is then exact, and corrects it. The corrected one errs by 2^-50 units before it is rounded,
+ * while a quotient of floats is itself a double or 2^-25 units away from whatever rounds differently. Without fused
+ * operations the division is made. */
+static void NAME(tile_divide_floats)(double *y, const double *x, const double *restrict peak, size_t stride, size_t n,
+                                     unsigned k)
+{
+    size_t i = 0;
+#ifdef FUSED
+    const vec one = (vec){0} + 1;
+    for (; i + 2 * WIDE <= n; i += 2 * WIDE) {
+        vec by[2], reciprocal[2];
+        for (unsigned r = 0; r < 2; r++) {
+            const vec p = *(const vec *)(peak + i + r * WIDE);
+            by[r] = p + (vec)((vec_mask)(p == 0) & (vec_mask)one); /* no peak is negative */
+            reciprocal[r] = one / by[r];
+        }
+        for (unsigned d = 0; d < k; d++)
+            for (unsigned r = 0; r < 2; r++) {
+                const vec v = *(const vec *)(x + d * stride + i + r * WIDE), q = v * reciprocal[r];
+                *(vec *)(y + d * stride + i + r * WIDE) = FUSED(FUSED(-q, by[r], v), reciprocal[r], q);
+            }
+    }
+#endif
+    for (unsigned d = 0; d < k; d++)
+        for (size_t j = i; j < n; j++) y[d * stride + j] = x[d * stride + j] / (peak[j] > 0 ? peak[j] : 1) + 0.0;
+}
+
+/* How many of WIDE times two vectors reach a limit, and of the rest, one by one. */
+static size_t NAME(tile_above)(const double *x, size_t stride, size_t n, unsigned k, double limit)
+{
+    vec_mask reached = {0};
+    size_t above = 0, i = 0;
+    for (; i + 2 * WIDE <= n; i += 2 * WIDE) {
+        vec a = *(const vec *)(x + i), b = *(const vec *)(x + i + WIDE);
+        for (unsigned d = 1; d < k; d++) {
+            a = MOST(*(const vec *)(x + d * stride + i), a);
+            b = MOST(*(const vec *)(x + d * stride + i + WIDE), b);
+        }
+        reached -= (vec_mask)(a >= limit) + (vec_mask)(b >= limit);
+    }
+    for (unsigned l = 0; l < WIDE; l++) above += (size_t)reached[l];
+    for (; i < n; i++) {
+        double top = x[i];
+        for (unsigned d = 1; d < k; d++) top = x[d * stride + i] > top ? x[d * stride + i] : top;
+        above += top >= limit;
+    }
+    return above;
+}
+
 /* ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)) */
 INLINE double NAME(fold)(const vec sum[STEPS])
 {
@@ -284,11 +372,12 @@ INLINE double NAME(fold)(const vec sum[STEPS])
     return p[0][0] + p[0][1];
 }
 
-static double NAME(sum)(const double *x, size_t n) /* n: multiple of NUM_LANES */
+/* sum (x[i] - pivot); n: multiple of NUM_LANES */
+static double NAME(sum_from)(const double *x, size_t n, double pivot)
 {
     vec sum[STEPS] = {{0}};
     for (size_t i = 0; i < n; i += NUM_LANES)
-        for (unsigned s = 0; s < STEPS; s++) sum[s] += *(const vec *)(x + i + s * WIDE);
+        for (unsigned s = 0; s < STEPS; s++) sum[s] += *(const vec *)(x + i + s * WIDE) - pivot;
     return NAME(fold)(sum);
 }
 
@@ -319,10 +408,10 @@ static void NAME(tile_moments)(double *mean, double *scatter, double *x, size_t 
     size_t padded = (n + NUM_LANES - 1) / NUM_LANES * NUM_LANES;
     for (unsigned d = 0; d < k; d++) {
         double *row = x + d * stride, pivot = row[0];
-        for (size_t i = 0; i < n; i++) row[i] -= pivot;
+        for (size_t i = n; i < padded; i++) row[i] = pivot;
+        const double shift = NAME(sum_from)(row, padded, pivot) / (double)n;
+        for (size_t i = 0; i < n; i++) row[i] = row[i] - pivot - shift;
         for (size_t i = n; i < padded; i++) row[i] = 0;
-        double shift = NAME(sum)(row, padded) / (double)n;
-        for (size_t i = 0; i < n; i++) row[i] -= shift;
         mean[d] = pivot + shift;
     }
     for (unsigned i = 0; i < k; i += 3) {
@@ -341,22 +430,25 @@ static void NAME(tile_moments)(double *mean, double *scatter, double *x, size_t 
     }
 }
 
-/* nj components of two registers of vectors at a time. */
+/* Registers of vectors that are projected at a time: all that 16 of them hold beside the sums of three components. */
+#if VECTOR == 32
+#define ABREAST 4
+#else
+#define ABREAST 2
+#endif
+
 INLINE void NAME(project)(double *c, const double *x, size_t stride, size_t n, unsigned k, const double *v, unsigned nj)
 {
-    for (size_t i = 0; i < n; i += 2 * WIDE) {
-        vec sum[3][2] = {{{0}}};
+    for (size_t i = 0; i < n; i += ABREAST * WIDE) {
+        vec sum[3][ABREAST] = {{{0}}};
         for (unsigned d = 0; d < k; d++) {
-            const vec a = *(const vec *)(x + d * stride + i), b = *(const vec *)(x + d * stride + i + WIDE);
-            for (unsigned j = 0; j < nj; j++) {
-                sum[j][0] += a * v[j * k + d];
-                sum[j][1] += b * v[j * k + d];
-            }
+            vec a[ABREAST];
+            for (unsigned r = 0; r < ABREAST; r++) a[r] = *(const vec *)(x + d * stride + i + r * WIDE);
+            for (unsigned j = 0; j < nj; j++)
+                for (unsigned r = 0; r < ABREAST; r++) sum[j][r] += a[r] * v[j * k + d];
         }
-        for (unsigned j = 0; j < nj; j++) {
-            *(vec *)(c + j * stride + i) = sum[j][0];
-            *(vec *)(c + j * stride + i + WIDE) = sum[j][1];
-        }
+        for (unsigned j = 0; j < nj; j++)
+            for (unsigned r = 0; r < ABREAST; r++) *(vec *)(c + j * stride + i + r * WIDE) = sum[j][r];
     }
 }
 
@@ -382,25 +474,6 @@ static void NAME(tile_project)(double *restrict c, double *restrict x, size_t st
             NAME(project)(to, x, stride, padded, k, v, 1);
     }
 }
-
-/* The smaller and the larger of each two lanes. */
-#if defined(__AVX512F__)
-#define LEAST(a, b) ((vec)_mm512_min_pd((__m512d)(a), (__m512d)(b)))
-#define MOST(a, b) ((vec)_mm512_max_pd((__m512d)(a), (__m512d)(b)))
-#elif defined(__AVX2__)
-#define LEAST(a, b) ((vec)_mm256_min_pd((__m256d)(a), (__m256d)(b)))
-#define MOST(a, b) ((vec)_mm256_max_pd((__m256d)(a), (__m256d)(b)))
-#elif defined(__x86_64__)
-#define LEAST(a, b) ((vec)_mm_min_pd((__m128d)(a), (__m128d)(b)))
-#define MOST(a, b) ((vec)_mm_max_pd((__m128d)(a), (__m128d)(b)))
-#else
-INLINE vec NAME(pick)(vec_mask first, vec a, vec b)
-{
-    return (vec)((first & (vec_mask)a) | (~first & (vec_mask)b));
-}
-#define LEAST(a, b) NAME(pick)((vec_mask)((a) < (b)), a, b)
-#define MOST(a, b) NAME(pick)((vec_mask)((a) > (b)), a, b)
-#endif
 
 static void NAME(range)(double range[2], const double *x, size_t n)
 {
@@ -635,6 +708,7 @@ static void NAME(pack)(float *restrict y, const double *restrict x, size_t n, do
 const num_kernels TABLE = {
     .name = VARIANT,
     .peak16 = NAME(peak16), .peak32 = NAME(peak32), .peak64 = NAME(peak64),
+    .top16 = NAME(top16), .top32 = NAME(top32), .top64 = NAME(top64),
     .below16 = NAME(below16), .below32 = NAME(below32), .below64 = NAME(below64),
     .load_f16 = NAME(load_f16), .load_bf16 = NAME(load_bf16),
     .load_f32 = NAME(load_f32), .load_f64 = NAME(load_f64),
@@ -642,7 +716,8 @@ const num_kernels TABLE = {
     .tile_f32 = NAME(tile_f32), .tile_f64 = NAME(tile_f64),
     .half = NAME(half),
     .tile_peak = NAME(tile_peak), .tile_squares = NAME(tile_squares),
-    .tile_divide = NAME(tile_divide), .tile_pick = NAME(tile_pick),
+    .tile_divide = NAME(tile_divide), .tile_divide_floats = NAME(tile_divide_floats),
+    .tile_above = NAME(tile_above), .tile_pick = NAME(tile_pick),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
     .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot),

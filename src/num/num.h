@@ -34,6 +34,10 @@ typedef struct num_kernels {
     uint64_t (*peak16)(const uint16_t *w, size_t n);
     uint64_t (*peak32)(const uint32_t *w, size_t n);
     uint64_t (*peak64)(const uint64_t *w, size_t n);
+    /* The largest of n > 0 bit patterns as signed integers: that of the largest number, below 0 where none is positive. */
+    int64_t (*top16)(const void *w, size_t n);
+    int64_t (*top32)(const void *w, size_t n);
+    int64_t (*top64)(const void *w, size_t n);
     /* How many bit patterns without sign are below a limit; live[i] |= 1 where one is not. */
     uint64_t (*below16)(const uint16_t *w, size_t n, uint64_t limit, uint8_t *live);
     uint64_t (*below32)(const uint32_t *w, size_t n, uint64_t limit, uint8_t *live);
@@ -58,6 +62,10 @@ typedef struct num_kernels {
     void (*tile_squares)(double *square, const double *x, size_t stride, size_t n, unsigned k);
     /* y_d[i] = x_d[i] / peak[i], 0 where peak is 0. y may be x. */
     void (*tile_divide)(double *y, const double *x, const double *peak, size_t stride, size_t n, unsigned k);
+    /* The same of floats, also times a power of two, in a third of the time; zeros are positive. */
+    void (*tile_divide_floats)(double *y, const double *x, const double *peak, size_t stride, size_t n, unsigned k);
+    /* How many of the vectors have an x_d[i] >= limit. */
+    size_t (*tile_above)(const double *x, size_t stride, size_t n, unsigned k, double limit);
     /* y_d[i] = x_d[index[i]]. */
     void (*tile_pick)(double *y, const double *x, size_t stride, const uint32_t *index, size_t n, unsigned k);
     /* Mean of the n > 0 vectors, and the upper triangle of their centered second moments, scatter[i * k + j], i <= j;
