@@ -237,41 +237,80 @@ static unsigned candidates(const table_costs *costs, uint32_t count, uint8_t out
     return n;
 }
 
+/* Of each entry what does not depend on the Rice parameter; seven candidates as two registers of four. */
+typedef float four_floats __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t four_ints __attribute__((vector_size(16), aligned(4), may_alias));
+
 typedef struct path {
-    uint8_t code[256][CANDIDATES], from[256][CANDIDATES], count[256];
+    unsigned first, last;
+    uint8_t code[256][8], count[256];
+    int expected[256][8];                    /* after each code of the entry before */
+    float of_symbols[256][8], of_share[256][8];
+    int32_t from[256][8];
 } path;
 
-/* Cheapest codes for the entries first .. last with Rice parameter k; returns their cost in bits. */
-static float fit_path(const uint32_t counts[256], unsigned first, unsigned last, const rans_keys *keys, unsigned grain,
-                      unsigned k, const table_costs *costs, path *p, uint8_t codes[256])
+static void path_begin(const uint32_t counts[256], unsigned first, unsigned last, const rans_keys *keys, unsigned grain,
+                       path *p)
 {
-    float bits[2][CANDIDATES], rice[2 * WEIGHT_CODES];
-    for (unsigned z = 0; z < 2 * WEIGHT_CODES; z++) rice[z] = (float)rice_bits(z, k);
+    table_costs costs;
+    set_costs(counts, &costs);
+    p->first = first;
+    p->last = last;
     for (unsigned s = first; s <= last; s++) {
-        float *now = bits[s & 1], *before = bits[~s & 1];
-        int expected[CANDIDATES] = {0};
-        p->count[s] = (uint8_t)candidates(costs, counts[s], p->code[s]);
+        memset(p->code[s], 0, sizeof p->code[s]);
+        p->count[s] = (uint8_t)candidates(&costs, counts[s], p->code[s]);
+        for (unsigned i = 0; i < 8; i++) {
+            p->of_symbols[s][i] = (float)counts[s] * costs.per_count[p->code[s][i]];
+            p->of_share[s][i] = costs.per_code[p->code[s][i]];
+        }
         for (unsigned j = 0; s > first && j < p->count[s - 1]; j++)
-            expected[j] = expected_code(keys, grain, s, p->code[s - 1][j]);
-        for (unsigned i = 0; i < p->count[s]; i++) {
-            unsigned code = p->code[s][i];
-            float best = 0;
-            p->from[s][i] = 0;
-            for (unsigned j = 0; s > first && j < p->count[s - 1]; j++) {
-                float cost = before[j] + rice[zigzag((int)code - expected[j])];
-                if (j && cost >= best) continue;
-                best = cost;
-                p->from[s][i] = (uint8_t)j;
+            p->expected[s][j] = expected_code(keys, grain, s, p->code[s - 1][j]);
+    }
+}
+
+/* The cheapest way to each candidate of entry s: best[i] bits, by way of candidate from[i] of the entry before. rice: bits
+ * of a difference, by the difference. */
+static void path_step(path *p, unsigned s, const float *rice, const float before[8], float now[8])
+{
+    const uint8_t *code = p->code[s];
+    const bool run = code[0] && p->count[s] > 1; /* of consecutive codes; else they begin with 0 */
+    four_floats best[2] = {{0}};
+    four_ints from[2] = {{0}};
+    for (int j = 0; s > p->first && j < p->count[s - 1]; j++) {
+        const float *bits = rice - p->expected[s][j];
+        for (unsigned h = 0; h < 2; h++) {
+            four_floats cost;
+            if (run) {
+                memcpy(&cost, bits + code[0] + 4 * h, sizeof cost);
+            } else {
+                for (unsigned i = 0; i < 4; i++) cost[i] = bits[code[4 * h + i]];
             }
-            now[i] = best + (float)counts[s] * costs->per_count[code] + costs->per_code[code];
+            cost += before[j];
+            const four_ints less = j ? (four_ints)(cost < best[h]) : (four_ints){-1, -1, -1, -1};
+            best[h] = (four_floats)((less & (four_ints)cost) | (~less & (four_ints)best[h]));
+            from[h] = (less & j) | (~less & from[h]);
         }
     }
+    for (unsigned h = 0; h < 2; h++) {
+        best[h] = best[h] + *(const four_floats *)(p->of_symbols[s] + 4 * h) + *(const four_floats *)(p->of_share[s] + 4 * h);
+        memcpy(now + 4 * h, &best[h], sizeof best[h]);
+        memcpy(p->from[s] + 4 * h, &from[h], sizeof from[h]);
+    }
+}
+
+/* Cheapest codes for the entries of the path with Rice parameter k; returns their cost in bits. */
+static float fit_path(path *p, unsigned k, uint8_t codes[256])
+{
+    float bits[2][8], rice[2 * WEIGHT_CODES + 8];
+    for (int d = 0; d < 2 * (int)WEIGHT_CODES + 8; d++) rice[d] = (float)rice_bits(zigzag(d - (int)WEIGHT_CODES), k);
+    for (unsigned s = p->first; s <= p->last; s++) path_step(p, s, rice + WEIGHT_CODES, bits[~s & 1], bits[s & 1]);
+    const float *end = bits[p->last & 1];
     unsigned at = 0;
-    for (unsigned i = 1; i < p->count[last]; i++)
-        if (bits[last & 1][i] < bits[last & 1][at]) at = i;
-    float total = bits[last & 1][at];
+    for (unsigned i = 1; i < p->count[p->last]; i++)
+        if (end[i] < end[at]) at = i;
+    float total = end[at];
     memset(codes, 0, 256);
-    for (unsigned s = last + 1; s-- > first; at = p->from[s][at]) codes[s] = p->code[s][at];
+    for (unsigned s = p->last + 1; s-- > p->first; at = (unsigned)p->from[s][at]) codes[s] = p->code[s][at];
     return total;
 }
 
@@ -286,13 +325,12 @@ static void fit_codes(const uint32_t counts[256], const rans_keys *keys, unsigne
     while (last > first && !entries[last]) last--;
     fit->count = last + 1;
     if (!entries[first]) return;
-    table_costs costs;
-    path p = {.count = {0}};
+    path p;
     float least = 0;
     uint8_t tried[256];
-    set_costs(entries, &costs);
+    path_begin(entries, first, last, keys, grain, &p);
     for (unsigned k = 0; k < 3; k++) {
-        float bits = fit_path(entries, first, last, keys, grain, k, &costs, &p, tried);
+        float bits = fit_path(&p, k, tried);
         if (k && bits >= least) continue;
         least = bits;
         fit->rice = k;

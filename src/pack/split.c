@@ -78,23 +78,32 @@ INLINE void store(uint8_t *p, unsigned width, uint64_t v)
 
 /* ---- low bits: `bits` of every value, least significant first */
 
-/* Six bits, which floats have, go eight at a time: neighbours move together, then pairs, then fours. */
+/* n: at most BLOCK. Six bits, which floats have, go eight at a time: neighbours move together, then pairs, then fours. */
 #define SIX_1 UINT64_C(0x003f003f003f003f)
 #define SIX_2 UINT64_C(0x00000fff00000fff)
 #define SIX_4 UINT64_C(0x0000000000ffffff)
 
-static void pack_bits(const uint8_t *values, size_t n, unsigned bits, uint8_t *dst)
+INLINE void pack_bits(const uint8_t *values, size_t n, unsigned bits, uint8_t *dst)
 {
     size_t i = 0;
-    if (bits == 6)
-        for (; i + 8 <= n; i += 8, dst += 6) {
-            uint64_t v = base_load_le64(values + i);
+    if (bits == 6) {
+        uint64_t eights[BLOCK / 8];
+        const size_t count = n / 8;
+        for (size_t j = 0; j < count; j++) {
+            uint64_t v = load(values + 8 * j, 8);
             v = (v & SIX_1) | (v >> 2 & SIX_1 << 6);
             v = (v & SIX_2) | (v >> 4 & SIX_2 << 12);
-            v = (v & SIX_4) | (v >> 8 & SIX_4 << 24);
-            base_store_le32(dst, (uint32_t)v);
-            base_store_le16(dst + 4, (uint16_t)(v >> 32));
+            eights[j] = (v & SIX_4) | (v >> 8 & SIX_4 << 24);
         }
+        /* eight bytes of which the next six replace two */
+        for (size_t j = 0; j + 1 < count; j++, dst += 6) store(dst, 8, eights[j]);
+        if (count) {
+            base_store_le32(dst, (uint32_t)eights[count - 1]);
+            base_store_le16(dst + 4, (uint16_t)(eights[count - 1] >> 32));
+            dst += 6;
+        }
+        i = 8 * count;
+    }
     unsigned held = 0, count = 0;
     for (; i < n; i++) {
         held |= (unsigned)values[i] << count;
@@ -103,17 +112,26 @@ static void pack_bits(const uint8_t *values, size_t n, unsigned bits, uint8_t *d
     if (count) *dst = (uint8_t)held;
 }
 
-static void unpack_bits(const uint8_t *src, size_t n, unsigned bits, uint8_t *values)
+INLINE void unpack_bits(const uint8_t *src, size_t n, unsigned bits, uint8_t *values)
 {
     size_t i = 0;
-    if (bits == 6)
-        for (; i + 8 <= n; i += 8, src += 6) {
-            uint64_t v = base_load_le32(src) | (uint64_t)base_load_le16(src + 4) << 32;
-            v = (v & SIX_4) | (v & SIX_4 << 24) << 8;
-            v = (v & SIX_2) | (v & SIX_2 << 12) << 4;
-            v = (v & SIX_1) | (v & SIX_1 << 6) << 2;
-            base_store_le64(values + i, v);
+    if (bits == 6) {
+        uint64_t eights[BLOCK / 8];
+        const size_t count = n / 8;
+        for (size_t j = 0; j + 1 < count; j++, src += 6) eights[j] = load(src, 8);
+        if (count) {
+            eights[count - 1] = base_load_le32(src) | (uint64_t)base_load_le16(src + 4) << 32;
+            src += 6;
         }
+        for (size_t j = 0; j < count; j++) {
+            uint64_t v = eights[j];
+            v = (v & SIX_4) | (v << 8 & SIX_4 << 32);
+            v = (v & SIX_2) | (v << 4 & SIX_2 << 16);
+            v = (v & SIX_1) | (v << 2 & SIX_1 << 8);
+            store(values + 8 * j, 8, v);
+        }
+        i = 8 * count;
+    }
     unsigned held = 0, count = 0;
     for (; i < n; i++) {
         if (count < bits) {
@@ -128,53 +146,74 @@ static void unpack_bits(const uint8_t *src, size_t n, unsigned bits, uint8_t *va
 
 /* ---- the templates; width, exponent, mantissa and keyed are constants wherever it matters */
 
-INLINE uint64_t rotate_left(uint64_t v, unsigned width)
-{
-    if (width == 2) return (uint16_t)(v << 1 | v >> 15);
-    if (width == 4) return (uint32_t)v << 1 | (uint32_t)v >> 31;
-    return v << 1 | v >> 63;
-}
-
-INLINE uint64_t rotate_right(uint64_t v, unsigned width)
-{
-    if (width == 2) return (uint16_t)(v >> 1 | v << 15);
-    if (width == 4) return (uint32_t)v >> 1 | (uint32_t)v << 31;
-    return v >> 1 | v << 63;
-}
-
-/* One block: symbols and low values (a byte each), and the planes. */
-INLINE void split_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,
-                        unsigned mantissa, bool keyed, bool classed, uint8_t *restrict low)
-{
-    const uint8_t *restrict elements = job->elements + first * width;
-    const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
-    const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;
-    if (keyed) {
-        uint8_t *restrict symbols = job->symbols + first;
-        const int8_t *restrict classes = classed ? job->classes + first : NULL;
-        const uint32_t mask = (1u << key_bits) - 1, top = job->top, first_symbol = RANS_FIRST + job->extra_count;
-        for (size_t i = 0; i < n; i++) {
-            uint64_t r = rotate_left(load(elements + i * width, width), width);
-            uint32_t key = (uint32_t)(r >> rest);
-            uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
-            uint32_t symbol = ((top + shift - key) & mask) + first_symbol;
-            symbol = symbol < 256 ? symbol : RANS_ESCAPE;
-            symbols[i] = (uint8_t)(key ? symbol : RANS_ZERO);
-        }
-        if (low_bits)
-            for (size_t i = 0; i < n; i++)
-                low[i] = (uint8_t)((rotate_left(load(elements + i * width, width), width) >> 8 * planes) &
-                                   ((1u << low_bits) - 1));
+/* One block: symbols and low values (a byte each), and the planes. Elements are of type word, which is as narrow as they
+ * allow: vectors of wider ones hold fewer. */
+#define BLOCKS(name, word)                                                                                             \
+    INLINE word name##_left(word v, unsigned width)                                                                    \
+    {                                                                                                                  \
+        return width == 2 ? (uint16_t)(v << 1 | v >> 15) : (word)(v << 1 | v >> (8 * sizeof(word) - 1));               \
+    }                                                                                                                  \
+    INLINE word name##_right(word v, unsigned width)                                                                   \
+    {                                                                                                                  \
+        return width == 2 ? (uint16_t)(v >> 1 | v << 15) : (word)(v >> 1 | v << (8 * sizeof(word) - 1));               \
+    }                                                                                                                  \
+    INLINE void name##_split(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,          \
+                             unsigned mantissa, bool keyed, bool classed, uint8_t *restrict low)                       \
+    {                                                                                                                  \
+        const uint8_t *restrict elements = job->elements + first * width;                                              \
+        const unsigned rest = 8 * width - exponent - mantissa;                                                         \
+        const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;                                         \
+        word turned[BLOCK];                                                                                            \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            const word v = (word)load(elements + i * width, width);                                                    \
+            turned[i] = exponent ? name##_left(v, width) : v;                                                          \
+        }                                                                                                              \
+        if (keyed) {                                                                                                   \
+            uint8_t *restrict symbols = job->symbols + first;                                                          \
+            const int8_t *restrict classes = classed ? job->classes + first : NULL;                                    \
+            const uint32_t mask = (1u << (exponent + mantissa)) - 1, top = job->top,                                   \
+                           first_symbol = RANS_FIRST + job->extra_count;                                               \
+            for (size_t i = 0; i < n; i++) {                                                                           \
+                uint32_t key = (uint32_t)(turned[i] >> rest);                                                          \
+                uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;                                \
+                uint32_t symbol = ((top + shift - key) & mask) + first_symbol;                                         \
+                symbol = symbol < 256 ? symbol : RANS_ESCAPE;                                                          \
+                symbols[i] = (uint8_t)(key ? symbol : RANS_ZERO);                                                      \
+            }                                                                                                          \
+            for (size_t i = 0; low_bits && i < n; i++)                                                                 \
+                low[i] = (uint8_t)(turned[i] >> 8 * planes & ((1u << low_bits) - 1));                                  \
+        }                                                                                                              \
+        for (unsigned p = 0; p < planes; p++) {                                                                        \
+            uint8_t *restrict plane = job->planes[p] + first;                                                          \
+            for (size_t i = 0; i < n; i++) plane[i] = (uint8_t)(turned[i] >> 8 * (planes - 1 - p));                    \
+        }                                                                                                              \
+    }                                                                                                                  \
+    INLINE void name##_merge(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,          \
+                             unsigned mantissa, bool keyed, bool classed, const uint8_t *restrict low)                 \
+    {                                                                                                                  \
+        uint8_t *restrict elements = job->elements + first * width;                                                    \
+        const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;                                    \
+        const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;                                         \
+        const uint32_t mask = (1u << key_bits) - 1, first_symbol = RANS_FIRST + job->extra_count;                      \
+        const uint32_t base = job->top + first_symbol;                                                                 \
+        const uint8_t *restrict symbols = keyed ? job->symbols + first : NULL;                                         \
+        const int8_t *restrict classes = classed ? job->classes + first : NULL;                                        \
+        const uint8_t *restrict plane[8];                                                                              \
+        for (unsigned p = 0; p < planes; p++) plane[p] = job->planes[p] + first;                                       \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            word r = 0;                                                                                                \
+            if (keyed) {                                                                                               \
+                uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;                                \
+                uint32_t key = (base + shift - symbols[i]) & mask;                                                     \
+                r = symbols[i] < first_symbol ? 0 : key;                                                               \
+                if (low_bits) r = r << low_bits | low[i];                                                              \
+            }                                                                                                          \
+            for (unsigned p = 0; p < planes; p++) r = (word)(r << 8 | plane[p][i]);                                    \
+            store(elements + i * width, width, exponent ? name##_right(r, width) : r);                                 \
+        }                                                                                                              \
     }
-    for (unsigned p = 0; p < planes; p++) {
-        uint8_t *restrict plane = job->planes[p] + first;
-        const unsigned shift = 8 * (planes - 1 - p);
-        for (size_t i = 0; i < n; i++) {
-            uint64_t v = load(elements + i * width, width);
-            plane[i] = (uint8_t)((exponent ? rotate_left(v, width) : v) >> shift);
-        }
-    }
-}
+BLOCKS(narrow, uint32_t)
+BLOCKS(wide, uint64_t)
 
 INLINE void split_all(const split_job *job, unsigned width, unsigned exponent, unsigned mantissa, bool keyed,
                       bool classed)
@@ -183,33 +222,9 @@ INLINE void split_all(const split_job *job, unsigned width, unsigned exponent, u
     const unsigned low_bits = (8 * width - exponent - mantissa) % 8;
     for (size_t first = 0; first < job->n; first += BLOCK) {
         size_t n = job->n - first < BLOCK ? job->n - first : BLOCK;
-        split_block(job, first, n, width, exponent, mantissa, keyed, classed, low);
+        if (width < 8) narrow_split(job, first, n, width, exponent, mantissa, keyed, classed, low);
+        else wide_split(job, first, n, width, exponent, mantissa, keyed, classed, low);
         if (keyed && low_bits) pack_bits(low, n, low_bits, job->low + first / 8 * low_bits);
-    }
-}
-
-INLINE void merge_block(const split_job *job, size_t first, size_t n, unsigned width, unsigned exponent,
-                        unsigned mantissa, bool keyed, bool classed, const uint8_t *restrict low)
-{
-    uint8_t *restrict elements = job->elements + first * width;
-    const unsigned key_bits = exponent + mantissa, rest = 8 * width - key_bits;
-    const unsigned planes = keyed ? rest / 8 : width, low_bits = rest % 8;
-    const uint32_t mask = (1u << key_bits) - 1, first_symbol = RANS_FIRST + job->extra_count;
-    const uint32_t base = job->top + first_symbol;
-    const uint8_t *restrict symbols = keyed ? job->symbols + first : NULL;
-    const int8_t *restrict classes = classed ? job->classes + first : NULL;
-    const uint8_t *restrict plane[8];
-    for (unsigned p = 0; p < planes; p++) plane[p] = job->planes[p] + first;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t r = 0;
-        if (keyed) {
-            uint32_t shift = classed ? (uint32_t)(classes[i] >> 1) << mantissa : 0;
-            uint32_t key = (base + shift - symbols[i]) & mask;
-            r = symbols[i] < first_symbol ? 0 : key;
-            if (low_bits) r = r << low_bits | low[i];
-        }
-        for (unsigned p = 0; p < planes; p++) r = r << 8 | plane[p][i];
-        store(elements + i * width, width, exponent ? rotate_right(r, width) : r);
     }
 }
 
@@ -221,7 +236,8 @@ INLINE void merge_all(const split_job *job, unsigned width, unsigned exponent, u
     for (size_t first = 0; first < job->n; first += BLOCK) {
         size_t n = job->n - first < BLOCK ? job->n - first : BLOCK;
         if (keyed && low_bits) unpack_bits(job->low + first / 8 * low_bits, n, low_bits, low);
-        merge_block(job, first, n, width, exponent, mantissa, keyed, classed, low);
+        if (width < 8) narrow_merge(job, first, n, width, exponent, mantissa, keyed, classed, low);
+        else wide_merge(job, first, n, width, exponent, mantissa, keyed, classed, low);
     }
 }
 
@@ -279,6 +295,17 @@ void split_elements(const split_job *job)
     else
 #endif
         split_plain(job);
+}
+
+/* An element with its sign behind its other bits, and back. */
+INLINE uint64_t rotate_left(uint64_t v, unsigned width)
+{
+    return width < 8 ? narrow_left((uint32_t)v, width) : wide_left(v, width);
+}
+
+INLINE uint64_t rotate_right(uint64_t v, unsigned width)
+{
+    return width < 8 ? narrow_right((uint32_t)v, width) : wide_right(v, width);
 }
 
 INLINE void keys_all(const split_job *job, unsigned width, uint16_t *restrict keys)

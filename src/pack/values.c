@@ -66,45 +66,57 @@ typedef struct encode_job {
     atomic_bool no_memory;
 } encode_job;
 
+#define COUNTED 64u /* symbols that are looked at together, in vectors */
+
 static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t n, uint32_t counts[2][256])
 {
-    uint32_t part[4][2][256];
+    uint32_t part[4][512];
     memset(part, 0, sizeof part);
     size_t i = 0;
-    if (classes) {
-        for (; i + 4 <= n; i += 4)
-            for (unsigned l = 0; l < 4; l++) part[l][classes[i + l] & 1][symbols[i + l]]++;
-        for (; i < n; i++) part[0][classes[i] & 1][symbols[i]]++;
-    } else {
-        for (; i + 4 <= n; i += 4)
-            for (unsigned l = 0; l < 4; l++) part[l][0][symbols[i + l]]++;
-        for (; i < n; i++) part[0][0][symbols[i]]++;
+    for (; i + COUNTED <= n; i += COUNTED) {
+        uint16_t entry[COUNTED];
+        for (unsigned l = 0; l < COUNTED; l++) entry[l] = symbols[i + l];
+        for (unsigned l = 0; classes && l < COUNTED; l++) entry[l] = (uint16_t)(entry[l] | (classes[i + l] & 1) << 8);
+        for (unsigned l = 0; l < COUNTED; l++) part[l % 4][entry[l]]++;
     }
+    for (; i < n; i++) part[0][symbols[i] | (classes ? classes[i] & 1 : 0) << 8]++;
     for (unsigned t = 0; t < 2; t++)
-        for (unsigned s = 0; s < 256; s++) counts[t][s] = part[0][t][s] + part[1][t][s] + part[2][t][s] + part[3][t][s];
+        for (unsigned s = 0; s < 256; s++) {
+            const unsigned e = t << 8 | s;
+            counts[t][s] = part[0][e] + part[1][e] + part[2][e] + part[3][e];
+        }
 }
 
 /* Symbols seen so seldom that they waste more by holding 1/4096 of the range than their keys cost when listed apart:
- * n log2(4096/4095) bits against 16 bits each. They become escapes. */
+ * n log2(4096/4095) bits against 16 bits each. They become escapes. The common ones lie together: only a run that has
+ * others than low .. high is looked at symbol by symbol. */
 static void drop_rare(uint32_t counts[2][256], const split_job *split, const int8_t *classes)
 {
     uint8_t map[2][256];
-    bool any = false;
+    unsigned low = 0, high = 255, most = RANS_FIRST;
+    for (unsigned s = RANS_FIRST; s < 256; s++)
+        if (counts[0][s] + counts[1][s] > counts[0][most] + counts[1][most]) most = s;
     for (unsigned t = 0; t < 2; t++)
         for (unsigned s = 0; s < 256; s++) {
-            bool rare = s >= RANS_FIRST && counts[t][s] && (uint64_t)counts[t][s] * 45000 < split->n;
+            const bool rare = s >= RANS_FIRST && counts[t][s] && (uint64_t)counts[t][s] * 45000 < split->n;
             map[t][s] = rare ? RANS_ESCAPE : (uint8_t)s;
             if (!rare) continue;
             counts[t][RANS_ESCAPE] += counts[t][s];
             counts[t][s] = 0;
-            any = true;
+            if (s <= most && s >= low) low = s + 1;
+            if (s >= most && s <= high) high = s - 1;
         }
-    if (!any) return;
+    if (low == 0 && high == 255) return;
     uint8_t *symbols = split->symbols;
-    if (classes)
-        for (size_t i = 0; i < split->n; i++) symbols[i] = map[classes[i] & 1][symbols[i]];
-    else
-        for (size_t i = 0; i < split->n; i++) symbols[i] = map[0][symbols[i]];
+    for (size_t i = 0; i < split->n; i += COUNTED) {
+        const size_t m = split->n - i < COUNTED ? split->n - i : COUNTED;
+        if (m == COUNTED && low <= high) { /* else the most common one is rare in one table */
+            uint8_t far = 0;
+            for (unsigned l = 0; l < COUNTED; l++) far |= (uint8_t)(symbols[i + l] - low) > (uint8_t)(high - low);
+            if (!far) continue;
+        }
+        for (size_t l = i; l < i + m; l++) symbols[l] = map[classes ? classes[l] & 1 : 0][symbols[l]];
+    }
 }
 
 /* Keys outside the window that have symbols of their own. */
