@@ -77,7 +77,12 @@ static void count_symbols(const uint8_t *symbols, const int8_t *classes, size_t 
         uint16_t entry[COUNTED];
         for (unsigned l = 0; l < COUNTED; l++) entry[l] = symbols[i + l];
         for (unsigned l = 0; classes && l < COUNTED; l++) entry[l] = (uint16_t)(entry[l] | (classes[i + l] & 1) << 8);
-        for (unsigned l = 0; l < COUNTED; l++) part[l % 4][entry[l]]++;
+        for (unsigned l = 0; l < COUNTED; l += 4) {
+            part[0][entry[l]]++;
+            part[1][entry[l + 1]]++;
+            part[2][entry[l + 2]]++;
+            part[3][entry[l + 3]]++;
+        }
     }
     for (; i < n; i++) part[0][symbols[i] | (classes ? classes[i] & 1 : 0) << 8]++;
     for (unsigned t = 0; t < 2; t++)
