@@ -191,7 +191,11 @@ FPR_API const char *fpr_model_lookalike(const fpr_model *model, size_t index, fp
 /* ------------------------------------------------------------------ 5. options */
 
 typedef enum fpr_structure { FPR_STRUCTURE_KERNEL, FPR_STRUCTURE_FILTER, FPR_STRUCTURE_CHANNEL } fpr_structure;
-typedef enum fpr_criterion { FPR_CRITERION_PEAK, FPR_CRITERION_L1, FPR_CRITERION_L2 } fpr_criterion;
+typedef enum fpr_criterion {
+    FPR_CRITERION_PEAK, FPR_CRITERION_L1, FPR_CRITERION_L2,
+    FPR_CRITERION_BN /* the peak times |gamma| / sqrt(variance + eps) where a BatchNormalization alone follows; the graph
+                      * says where: that of an ONNX input, or options.graph */
+} fpr_criterion;
 typedef enum fpr_bandwidth { FPR_BANDWIDTH_SILVERMAN, FPR_BANDWIDTH_SCOTT, FPR_BANDWIDTH_FIXED } fpr_bandwidth;
 typedef enum fpr_cast { FPR_CAST_NONE, FPR_CAST_F32, FPR_CAST_F16, FPR_CAST_BF16 } fpr_cast;
 
@@ -221,6 +225,8 @@ typedef struct fpr_options {
     size_t sizeof_options;     /* sizeof(fpr_options) of the caller: set by fpr_options_init */
     /* what is read */
     const char *key;           /* the dictionary of a checkpoint to take, as "a.b"; NULL: by the rules of its format */
+    const char *graph;         /* an ONNX file whose initializers are the checkpoint's tensors, by name and size; NULL: none */
+    unsigned side;             /* of dimensions that the graph leaves open, for multiply-adds; 0: 224 */
     bool allow_expand;         /* tensors may have more bytes than the file stores of them */
     /* diagnostics */
     fpr_layout layout;
@@ -383,6 +389,12 @@ typedef enum fpr_computed {
     FPR_COMPUTED_MASKED       /* w = orig * mask: the row is orig's */
 } fpr_computed;
 
+/* Kernels that are sparse once the BatchNormalization behind has multiplied their filters, in place of their weights. */
+typedef struct fpr_scaled {
+    uint64_t sparse;             /* so */
+    uint64_t revived, silenced;  /* of the kernels that are sparse by weight: not so; so, and live by weight */
+} fpr_scaled;
+
 /* NaN in a double field of a report means "not defined here": JSON null. */
 typedef struct fpr_layer {
     char *name;
@@ -397,6 +409,8 @@ typedef struct fpr_layer {
     bool finite;                    /* false: NaN or Inf inside, left out of the distributions */
     uint64_t live_signed;           /* as in fpr_group */
     uint64_t sparse;
+    bool normed;                    /* a BatchNormalization follows: scaled says what it makes of the kernels */
+    fpr_scaled scaled;
     double sparsity, max_abs;
     double variance_entropy, variance_entropy_normalized;             /* normalized: k = 9 only */
     double variance_entropy_clean, variance_entropy_clean_normalized; /* over live kernels */
@@ -491,7 +505,7 @@ typedef struct fpr_removal {
     size_t stop_count;
     uint64_t channels;               /* filters that left, over all layers */
     uint64_t parameters_before, parameters_after, macs_before, macs_after;
-    uint64_t side;                   /* of dimensions that the model leaves open, for the multiply-adds; batch 1 */
+    uint64_t side;                   /* of dimensions that the model leaves open, for the multiply-adds; batch 1; 0: none is open */
     /* Outputs before and after removal in double precision, on random inputs of two sizes: the largest difference over
      * the largest magnitude. What is folded is rounded to the tensor's type. NaN: not compared, for that reason. */
     double difference;
@@ -535,6 +549,8 @@ typedef struct fpr_report {
     fpr_changes changes;
     fpr_lookalike *lookalikes;  /* those of others that look like convolutions */
     size_t lookalike_count;
+    uint64_t normed_layers;     /* layers that a BatchNormalization is known to follow; scaled is the sum over them */
+    fpr_scaled scaled;
     fpr_removal *removal;       /* of an ONNX output; else NULL */
     fpr_sweep_point *sweep;     /* fpr_sweep: by eps, then by max_error; NULL without */
     size_t sweep_count;

@@ -132,7 +132,7 @@ static void scores_are_those_of_the_definition(void **state)
             load_weights(&s, dtypes[t / 2], weights, w);
             for (unsigned u = 0; u < 9; u++) {
                 double *plain = scores + s.kernels;
-                shrink_scores(&s, dtypes[t / 2], weights, (fpr_structure)(u / 3), (fpr_criterion)(u % 3), scores);
+                shrink_scores(&s, dtypes[t / 2], weights, (fpr_structure)(u / 3), (fpr_criterion)(u % 3), NULL, scores);
                 plain_scores(&s, w, (fpr_structure)(u / 3), (fpr_criterion)(u % 3), plain);
                 for (uint64_t i = 0; i < shrink_unit_count(&s, (fpr_structure)(u / 3)); i++)
                     assert_true(fabs(scores[i] - plain[i]) <= 1e-12 * plain[i]);
@@ -152,7 +152,7 @@ static void scores_of_huge_and_tiny_weights(void **state)
     for (size_t c = 0; c < 3; c++) {
         double w[8] = {3, 4, 0, 0, 1, -2, 2, 4}, scores[2];
         for (size_t i = 0; i < 8; i++) w[i] *= scales[c];
-        shrink_scores(&s, FPR_F64, w, FPR_STRUCTURE_FILTER, FPR_CRITERION_L2, scores);
+        shrink_scores(&s, FPR_F64, w, FPR_STRUCTURE_FILTER, FPR_CRITERION_L2, NULL, scores);
         assert_true(fabs(scores[0] / scales[c] - 5) < 1e-9 && fabs(scores[1] / scales[c] - 5) < 1e-9);
     }
 }
@@ -277,7 +277,7 @@ static void transposed_layers_are_pruned_the_right_way_round(void **state)
         for (uint64_t j = 0; j < 12; j++)
             assert_int_equal(p.plan.fate[j] == CONV_FATE_ZERO, u == FPR_STRUCTURE_FILTER ? j % 3 == 1 : j / 3 == 2);
         shrink_outcome outcome;
-        assert_int_equal(shrink_apply(&s, FPR_F32, p.weights, (shrink_known){1, NULL}, 0.01, &p.plan, 1, &outcome, NULL), FPR_OK);
+        assert_int_equal(shrink_apply(&s, FPR_F32, p.weights, (shrink_known){.max_abs = 1}, 0.01, &p.plan, 1, &outcome, NULL), FPR_OK);
         assert_int_equal(outcome.dead_filter_count, u == FPR_STRUCTURE_FILTER);
         assert_int_equal(outcome.dead_channel_count, u == FPR_STRUCTURE_CHANNEL);
         if (u == FPR_STRUCTURE_FILTER) assert_int_equal(outcome.dead_filters[0], 1);
@@ -285,6 +285,59 @@ static void transposed_layers_are_pruned_the_right_way_round(void **state)
         base_free(outcome.dead_filters);
         base_free(outcome.dead_channels);
         planned_free(&p);
+    }
+}
+
+/* By criterion bn the kernels are those of the weights times their filters' scale; counted here one by one. */
+static void kernels_count_as_what_a_normalization_makes_of_them(void **state)
+{
+    (void)state;
+    uint64_t random = 5;
+    for (unsigned t = 0; t < 8; t++) {
+        const fpr_dtype dtype = t & 1 ? FPR_F64 : FPR_F32;
+        fpr_layer_shape s = make_shape(7, 5, 3, 3);
+        s.layout = t & 2 ? FPR_LAYOUT_HWIO : FPR_LAYOUT_OIHW;
+        s.transposed = (t & 4) && !(t & 2);
+        double w[315], size[35], scale[7], most = 0, raw_most = 0;
+        for (size_t o = 0; o < 7; o++) scale[o] = o == 3 ? 0 : exp2((double)(random_bits(&random) % 13) - 9);
+        for (size_t j = 0; j < 35; j++) {
+            const double by = exp2(-(double)(random_bits(&random) % 10));
+            size[j] = 0;
+            for (size_t i = 0; i < 9; i++) {
+                w[9 * j + i] = ldexp((double)(random_bits(&random) % 255), -8) * by;
+                size[j] = fmax(size[j], w[9 * j + i]);
+            }
+            raw_most = fmax(raw_most, size[j]);
+        }
+        bool sparse[35];
+        fpr_scaled expected = {0}, counted;
+        for (int round = 0; round < 2; round++)
+            for (size_t j = 0; j < 35; j++) {
+                const double v = size[j] * scale[s.transposed ? j % 5 : j / 5];
+                if (!round) most = fmax(most, v);
+                sparse[j] = v < 0.01 * most;
+                if (!round) continue;
+                expected.sparse += sparse[j];
+                expected.revived += size[j] < 0.01 * raw_most && !sparse[j];
+                expected.silenced += sparse[j] && !(size[j] < 0.01 * raw_most);
+            }
+        void *weights = store_weights(&s, dtype, w);
+        assert_int_equal(shrink_count_scaled(&s, dtype, weights, raw_most, scale, 0.01, &counted, NULL), FPR_OK);
+        assert_memory_equal(&counted, &expected, sizeof counted);
+        assert_true(expected.silenced > 0 && expected.sparse < 35);
+        fpr_options options = make_options();
+        options.criterion = FPR_CRITERION_BN;
+        options.binary = false;
+        const shrink_known known = {.max_abs = raw_most, .scale = scale};
+        shrink_plan plan;
+        assert_int_equal(shrink_plan_layer(&s, dtype, weights, known, &options, BY_AMOUNT(&options), 2, &plan, NULL), FPR_OK);
+        for (size_t j = 0; j < 35; j++) assert_int_equal(plan.fate[j] == CONV_FATE_ZERO, sparse[j] && size[j] > 0);
+        shrink_plan_free(&plan);
+        double scores[35];
+        shrink_scores(&s, dtype, weights, FPR_STRUCTURE_KERNEL, FPR_CRITERION_BN, scale, scores);
+        for (size_t j = 0; j < 35; j++)
+            assert_true(fabs(scores[j] - size[j] * scale[s.transposed ? j % 5 : j / 5] / most) < 1e-12);
+        base_free(weights);
     }
 }
 
@@ -508,7 +561,7 @@ static void what_is_known_changes_nothing(void **state)
         conv_measure measure = {0};
         assert_int_equal(conv_measure_blocks(&block, 1, &settings, &measure, NULL), FPR_OK);
         assert_true(measure.max_abs == p.max_abs);
-        const shrink_known known = {p.max_abs, &measure};
+        const shrink_known known = {.max_abs = p.max_abs, .measure = &measure};
         shrink_plan plan;
         shrink_outcome want, got;
         void *copy = base_alloc_aligned(bytes, 1);
@@ -774,6 +827,7 @@ int main(void)
         cmocka_unit_test(layout_and_threads_change_nothing),
         cmocka_unit_test(every_failing_allocation_is_reported),
         cmocka_unit_test(an_overparametrised_network),
+        cmocka_unit_test(kernels_count_as_what_a_normalization_makes_of_them),
         cmocka_unit_test(globs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,6 +314,17 @@ static void print_lookalikes(const fpr_report *r, bool all, const terminal *term
     fprintf(term->out, "and %zu more that look like convolutions (all with -v)\n", r->lookalike_count - FEW);
 }
 
+/* What BatchNormalization makes of sparse kernels, where a graph says that it follows. */
+static void print_norms(const fpr_report *r, const terminal *term)
+{
+    char a[NUMBER_TEXT], b[NUMBER_TEXT];
+    if (!r->normed_layers) return;
+    begin_line(term, "norms");
+    fprintf(term->out, "by batch normalization's scale %s kernels of %s layers are sparse:", number_count(a, r->scaled.sparse),
+            number_count(b, r->normed_layers));
+    fprintf(term->out, " it revives %s, silences %s\n", number_count(a, r->scaled.revived), number_count(b, r->scaled.silenced));
+}
+
 /* What left an ONNX model. */
 static void print_removal(const fpr_removal *r, const terminal *term)
 {
@@ -341,6 +352,7 @@ void print_summary(const fpr_report *r, const settings *set, double seconds, pag
     print_size(r, term);
     print_layers_line(r, term);
     print_untrained(r, set->verbose, term);
+    print_norms(r, term);
     if (r->has_output) print_change(r, term);
     if (r->removal) print_removal(r->removal, term);
     print_time(r, seconds, term);

@@ -51,6 +51,8 @@ int32_t graph_input_type(const graph *g, size_t input); /* ONNX_* */
  * for every axis from the third on (doubled along the last one when it is named differently); the second one as its
  * first reader wants it. false: not a tensor of known rank. */
 bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape);
+/* Whether some input has an open dimension from the third one on. */
+bool graph_is_open(const graph *g);
 /* Evaluates every output of the graph, in the file's order; outputs[i] is owned by the caller. inputs[i].data NULL:
  * shapes alone. values (may be NULL): the shapes of all values by name, [name_count], with the data of lists of at
  * most eight entries where that is known (array_free each). An operator that is
@@ -59,6 +61,17 @@ fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t
                      const volatile int *cancel, fpr_error *error);
 size_t graph_output_count(const graph *g);
 const char *graph_output_name(const graph *g, size_t output);
+
+/* ---- norms.c: what BatchNormalization makes of filters */
+
+typedef struct graph_norm {
+    const char *weight;  /* the tensor of a convolution's weights; as long as the graph */
+    uint64_t count;      /* of filters */
+    double *scale;       /* [count] |gamma| / sqrt(variance + eps) of the BatchNormalization that alone reads the output; */
+} graph_norm;            /* NULL: another node does */
+/* Of every convolution whose weights are constant. graph_norms_free. */
+fpr_status graph_norms(const graph *g, graph_norm **norms, size_t *count, fpr_error *error);
+void graph_norms_free(graph_norm *norms, size_t count); /* NULL allowed */
 
 /* ---- remove.c: the graph without the channels that nobody needs */
 

@@ -56,6 +56,16 @@ bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side
     return set_count(shape);
 }
 
+bool graph_is_open(const graph *g)
+{
+    bool open = false;
+    for (size_t i = 0; i < g->input_count; i++) {
+        const onnx_value *v = &g->model->values[g->inputs[i]];
+        for (unsigned d = 2; v->has_shape && d < v->rank; d++) open = open || v->shape[d] <= 0;
+    }
+    return open;
+}
+
 /* ---- for the operators */
 
 void run_fail(run *r, const char *why)

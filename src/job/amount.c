@@ -25,7 +25,8 @@ static fpr_status rank_batch(void *context, size_t first, size_t count, void *co
             base_free(scores);
             return status;
         }
-        shrink_scores(&layer->shape, model_tensor(c->job->model, id)->dtype, bytes[i], o->structure, o->criterion, scores);
+        shrink_scores(&layer->shape, model_tensor(c->job->model, id)->dtype, bytes[i], o->structure, o->criterion,
+                      layer->scale, scores);
         status = shrink_ranking_add(c->ranking, (size_t)(layer - c->job->study->layers), scores, n, error);
         base_free(scores);
     }

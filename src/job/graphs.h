@@ -12,6 +12,14 @@ bool job_is_onnx(const char *output); /* by its name; NULL allowed */
 fpr_status job_remove(const char *input, const char *output, const fpr_options *options, fpr_report **report,
                       fpr_error *error);
 
+/* ---- norms.c: what follows the layers */
+
+/* The tensors of a checkpoint in the place of a graph's, by name and size. */
+graph_weights job_weights_of(fpr_model *model);
+/* Where a graph is known, --graph or an ONNX input: the layers' scales, and in their rows what is sparse by them.
+ * FPR_USAGE where criterion bn has none. */
+fpr_status job_norms(study *s, fpr_model *model, const char *input, fpr_report *report, fpr_error *error);
+
 /* ---- graphs.c: two graphs on the same inputs */
 
 #define JOB_COMPARE_SIDE 64 /* of open dimensions, at first */

@@ -1,5 +1,5 @@
 /* Diagnostics only: the three sweeps, nothing changed, nothing written. */
-#include "job/job.h"
+#include "job/graphs.h"
 
 typedef struct inspect_run {
     study *study;
@@ -77,6 +77,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     if (!status) status = job_check_patterns(model, options, error);
     if (!status) status = study_new(model, options, NULL, NULL, &run.study, error);
     if (!status) status = rows_new(run.study, &run.report, error);
+    if (!status) status = job_norms(run.study, model, input, run.report, error);
     if (run.report) rows_phase(run.report, "measure", &since);
     if (!status) status = study_prepare(run.study, error);
     if (run.report) rows_phase(run.report, "range", &since);

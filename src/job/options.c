@@ -34,7 +34,7 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
     if (!isnan(o->range[0]) && !(o->range[0] < o->range[1] && isfinite(o->range[0]) && isfinite(o->range[1])))
         return base_fail(error, FPR_USAGE, "range must be two numbers, the lower one first");
     if (!(o->amount <= 1)) return base_fail(error, FPR_USAGE, "amount must lie between 0 and 1");
-    if (o->criterion != FPR_CRITERION_PEAK && o->prune && o->amount < 0 && !(o->target_bytes > 0))
+    if ((o->criterion == FPR_CRITERION_L1 || o->criterion == FPR_CRITERION_L2) && o->prune && o->amount < 0 && !(o->target_bytes > 0))
         return base_fail(error, FPR_USAGE, "criterion l1 or l2 needs an amount: eps is a threshold on the peak");
     if (o->global && o->amount < 0 && !(o->target_bytes > 0))
         return base_fail(error, FPR_USAGE, "global needs an amount");

@@ -138,7 +138,7 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
     return status;
 }
 
-static fpr_status run_job(const fpr_model *model, const char *output, const fpr_options *options, fpr_report **report,
+static fpr_status run_job(fpr_model *model, const char *input, const char *output, const fpr_options *options, fpr_report **report,
                           fpr_error *error)
 {
     double since = job_now();
@@ -153,6 +153,7 @@ static fpr_status run_job(const fpr_model *model, const char *output, const fpr_
     if (!status) status = input_start(job.sum, job_threads(options), error);
     if (!status) status = rows_new(job.study, &r, error);
     if (!status && options->spectra) status = job_spectra(job.study, options, r, error);
+    if (!status) status = job_norms(job.study, model, input, r, error);
     if (r) rows_phase(r, "measure", &since);
     if (!status) status = study_prepare(job.study, error);
     if (r) rows_phase(r, "range", &since);
@@ -200,7 +201,7 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
     /* Two levels are held to the error allowed, like everything else. */
     fpr_options own = *options;
     if (!status && own.max_error > 0 && own.max_error < own.binary_tol) own.binary_tol = own.max_error;
-    if (!status) status = run_job(model, output, &own, report, error);
+    if (!status) status = run_job(model, input, output, &own, report, error);
     if (status) base_error_in_file(error, input);
     fpr_model_close(model);
     base_watch(watched);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SIDE 224              /* of open dimensions, for the multiply-adds */
+#define SIDE 224              /* of open dimensions, for the multiply-adds, unless options->side says otherwise */
 #define PASSES_MAX 8u
 #define COMPARE_MACS_MAX 3e9  /* more are left to `verify`: the evaluator does some 1e9 a second */
 
@@ -183,6 +183,8 @@ static void sum_up(fpr_removal *r)
 
 /* ---- passes */
 
+static int64_t side_of(const fpr_options *o) { return o->side ? o->side : SIDE; }
+
 /* Until nothing more leaves; *last is the file of the last one. */
 static fpr_status run_passes(remove_run *run, const graph_weights *weights, fpr_removal *result, const char **last)
 {
@@ -193,7 +195,8 @@ static fpr_status run_passes(remove_run *run, const graph_weights *weights, fpr_
         graph *g;
         graph_removal removal = {0};
         status = job_open_graph(from, pass ? NULL : weights, run->options->cancel, &g, run->error);
-        if (!status) status = graph_remove(g, SIDE, run->options->cancel, &removal, run->error);
+        if (!status) status = graph_remove(g, side_of(run->options), run->options->cancel, &removal, run->error);
+        result->side = g && graph_is_open(g) ? (uint64_t)side_of(run->options) : 0;
         more = removal.channels > 0;
         if (!status && (!take_layers(result, &removal) || (!more && !take_stops(result, &removal))))
             status = base_no_memory(run->error, removal.layer_count * sizeof(fpr_removed_layer));
@@ -208,12 +211,12 @@ static fpr_status run_passes(remove_run *run, const graph_weights *weights, fpr_
     return status;
 }
 
-static double compare_macs(const graph *g, const fpr_removal *r)
+static double compare_macs(const graph *g, const fpr_removal *r, int64_t side)
 {
     double scale = 1;
     for (size_t i = 0; i < graph_input_count(g); i++) {
         array a, b;
-        if (graph_input_shape(g, i, 1, SIDE, &a) && graph_input_shape(g, i, 2, JOB_COMPARE_SIDE, &b) && a.count)
+        if (graph_input_shape(g, i, 1, side, &a) && graph_input_shape(g, i, 2, JOB_COMPARE_SIDE, &b) && a.count)
             scale *= (double)b.count / (double)a.count;
     }
     return scale * (double)r->macs_before;
@@ -226,7 +229,7 @@ static fpr_status compare(remove_run *run, const graph_weights *weights, const c
     fpr_status status = job_open_graph(run->input, weights, run->options->cancel, &before, run->error);
     if (!status) status = job_open_graph(small, NULL, run->options->cancel, &after, run->error);
     r->difference = (double)NAN;
-    if (!status && compare_macs(before, r) > COMPARE_MACS_MAX) {
+    if (!status && compare_macs(before, r, side_of(run->options)) > COMPARE_MACS_MAX) {
         r->not_compared = copy("more than 3e9 multiply-adds");
     } else if (!status) {
         fpr_error why;
@@ -287,7 +290,6 @@ fpr_status job_remove(const char *input, const char *output, const fpr_options *
     if (!status) status = fpr_prune(input, run.weights, &own, &run.report, error);
     if (!status) status = fpr_model_open(run.weights, &run.pruned, error);
     if (!status && !(result = run.report->removal = base_calloc(1, sizeof *result))) status = base_no_memory(error, sizeof *result);
-    if (!status) result->side = SIDE;
     if (!status) status = run_passes(&run, &weights, result, &small);
     if (!status) status = compare(&run, &weights, small, result);
     if (!status) status = finish_report(&run, small);

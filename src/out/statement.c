@@ -35,7 +35,7 @@ static void add_patterns(file_text *json, const char *name, const fpr_globs *glo
 void statement_options(file_text *json, const fpr_options *o, double amount)
 {
     static const char *const structures[] = {"kernel", "filter", "channel"};
-    static const char *const criteria[] = {"peak", "l1", "l2"};
+    static const char *const criteria[] = {"peak", "l1", "l2", "bn"};
     file_text_format(json, ",\"options\":{\"level\":%d", o->level);
     if (o->prune) {
         file_text_format(json, ",\"structure\":\"%s\",\"criterion\":\"%s\"", structures[o->structure],

@@ -78,7 +78,7 @@ static void command(report_out *out, const fpr_report *r)
     flag(out, o->half, "half");
     if (r->has_output) {
         static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1",
-                                                                                                      "l2"};
+                                                                                                      "l2", "bn"};
         flag(out, !o->prune, "no-prune");
         word_option(out, "structure", structures[o->structure]);
         word_option(out, "criterion", criteria[o->criterion]);

@@ -189,7 +189,7 @@ static void accept(report_out *out, const fpr_options *o)
 static void options(report_out *out, const fpr_report *r)
 {
     static const char *const structures[] = {"kernel", "filter", "channel"};
-    static const char *const criteria[] = {"peak", "l1", "l2"};
+    static const char *const criteria[] = {"peak", "l1", "l2", "bn"};
     static const char *const casts[] = {NULL, "f32", "f16", "bf16"};
     const fpr_options *o = &r->options;
     report_key(out, "options");
@@ -363,6 +363,20 @@ static void untrained(report_out *out, const fpr_layer *l)
     report_end(out, '}');
 }
 
+static void scaled(report_out *out, bool known, const fpr_scaled *s)
+{
+    report_key(out, "batch_norm");
+    if (!known) {
+        report_null(out);
+        return;
+    }
+    report_begin(out, '{');
+    report_key(out, "sparse"), report_integer(out, s->sparse);
+    report_key(out, "revived"), report_integer(out, s->revived);
+    report_key(out, "silenced"), report_integer(out, s->silenced);
+    report_end(out, '}');
+}
+
 static void layer(report_out *out, const fpr_layer *l)
 {
     report_line(out);
@@ -377,6 +391,7 @@ static void layer(report_out *out, const fpr_layer *l)
     report_key(out, "kernels"), report_integer(out, l->conv.kernels);
     report_key(out, "finite"), report_bool(out, l->finite);
     report_key(out, "sparse"), report_integer(out, l->sparse);
+    scaled(out, l->normed, &l->scaled);
     report_key(out, "live_signed");
     if (l->conv.k >= 2 && l->conv.k <= 128 && l->finite) report_integer(out, l->live_signed);
     else report_null(out);
@@ -446,6 +461,8 @@ fpr_status fpr_report_json(const fpr_report *r, fpr_write write, void *context, 
     removable(&out, &r->changes);
     report_line(&out);
     report_sweep(&out, r);
+    scaled(&out, r->normed_layers > 0, &r->scaled);
+    report_line(&out);
     report_removal(&out, r->removal);
     head(&out, r);
     report_line(&out);

@@ -212,6 +212,17 @@ void page_dead(report_out *out, const fpr_report *r)
     uint64_t rows = 0, shown = 0;
     for (uint64_t i = 0; i < r->layer_count; i++) rows += has_dead(&r->layers[i]);
     report_text(out, "<section id=\"dead\"><h2>Dead filters and channels</h2>\n");
+    if (r->normed_layers) {
+        report_text(out, "<p>By what batch normalization multiplies their filters with, ");
+        page_plural(out, r->scaled.sparse, "kernel", "kernels");
+        report_text(out, " of ");
+        page_plural(out, r->normed_layers, "layer", "layers");
+        report_text(out, " would be sparse: it revives ");
+        page_count(out, r->scaled.revived);
+        report_text(out, " that are so by weight, and silences ");
+        page_count(out, r->scaled.silenced);
+        report_text(out, " that are not.</p>\n");
+    }
     if (!rows) {
         report_text(out, "<p>Every filter and every channel has a live kernel.</p></section>\n");
         return;

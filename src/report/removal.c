@@ -38,7 +38,9 @@ void report_removal(report_out *out, const fpr_removal *r)
     report_key(out, "parameters_after"), report_integer(out, r->parameters_after);
     report_key(out, "multiply_adds_before"), report_integer(out, r->macs_before);
     report_key(out, "multiply_adds_after"), report_integer(out, r->macs_after);
-    report_key(out, "open_dimensions"), report_integer(out, r->side);
+    report_key(out, "open_dimensions");
+    if (r->side) report_integer(out, r->side);
+    else report_null(out);
     report_key(out, "output_difference"), report_number(out, r->difference);
     report_key(out, "not_compared"), report_string0(out, r->not_compared);
     report_key(out, "stopped_by");
@@ -104,8 +106,11 @@ static void facts(report_out *out, const fpr_removal *r)
     page_count(out, r->parameters_before);
     report_text(out, " &rarr; ");
     page_count(out, r->parameters_after);
-    report_text(out, " (one input; open dimensions are ");
-    page_count(out, r->side);
+    report_text(out, " (one input");
+    if (r->side) {
+        report_text(out, "; open dimensions are ");
+        page_count(out, r->side);
+    }
     report_text(out, "). ");
     if (r->not_compared) {
         report_text(out, "Outputs were not compared: ");

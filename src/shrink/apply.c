@@ -86,7 +86,7 @@ static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from,
                            part_error *part)
 {
     size_t bytes = shrink_element_bytes(run->dtype);
-    const shrink_view view = {run->shape, run->dtype, run->weights};
+    const shrink_view view = {.shape = run->shape, .dtype = run->dtype, .weights = run->weights};
     const uint8_t *pair = shrink_levels(&view, run->plan, kernel);
     double levels[2];
     shrink_cast(run->dtype, pair, FPR_F64, levels, 2);
@@ -138,7 +138,7 @@ static void change_part(const apply_run *run, size_t index, uint64_t first, uint
 {
     double tile[TILE_WEIGHTS];
     const fpr_layer_shape *s = run->shape;
-    shrink_view view = {s, run->dtype, run->weights};
+    shrink_view view = {.shape = s, .dtype = run->dtype, .weights = run->weights};
     uint64_t step = shrink_tile_kernels(s);
     part_error part = {0};
     for (uint64_t j = first; j < end; j += step ? step : 1) {
@@ -169,7 +169,7 @@ static void set_live(live_flag *flag)
 static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
 {
     uint64_t magnitudes[256], channels = run->shape->channels, filter = kernel / channels;
-    shrink_view view = {run->shape, run->dtype, run->weights};
+    shrink_view view = {.shape = run->shape, .dtype = run->dtype, .weights = run->weights};
     bool all_channels = atomic_load_explicit(&run->all_channels, memory_order_relaxed);
     size_t step = all_channels ? 8 : 256;
     for (uint64_t j = kernel; j < end; j += step) {
@@ -188,7 +188,7 @@ static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
 static void find_live_scattered(apply_run *run, uint64_t first, uint64_t end)
 {
     uint64_t magnitudes[MAGNITUDES], channels = run->shape->channels;
-    shrink_view view = {run->shape, run->dtype, run->weights};
+    shrink_view view = {.shape = run->shape, .dtype = run->dtype, .weights = run->weights};
     for (uint64_t j = first; j < end; j += MAGNITUDES) {
         size_t n = end - j < MAGNITUDES ? (size_t)(end - j) : MAGNITUDES;
         shrink_magnitudes(&view, j, n, magnitudes);
@@ -222,7 +222,7 @@ static void apply_part(void *context, size_t index, unsigned worker)
     if (base_cancelled()) return;
     apply_run *run = context;
     uint64_t first = index * shrink_part_kernels(run->shape), end = part_end(run->shape, index);
-    const shrink_view view = {run->shape, run->dtype, run->weights};
+    const shrink_view view = {.shape = run->shape, .dtype = run->dtype, .weights = run->weights};
     if (run->costs) shrink_cost_of_part(&view, run->plan, run->limit, run->scale, first, end, &run->costs[index]);
     if (run->errors) change_part(run, index, first, end);
     else if (run->plan && run->plan->changes) zero_part(run, first, end);
@@ -246,7 +246,7 @@ static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **li
 static fpr_status list_dead_outputs(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
 {
     const fpr_layer_shape *s = run->shape;
-    const shrink_view view = {s, run->dtype, run->weights};
+    const shrink_view view = {.shape = s, .dtype = run->dtype, .weights = run->weights};
     uint64_t magnitude, *list = base_alloc(s->kernels, sizeof *list);
     if (!list) return base_no_memory(error, s->kernels * sizeof *list);
     base_free(outcome->dead_filters);
@@ -306,7 +306,7 @@ static void add_costs(const apply_run *run, size_t parts, shrink_outcome *outcom
 static bool is_wholly_zero(const apply_run *run)
 {
     uint64_t magnitudes[256];
-    const shrink_view view = {run->shape, run->dtype, run->weights};
+    const shrink_view view = {.shape = run->shape, .dtype = run->dtype, .weights = run->weights};
     for (uint64_t j = 0; j < run->shape->kernels; j += 256) {
         size_t n = run->shape->kernels - j < 256 ? (size_t)(run->shape->kernels - j) : 256;
         shrink_magnitudes(&view, j, n, magnitudes);

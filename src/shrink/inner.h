@@ -16,7 +16,15 @@ typedef struct shrink_view {
     const fpr_layer_shape *shape;
     fpr_dtype dtype;
     const uint8_t *weights;
+    const double *scale; /* of the filters, or NULL: see shrink_known */
 } shrink_view;
+
+/* The filter that a kernel belongs to. */
+static inline uint64_t shrink_filter(const fpr_layer_shape *s, uint64_t kernel)
+{
+    return s->transposed ? kernel % s->channels : kernel / s->channels;
+}
+static inline uint64_t shrink_filter_count(const fpr_layer_shape *s) { return s->transposed ? s->channels : s->filters; }
 
 /* The unit in the axes of the tensor: where one kernel is filter and channel, the kernel; where inputs stand before
  * outputs, the other. */
@@ -49,6 +57,8 @@ double shrink_magnitude_value(fpr_dtype dtype, uint64_t magnitude);
 uint64_t shrink_magnitude_limit(fpr_dtype dtype, double threshold);
 /* What sparse means: m < limit. In a layer of zeros every kernel is sparse. */
 uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps);
+/* limits: [filters] the same of each, where the view has scales. */
+void shrink_scaled_limits(const shrink_view *v, double eps, uint64_t *limits);
 /* A power of two near 1 / max_abs: squares of weights times it stay in the range of a double. */
 double shrink_scale(double max_abs);
 /* The largest magnitude of each of count kernels; SHRINK_MINUS_ZERO where all weights are zero and not all of them +0. */

@@ -29,7 +29,8 @@ enum { FATE_KEPT_ZERO = CONV_FATE_CHANGED + 1 };
 typedef struct plan_run {
     const shrink_view *view;
     shrink_plan *plan;
-    uint64_t limit; /* of sparse magnitudes */
+    uint64_t limit;         /* of sparse magnitudes */
+    const uint64_t *limits; /* [filters] the same of each; NULL: limit is that of all */
     fpr_structure asked, structure; /* as the options say; in the axes of the tensor */
     bool prune;
     const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
@@ -55,8 +56,9 @@ static void flag_part(void *context, size_t index, unsigned worker)
         shrink_magnitudes(run->view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
             const uint64_t size = shrink_size(magnitudes[i]);
+            const uint64_t limit = run->limits ? run->limits[shrink_filter(run->view->shape, j + i)] : run->limit;
             /* without branches, which zero kernels among others make unpredictable */
-            run->plan->fate[j + i] = (uint8_t)(FLAG_SPARSE * (size < run->limit) + FLAG_ZERO * (size == 0) +
+            run->plan->fate[j + i] = (uint8_t)(FLAG_SPARSE * (size < limit) + FLAG_ZERO * (size == 0) +
                                                FLAG_PLUS * (magnitudes[i] == 0));
         }
     }
@@ -168,7 +170,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
                              const fpr_options *options, const shrink_budget *budget, unsigned threads,
                              shrink_plan *plan, fpr_error *error)
 {
-    shrink_view view = {s, dtype, weights};
+    shrink_view view = {s, dtype, weights, options->criterion == FPR_CRITERION_BN ? known.scale : NULL};
     plan_run run = {.view = &view,
                     .plan = plan,
                     .asked = options->structure,
@@ -182,7 +184,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     bool by_eps = run.structure == FPR_STRUCTURE_KERNEL &&
                   (!budget || (budget->amount < 0 && budget->units == SHRINK_BY_AMOUNT));
     /* Without sparse kernels there are no zero ones either, unless nothing is below eps. */
-    bool all_live = known.measure && known.measure->sparse == 0 && options->eps > 0;
+    bool all_live = known.measure && known.measure->sparse == 0 && options->eps > 0 && !view.scale;
     if (all_live && by_eps) run.prune = false;
     bool binary = options->binary && (run.prune || shrink_may_be_binary(&view, options, plan, threads));
     if (!run.prune && !binary) return FPR_OK;
@@ -190,7 +192,13 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     if (!plan->fate) return base_no_memory(error, s->kernels);
     run.limit = shrink_sparse_limit(dtype, known.max_abs, options->eps);
     fpr_status status = FPR_OK;
-    if (all_live && !run.prune) {
+    uint64_t *limits = view.scale ? base_alloc(shrink_filter_count(s), sizeof *limits) : NULL;
+    if (view.scale && !limits) status = base_no_memory(error, shrink_filter_count(s) * sizeof *limits);
+    if (limits) shrink_scaled_limits(&view, options->eps, limits);
+    run.limits = limits;
+    if (status) {
+        /* nothing is planned */
+    } else if (all_live && !run.prune) {
         atomic_store(&run.live, s->kernels);
     } else if (!run.prune || by_eps) {
         base_parallel(threads, parts, flag_and_decide_part, &run);
@@ -205,9 +213,10 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     if (!status && binary && (!run.prune || shrink_may_be_binary(&view, options, plan, threads)))
         status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
     if (!status) status = base_check_cancelled(error);
-    plan->only_sparse = !plan->levels && (by_eps || !plan->zeroed);
+    plan->only_sparse = !plan->levels && (by_eps || !plan->zeroed) && !view.scale;
     if (!status) base_parallel(threads, parts, settle_part, &run);
     base_free(goes);
+    base_free(limits);
     if (status) shrink_plan_free(plan);
     return status;
 }

@@ -38,6 +38,68 @@ uint64_t shrink_sparse_limit(fpr_dtype dtype, double max_abs, double eps)
     return max_abs > 0 ? shrink_magnitude_limit(dtype, eps * max_abs) : 1;
 }
 
+/* value(m) * scale < threshold exactly when m < limit. */
+static uint64_t scaled_limit(fpr_dtype dtype, double threshold, double scale)
+{
+    uint64_t low = 0, high = magnitude_of(dtype, INFINITY);
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (shrink_magnitude_value(dtype, middle) * scale < threshold)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The largest |w| of the layer, times its filter's scale. */
+static double scaled_peak(const shrink_view *v)
+{
+    uint64_t magnitudes[MAGNITUDES];
+    double peak = 0;
+    for (uint64_t j = 0; j < v->shape->kernels; j += MAGNITUDES) {
+        size_t n = v->shape->kernels - j < MAGNITUDES ? (size_t)(v->shape->kernels - j) : MAGNITUDES;
+        shrink_magnitudes(v, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++) {
+            double size = shrink_magnitude_value(v->dtype, shrink_size(magnitudes[i])) * v->scale[shrink_filter(v->shape, j + i)];
+            peak = size > peak ? size : peak;
+        }
+    }
+    return peak;
+}
+
+void shrink_scaled_limits(const shrink_view *v, double eps, uint64_t *limits)
+{
+    const double peak = scaled_peak(v);
+    const uint64_t all = magnitude_of(v->dtype, INFINITY), filters = shrink_filter_count(v->shape);
+    for (uint64_t o = 0; o < filters; o++)
+        limits[o] = !(peak > 0) ? all : v->scale[o] > 0 ? scaled_limit(v->dtype, eps * peak, v->scale[o]) : eps > 0 ? all : 0;
+}
+
+fpr_status shrink_count_scaled(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+                               const double *scale, double eps, fpr_scaled *count, fpr_error *error)
+{
+    const shrink_view view = {s, dtype, weights, scale};
+    const uint64_t limit = shrink_sparse_limit(dtype, max_abs, eps);
+    uint64_t magnitudes[MAGNITUDES], *limits = base_alloc(shrink_filter_count(s), sizeof *limits);
+    *count = (fpr_scaled){0};
+    if (!limits) return base_no_memory(error, shrink_filter_count(s) * sizeof *limits);
+    shrink_scaled_limits(&view, eps, limits);
+    for (uint64_t j = 0; j < s->kernels; j += MAGNITUDES) {
+        size_t n = s->kernels - j < MAGNITUDES ? (size_t)(s->kernels - j) : MAGNITUDES;
+        shrink_magnitudes(&view, j, n, magnitudes);
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t size = shrink_size(magnitudes[i]);
+            const bool raw = size < limit, scaled = size < limits[shrink_filter(s, j + i)];
+            count->sparse += scaled;
+            count->revived += raw && !scaled;
+            count->silenced += scaled && !raw;
+        }
+    }
+    base_free(limits);
+    return FPR_OK;
+}
+
 /* Loads that compilers can vectorise. */
 #define LOAD(name, type, swap)                                                                                         \
     static inline type name(const uint8_t *p)                                                                          \
@@ -153,10 +215,12 @@ static double larger(double peak, const double *w, size_t n)
     return peak;
 }
 
-/* Adds n weights of one kernel to a score: the largest |w|, the sum of |w| or the sum of (w scale)^2. */
+/* Adds n weights of one kernel to a score: the largest |w|, or |w| scale, the sum of |w| or the sum of (w scale)^2. */
 static double gain(double score, fpr_criterion criterion, const double *w, size_t n, double scale)
 {
     switch (criterion) {
+    case FPR_CRITERION_BN:
+        return fmax(score, scale * larger(0, w, n));
     case FPR_CRITERION_PEAK: return larger(score, w, n);
     case FPR_CRITERION_L1:
         for (size_t i = 0; i < n; i++) score += fabs(w[i]);
@@ -188,10 +252,12 @@ static void score_kernels(const score_run *run, uint64_t first, uint64_t count)
                         : run->structure == FPR_STRUCTURE_FILTER ? j / s->channels
                                                                  : j % s->channels;
         double *score = &run->scores[unit];
+        const bool scaled = run->criterion == FPR_CRITERION_BN && run->view->scale;
+        const double scale = scaled ? run->view->scale[shrink_filter(s, j)] : run->scale;
         for (size_t i = 0; !step && i < k; i += TILE_WEIGHTS) {
             size_t n = k - i < TILE_WEIGHTS ? k - i : TILE_WEIGHTS;
             shrink_piece(run->view, j, i, n, tile);
-            *score = gain(*score, run->criterion, tile, n, run->scale);
+            *score = gain(*score, run->criterion, tile, n, scale);
         }
         if (!step) continue;
         if ((j - first) % step == 0) {
@@ -199,7 +265,7 @@ static void score_kernels(const score_run *run, uint64_t first, uint64_t count)
             conv_kernels(s, run->view->dtype, run->view->weights, j, (size_t)(left < step ? left : step), tile);
             loaded = j;
         }
-        *score = gain(*score, run->criterion, tile + (j - loaded) * k, k, run->scale);
+        *score = gain(*score, run->criterion, tile + (j - loaded) * k, k, scale);
     }
 }
 
@@ -238,7 +304,9 @@ void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_c
     /* Squares of huge or tiny F64 weights leave the range: they are taken relative to a power of two near the largest.
      */
     double max_abs = 0, scale = 1;
-    if (criterion == FPR_CRITERION_PEAK || v->dtype == FPR_F64) max_abs = layer_peak(v);
+    const bool peak = criterion == FPR_CRITERION_PEAK || criterion == FPR_CRITERION_BN;
+    if (criterion == FPR_CRITERION_BN && v->scale) max_abs = scaled_peak(v);
+    else if (peak || v->dtype == FPR_F64) max_abs = layer_peak(v);
     if (criterion == FPR_CRITERION_L2 && v->dtype == FPR_F64) scale = shrink_scale(max_abs);
     if (structure == FPR_STRUCTURE_CHANNEL)
         part = s->kernels;
@@ -247,14 +315,14 @@ void shrink_scores_threaded(const shrink_view *v, fpr_structure structure, fpr_c
     score_run run = {v, structure, criterion, part, scale, scores};
     base_parallel(threads, (size_t)((s->kernels + part - 1) / part), score_task, &run);
     for (uint64_t i = 0; i < units; i++) {
-        if (criterion == FPR_CRITERION_PEAK) scores[i] = max_abs > 0 ? scores[i] / max_abs : 0;
+        if (peak) scores[i] = max_abs > 0 ? scores[i] / max_abs : 0;
         if (criterion == FPR_CRITERION_L2) scores[i] = sqrt(scores[i]) / scale;
     }
 }
 
 void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, fpr_structure structure,
-                   fpr_criterion criterion, double *scores)
+                   fpr_criterion criterion, const double *scale, double *scores)
 {
-    shrink_view view = {s, dtype, weights};
+    shrink_view view = {s, dtype, weights, scale};
     shrink_scores_threaded(&view, shrink_unit(s, structure), criterion, 1, scores);
 }

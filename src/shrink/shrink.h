@@ -30,9 +30,13 @@ typedef struct shrink_plan {
 } shrink_plan;
 
 /* Score of every unit of one layer by structure and criterion (kernel: [kernels], filter: [filters], channel:
- * [channels]; of a depthwise layer [kernels] always); peak is max|w| / max|w| of the layer, l1 and l2 are norms over the unit. Sums in double, index order. */
+ * [channels]; of a depthwise layer [kernels] always); peak is max|w| / max|w| of the layer, bn the same of the weights
+ * times their filters' scale (NULL: as peak), l1 and l2 are norms over the unit. Sums in double, index order. */
 void shrink_scores(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, fpr_structure structure,
-                   fpr_criterion criterion, double *scores);
+                   fpr_criterion criterion, const double *scale, double *scores);
+/* Kernels that are sparse once each filter is multiplied with its scale, beside those that are sparse as they are. */
+fpr_status shrink_count_scaled(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs,
+                               const double *scale, double eps, fpr_scaled *count, fpr_error *error);
 uint64_t shrink_unit_count(const fpr_layer_shape *s, fpr_structure structure);
 
 /* --global: collects the scores of all layers (each divided by its layer's mean score), then tells each layer how many
@@ -56,6 +60,7 @@ void shrink_ranking_free(shrink_ranking *ranking);
 typedef struct shrink_known {
     double max_abs;
     const conv_measure *measure;
+    const double *scale; /* [filters] by criterion BN each kernel counts as so many times as large; NULL: as it is */
 } shrink_known;
 
 /* How much of one layer goes. */

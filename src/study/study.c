@@ -54,7 +54,7 @@ void study_basis_copy(fpr_basis *to, const fpr_basis *from, unsigned k)
 
 shrink_known study_known(const study_layer *layer, const fpr_options *options)
 {
-    return (shrink_known){layer->measure.max_abs, options->half ? NULL : &layer->measure};
+    return (shrink_known){layer->measure.max_abs, options->half ? NULL : &layer->measure, layer->scale};
 }
 
 conv_block study_block(const study *s, const study_layer *layer, const void *weights)
@@ -491,7 +491,10 @@ fpr_status study_prepare(study *s, fpr_error *error)
 void study_free(study *s)
 {
     if (!s) return;
-    for (size_t i = 0; i < s->layer_count; i++) base_free(s->layers[i].ratio);
+    for (size_t i = 0; i < s->layer_count; i++) {
+        base_free(s->layers[i].ratio);
+        base_free(s->layers[i].scale);
+    }
     for (size_t g = 0; g < s->group_count; g++) {
         fpr_moments_free(&s->groups[g].all);
         fpr_moments_free(&s->groups[g].live_moments);

@@ -25,6 +25,7 @@ typedef struct study_layer {
     size_t partner;        /* a tensor of the model */
     conv_measure measure;
     double *ratio; /* [k] or NULL */
+    double *scale; /* [filters] what the BatchNormalization behind them multiplies them with; NULL: not known. Owned */
 } study_layer;
 
 /* Memory for the farthest kernels of all groups together. */
@@ -87,6 +88,11 @@ void study_basis_copy(fpr_basis *to, const fpr_basis *from, unsigned k); /* both
 conv_block study_block(const study *s, const study_layer *layer, const void *weights);
 /* What the first sweep knows of a layer, for shrink/. */
 shrink_known study_known(const study_layer *layer, const fpr_options *options);
+/* Outputs, whichever axis they stand along. */
+static inline uint64_t study_filters(const study_layer *layer)
+{
+    return layer->shape.transposed ? layer->shape.channels : layer->shape.filters;
+}
 bool study_same_group(const fpr_layer_shape *a, const fpr_layer_shape *b);
 
 /* ---- see.c */
