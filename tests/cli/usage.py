@@ -47,7 +47,7 @@ LINES = [
     (["-jx", "a", "b"], "option '--threads' wants a whole number from 0 to 1024, not 'x'"),
     (["--layout", "nchw", "a", "b"], "option '--layout' wants auto|oihw|hwio|ohwi, not 'nchw'"),
     (["--structure", "kern", "a", "b"], "option '--structure' wants kernel|filter|channel, not 'kern'"),
-    (["--criterion=", "a", "b"], "option '--criterion' wants peak|l1|l2, not ''"),
+    (["--criterion=", "a", "b"], "option '--criterion' wants peak|l1|l2|bn, not ''"),
     (["--cast", "f64", "a", "b"], "option '--cast' wants none|f32|f16|bf16, not 'f64'"),
     (["--bandwidth", "0", "a", "b"], "option '--bandwidth' wants silverman, scott or a number above 0, not '0'"),
     (["--report", "", "a", "b"], "option '--report' wants a name, not ''"),
