@@ -7,14 +7,9 @@
 #include <strings.h>
 #include <sys/stat.h>
 
-/* By their names, the likeliest first: of a folder with an index and its shards the index is meant, and of one with the
- * same weights twice the safetensors file. */
-static const char *const endings[][10] = {
-    {".index.json"},
-    {".safetensors"},
-    {".pth", ".pt", ".ckpt", ".bin", ".onnx", ".npz", ".h5", ".hdf5", ".keras", ".pth.tar"},
-};
-enum { TIERS = sizeof endings / sizeof *endings };
+/* By their names, the likeliest first: of a folder with an index and its shards the index is meant, of one with the same
+ * weights twice the safetensors file, and of its variants the one without a name. */
+enum { TIER_INDEX, TIER_VARIANT, TIER_OTHER_INDEX, TIER_SAFETENSORS, TIER_BIN_INDEX, TIER_FOREIGN, TIERS };
 
 /* What trainers put beside a model. */
 static const char *const beside[] = {"optimizer", "scheduler", "rng_state", "training_args", "scaler"};
@@ -35,11 +30,16 @@ static bool ends_with(const char *text, const char *end)
 
 static unsigned tier_of(const char *name)
 {
+    static const char *const foreign[] = {".pth", ".pt", ".ckpt", ".bin", ".onnx", ".npz", ".h5", ".hdf5", ".keras", ".pth.tar"};
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
         if (!strncasecmp(name, beside[i], strlen(beside[i]))) return TIERS;
-    for (unsigned t = 0; t < TIERS; t++)
-        for (size_t i = 0; i < sizeof endings[t] / sizeof *endings[t] && endings[t][i]; i++)
-            if (ends_with(name, endings[t][i])) return t;
+    if (ends_with(name, ".safetensors.index.json")) return TIER_INDEX;
+    if (ends_with(name, ".bin.index.json")) return TIER_BIN_INDEX;
+    if (ends_with(name, ".h5.index.json") || ends_with(name, ".msgpack.index.json")) return TIERS;
+    if (fpr_is_index(name)) return ends_with(name, ".index.json") ? TIER_OTHER_INDEX : TIER_VARIANT;
+    if (ends_with(name, ".safetensors")) return TIER_SAFETENSORS;
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (ends_with(name, foreign[i])) return TIER_FOREIGN;
     return TIERS;
 }
 

@@ -20,8 +20,7 @@ FPR_API bool fpr_is_index(const char *path)
     if (ends_with(path, ".index.json")) return true;
     const char *slash = strrchr(path, '/'), *at = strstr(slash ? slash + 1 : path, mark);
     if (!at || !ends_with(at, ".json")) return false;
-    const size_t variant = strlen(at) - (sizeof mark - 1);
-    return variant > strlen(".json") && !memchr(at + sizeof mark - 1, '.', variant - strlen(".json"));
+    return strlen(at) - (sizeof mark - 1) > strlen(".json");
 }
 
 /* ---------------------------------------------------------------- tensors */

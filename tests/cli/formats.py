@@ -526,6 +526,28 @@ class Formats(harness.Case):
         self.assertEqual(json.loads(self.ok("inspect", "--json", "model/").out)["input"]["format"], "safetensors")
         self.fails(4, "-f", "model", "model/model.safetensors")
 
+    def test_a_folder_of_variants(self):
+        """As hubs of models have them: shards for two libraries, and in two precisions."""
+        def index(name, shard):
+            save("hub/" + name, json.dumps({"metadata": {}, "weight_map": {"a": shard}}).encode())
+        def taken():
+            return json.loads(self.ok("info", "--json", "hub").out)["path"]
+        a, _ = T.floats("0", (2, 2, 3, 3))
+        os.mkdir("hub")
+        save("hub/pytorch_model-00001-of-00001.bin", T.zipped({"a": a}))
+        index("pytorch_model.bin.index.json", "pytorch_model-00001-of-00001.bin")
+        index("tf_model.h5.index.json", "tf_model-00001-of-00001.h5")
+        self.assertEqual(taken(), "hub/pytorch_model.bin.index.json")
+        self.ok("convert", "hub/pytorch_model-00001-of-00001.bin", "hub/model.ema.v2-1.safetensors")
+        self.assertEqual(taken(), "hub/model.ema.v2-1.safetensors")
+        index("model.safetensors.index.ema.v2.json", "model.ema.v2-1.safetensors")
+        self.assertEqual(taken(), "hub/model.safetensors.index.ema.v2.json")
+        self.ok("--lossless", "-q", "hub", "packed")
+        self.assertIn("model.safetensors.index.ema.v2.json", os.listdir("packed"))
+        self.ok("convert", "hub/pytorch_model-00001-of-00001.bin", "hub/model-00001-of-00001.safetensors")
+        index("model.safetensors.index.json", "model-00001-of-00001.safetensors")
+        self.assertEqual(taken(), "hub/model.safetensors.index.json")
+
     # ---- numpy
 
     def npy(self, descr, shape, data, fortran=False, version=1, head=None):

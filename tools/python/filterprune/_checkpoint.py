@@ -21,7 +21,7 @@ READER = 2  # the packed format that this package reads
 # The key as its writer spells it in the header; the 16 digits of the check follow.
 CHECK_PREFIX = '"filterprune":"{\\"format\\":1,\\"reader\\":%d,\\"check\\":\\"'
 INDEX_MAX = 100 << 20
-INDEX_NAME = re.compile(r"\.index\.json\Z|\.safetensors\.index\.[^./]+\.json\Z")
+INDEX_NAME = re.compile(r"\.index\.json\Z|\.safetensors\.index\.[^/]+\.json\Z")
 BATCH_BYTES = 64 << 20  # dense bytes that read_all decodes together
 
 
