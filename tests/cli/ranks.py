@@ -17,7 +17,7 @@ LINK = os.environ.get("FILTERPRUNE_RANKS", "").split()
 SANITIZED = os.environ.get("FILTERPRUNE_RANKS_SANITIZED") == "1"
 # mpirun wants a home and says no to root, as which containers run tests.
 RANK_ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-                    "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_btl_base_warn_component_unused": "0",
+                    "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl_base_warn_component_unused": "0",
                     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
 
 
@@ -89,7 +89,7 @@ class Ranks(harness.Case):
         for n in (1, 2, 3, 4):
             dice = random.Random(n)
             inputs = dice.sample(self.inputs, MODELS)
-            for again in (), ("-f",):
+            for again in ((), ("-f",)) if n == 3 else ((),): # and once over the profiles that are there
                 done = run(n, *self.words, f"-j{1 + n % 2}", *again, "--out", f"ranks{n}", *inputs)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.same(f"ranks{n}")
