@@ -1,5 +1,6 @@
 /* The room of collections: random numbers, the noise floor, orders and names. */
-#include "collect/collect.h"
+#include "collect/deal.h"
+#include "base/simd.h"
 #include "num/num.h"
 
 #include <math.h>
@@ -8,6 +9,8 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+
+static collect_dice *dice;
 
 /* ---- hands */
 
@@ -20,6 +23,24 @@ static double chance(double total, double marked, double n, double x)
     return exp(log_choose(marked, x) + log_choose(total - marked, n - x) - log_choose(total, n));
 }
 
+/* As many hands as are dealt at once. */
+static void hands_of(collect_random *random, uint64_t total, uint64_t marked, uint64_t n, double *x)
+{
+    double uniform[COLLECT_DRAWS], normal[COLLECT_DRAWS], of[COLLECT_DRAWS];
+    for (unsigned d = 0; d < COLLECT_DRAWS; d++) uniform[d] = collect_random_uniform(random), of[d] = (double)n;
+    const deal_kernels *kernels = deal_kernels_best();
+    kernels->normals(uniform, COLLECT_DRAWS, normal);
+    kernels->hands(dice->factorials, (double)total, (double)marked, of, uniform, normal, x);
+}
+
+static void hand_is(uint64_t total, uint64_t marked, uint64_t n, double wanted)
+{
+    collect_random random = {1};
+    double x[COLLECT_DRAWS];
+    hands_of(&random, total, marked, n, x);
+    for (unsigned d = 0; d < COLLECT_DRAWS; d++) assert_true(x[d] == wanted);
+}
+
 /* Chi-square of 40,000 hands against the exact chances, over cells of 20 expected or more. */
 static void hands_fit(uint64_t total, uint64_t marked, uint64_t n)
 {
@@ -28,11 +49,14 @@ static void hands_fit(uint64_t total, uint64_t marked, uint64_t n)
     const double middle = floor((double)n * (double)marked / (double)total), from = fmax(0, middle - CELLS / 2);
     collect_random random = {n};
     memset(seen, 0, sizeof seen);
+    double hands[COLLECT_DRAWS];
     for (int i = 0; i < DRAWS; i++) {
-        const uint64_t x = collect_random_hand(&random, total, marked, n);
-        assert_true(x <= n && x <= marked && n - x <= total - marked);
-        assert_true((double)x >= from && (double)x - from <= CELLS);
-        seen[x - (uint64_t)from]++;
+        if (i % COLLECT_DRAWS == 0) hands_of(&random, total, marked, n, hands);
+        const double x = hands[i % COLLECT_DRAWS];
+        assert_true(x == floor(x) && x >= 0 && x <= (double)n && x <= (double)marked);
+        assert_true((double)n - x <= (double)(total - marked));
+        assert_true(x >= from && x - from <= CELLS);
+        seen[(unsigned)(x - from)]++;
     }
     double square = 0, expected = 0, found = 0;
     unsigned cells = 0;
@@ -63,15 +87,22 @@ static void hands_follow_their_law(void **state)
     hands_fit(10000, 9000, 7000);
     hands_fit(1000000000, 30000, 500000); /* 15 */
     hands_fit(2000000000, 600, 1000000000);
+    hands_fit(150, 60, 20);               /* 8: by factorials */
+    hands_fit(171, 60, 20);               /* by Stirling's series */
+    hands_fit(300, 150, 19);
+    hand_is(1000, 1000, 10, 10);
+    hand_is(1000, 300, 1000, 300);
+    hand_is(1000, 300, 0, 0);
+    hand_is(1, 1, 1, 1);
+    hand_is(1, 1, 0, 0);
+    hand_is(2, 2, 1, 1);
     collect_random random = {1};
-    assert_int_equal(collect_random_hand(&random, 1000, 0, 10), 0);
-    assert_int_equal(collect_random_hand(&random, 1000, 1000, 10), 10);
-    assert_int_equal(collect_random_hand(&random, 1000, 300, 1000), 300);
-    assert_int_equal(collect_random_hand(&random, 1000, 300, 0), 0);
     /* Two billion: mean and variance, n p (1 - p) (N - n) / (N - 1). */
     double sum = 0, squares = 0;
+    double hands[COLLECT_DRAWS];
     for (int i = 0; i < 20000; i++) {
-        const double d = (double)collect_random_hand(&random, 2000000000, 500000000, 1000000000) - 2.5e8;
+        if (i % COLLECT_DRAWS == 0) hands_of(&random, 2000000000, 500000000, 1000000000, hands);
+        const double d = hands[i % COLLECT_DRAWS] - 2.5e8;
         sum += d / 20000;
         squares += d * d / 20000;
     }
@@ -115,14 +146,14 @@ static void samples_of_one_distribution_stay_below(void **state)
 {
     (void)state;
     static const unsigned sizes[] = {10, 50, 500, 5000};
-    static uint64_t whole[K * BINS], part[K * BINS], scratch[2 * BINS];
+    static uint64_t whole[K * BINS], part[K * BINS];
     collect_random random = {7};
     sample(&random, 30000, 0, whole);
     for (int s = 0; s < 4; s++) {
         int below = 0, below_median = 0;
         for (int i = 0; i < 100; i++) {
             sample(&random, sizes[s], 0, part);
-            const collect_noise floor = collect_noise_floor(whole, part, K, BINS, 2.0 / BINS, weights, scratch);
+            const collect_noise floor = collect_noise_floor(dice, whole, part, K, BINS, 2.0 / BINS, weights);
             below += divergence(whole, part) <= floor.q95;
             below_median += divergence(whole, part) <= floor.median;
             assert_true(floor.median > 0 && floor.median < floor.q95);
@@ -137,13 +168,13 @@ static void samples_of_one_distribution_stay_below(void **state)
 static void equals_stay_below_each_other(void **state)
 {
     (void)state;
-    static uint64_t one[K * BINS], two[K * BINS], scratch[2 * BINS];
+    static uint64_t one[K * BINS], two[K * BINS];
     collect_random random = {11};
     int below = 0, below_median = 0;
     for (int i = 0; i < 100; i++) {
         sample(&random, 2048, 0, one);
         sample(&random, 2048, 0, two);
-        const collect_noise floor = collect_noise_floor(one, two, K, BINS, 2.0 / BINS, weights, scratch);
+        const collect_noise floor = collect_noise_floor(dice, one, two, K, BINS, 2.0 / BINS, weights);
         below += divergence(one, two) <= floor.q95;
         below_median += divergence(one, two) <= floor.median;
     }
@@ -154,30 +185,30 @@ static void equals_stay_below_each_other(void **state)
 static void other_distributions_rise_above(void **state)
 {
     (void)state;
-    static uint64_t whole[K * BINS], other[K * BINS], scratch[2 * BINS];
+    static uint64_t whole[K * BINS], other[K * BINS];
     collect_random random = {8};
     sample(&random, 30000, 0, whole);
     sample(&random, 2000, 0.2, other);
     assert_true(divergence(whole, other) >
-                collect_noise_floor(whole, other, K, BINS, 2.0 / BINS, weights, scratch).q95);
+                collect_noise_floor(dice, whole, other, K, BINS, 2.0 / BINS, weights).q95);
 }
 
 static void the_floor_has_no_order_and_no_size_limit(void **state)
 {
     (void)state;
-    static uint64_t a[K * BINS], b[K * BINS], scratch[2 * BINS];
+    static uint64_t a[K * BINS], b[K * BINS];
     collect_random random = {9};
     sample(&random, 3000, 0, a);
     sample(&random, 400, 0, b);
-    const collect_noise one = collect_noise_floor(a, b, K, BINS, 2.0 / BINS, weights, scratch),
-                        two = collect_noise_floor(b, a, K, BINS, 2.0 / BINS, weights, scratch);
+    const collect_noise one = collect_noise_floor(dice, a, b, K, BINS, 2.0 / BINS, weights),
+                        two = collect_noise_floor(dice, b, a, K, BINS, 2.0 / BINS, weights);
     assert_memory_equal(&one, &two, sizeof one);
     for (int i = 0; i < K * BINS; i++) a[i] *= 400000, b[i] = a[i];
-    const collect_noise large = collect_noise_floor(a, b, K, BINS, 2.0 / BINS, weights, scratch);
+    const collect_noise large = collect_noise_floor(dice, a, b, K, BINS, 2.0 / BINS, weights);
     /* 1.2e9 each, no bin of which runs empty: chi-square of two samples, 2/n of it, over some hundred cells. */
     assert_true(large.q95 > 0 && large.q95 < 1e-6);
     memset(a, 0, sizeof a);
-    const collect_noise none = collect_noise_floor(a, a, K, BINS, 2.0 / BINS, weights, scratch);
+    const collect_noise none = collect_noise_floor(dice, a, a, K, BINS, 2.0 / BINS, weights);
     assert_true(none.median == 0 && none.q95 == 0);
 }
 
@@ -187,14 +218,56 @@ static void well_filled_bins_give_chi_square(void **state)
 {
     (void)state;
     enum { CELLS = 11 };
-    uint64_t p[CELLS], q[CELLS], scratch[2 * CELLS];
+    uint64_t p[CELLS], q[CELLS];
     for (int i = 0; i < CELLS; i++) p[i] = 20000, q[i] = 5000;
     const double one = 1;
-    const collect_noise floor = collect_noise_floor(p, q, 1, CELLS, 0.1, &one, scratch);
+    const collect_noise floor = collect_noise_floor(dice, p, q, 1, CELLS, 0.1, &one);
     const double unit = 1.0 / (CELLS * 20000) + 1.0 / (CELLS * 5000);
     /* Chi-square of ten degrees: median 9.342, 95 % point 18.307; of 64 draws the sample's are off by some 7 and 12 %. */
     assert_true(fabs(floor.median / unit / 9.342 - 1) < 0.25);
     assert_true(fabs(floor.q95 / unit / 18.307 - 1) < 0.35);
+}
+
+static void every_processor_deals_the_same(void **state)
+{
+    (void)state;
+    static uint64_t a[K * BINS], b[K * BINS];
+    static const unsigned sizes[][2] = {{30, 20}, {5000, 40}, {5000, 4000}};
+    collect_random random = {21};
+    for (int s = 0; s < 3; s++) {
+        collect_noise of[BASE_SIMD_COUNT];
+        sample(&random, sizes[s][0], 0, a);
+        sample(&random, sizes[s][1], 0, b);
+        for (int level = 0; level < BASE_SIMD_COUNT; level++) {
+            collect_dice *own;
+            base_simd_limit((base_simd)level);
+            assert_int_equal(collect_dice_new(K * BINS, &own, NULL), FPR_OK);
+            of[level] = collect_noise_floor(own, a, b, K, BINS, 2.0 / BINS, weights);
+            collect_dice_free(own);
+        }
+        assert_memory_equal(&of[0], &of[1], sizeof of[0]);
+        assert_memory_equal(&of[0], &of[2], sizeof of[0]);
+    }
+    base_simd_limit(BASE_SIMD_AVX512);
+}
+
+/* Chances are taken again there, a draw further on: the sum over components keeps its law, chi-square as above. */
+static void more_bins_than_rows_of_dice(void **state)
+{
+    (void)state;
+    enum { MANY = 300, CELLS = 11 };
+    static uint64_t p[MANY * CELLS], q[MANY * CELLS];
+    static double all[MANY];
+    collect_dice *own;
+    assert_int_equal(collect_dice_new(MANY * CELLS, &own, NULL), FPR_OK);
+    for (int i = 0; i < MANY * CELLS; i++) p[i] = 20000, q[i] = 5000;
+    for (int i = 0; i < MANY; i++) all[i] = 1;
+    const collect_noise floor = collect_noise_floor(own, p, q, MANY, CELLS, 0.1, all);
+    const double unit = 1.0 / (CELLS * 20000) + 1.0 / (CELLS * 5000), degrees = 10 * MANY;
+    /* Normal by then: median and 95 % point to four standard errors of theirs from 64 draws. */
+    assert_true(fabs(floor.median / unit - degrees) < 4 * 1.2533 * sqrt(2 * degrees / 64));
+    assert_true(fabs(floor.q95 / unit - degrees - 1.645 * sqrt(2 * degrees)) < 4 * 2.11 * sqrt(2 * degrees / 64));
+    collect_dice_free(own);
 }
 
 /* ---- order */
@@ -269,7 +342,20 @@ static void names_say_what_differs(void **state)
         assert_int_equal(collect_short_names((const char *[]){"a", "b"}, 2, names, NULL), FPR_NO_MEMORY);
     }
     base_fail_allocation(-1);
-    assert_int_equal(base_allocations_alive(), 0);
+    assert_int_equal(base_allocations_alive(), 3); /* the dice */
+}
+
+static int make_dice(void **state)
+{
+    (void)state;
+    return (int)collect_dice_new(K * BINS, &dice, NULL);
+}
+
+static int drop_dice(void **state)
+{
+    (void)state;
+    collect_dice_free(dice);
+    return 0;
 }
 
 int main(void)
@@ -281,9 +367,11 @@ int main(void)
         cmocka_unit_test(other_distributions_rise_above),
         cmocka_unit_test(the_floor_has_no_order_and_no_size_limit),
         cmocka_unit_test(well_filled_bins_give_chi_square),
+        cmocka_unit_test(every_processor_deals_the_same),
+        cmocka_unit_test(more_bins_than_rows_of_dice),
         cmocka_unit_test(points_on_a_line_come_in_their_order),
         cmocka_unit_test(families_stay_together),
         cmocka_unit_test(names_say_what_differs),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_dice, drop_dice);
 }

@@ -1,6 +1,6 @@
 /* Collections: what can be said of many distributions of kernels at once.
  *
- * noise.c   how far apart two samples of one distribution come out by chance alone
+ * noise.c   how far apart two samples of one distribution come out by chance alone; deal.h deals them out
  * order.c   an order in which alike stands beside alike
  * names.c   the shortest names by which paths differ
  *
@@ -30,17 +30,18 @@ typedef struct collect_random { uint64_t state; } collect_random;
 uint64_t collect_random_bits(collect_random *random);
 /* In (0, 1), never 0 or 1. */
 double collect_random_uniform(collect_random *random);
-/* How many of `marked` among `total` are found in a hand of n <= total. Exact (inversion) where fewer than 10 are expected
- * on the rarer side, else normal with the term of skewness (Cornish & Fisher, 1937): some 40 ns for any size. */
-uint64_t collect_random_hand(collect_random *random, uint64_t total, uint64_t marked, uint64_t n);
+
+/* The chances of all draws, for as many bins in all (k times bins) as a distribution has; the same in every run. */
+typedef struct collect_dice collect_dice;
+fpr_status collect_dice_new(size_t bins, collect_dice **dice, fpr_error *error);
+void collect_dice_free(collect_dice *dice);
 
 typedef struct collect_noise { double median, q95; } collect_noise;
 
 /* Of two samples p and q, counts [k][bins] over one range with bins of this width; weights: [k]. The same numbers for p
- * and q exchanged, in every run and thread. q95: a further draw would lie above it in one of twenty cases. scratch: room
- * for 2 * bins counts. */
-collect_noise collect_noise_floor(const uint64_t *p, const uint64_t *q, unsigned k, unsigned bins, double width,
-                                  const double *weights, uint64_t *scratch);
+ * and q exchanged, in every run, thread and processor. q95: a further draw would lie above it in one of twenty cases. */
+collect_noise collect_noise_floor(const collect_dice *dice, const uint64_t *p, const uint64_t *q, unsigned k, unsigned bins,
+                                  double width, const double *weights);
 
 /* The noise floor of every pair of n distributions, counts[i] of [k][bins] over one range (one of no width is widened as
  * histograms are): median and q95 are [n][n], symmetric, 0 on the

@@ -1,6 +1,8 @@
 """compare: what chance alone shows, the order of rows, the table of pairs."""
 import csv
 import json
+import random
+import struct
 from pathlib import Path
 
 import harness
@@ -41,6 +43,29 @@ class Compare(harness.Case):
         for i in range(4):
             for j in range(4):
                 self.assertAlmostEqual(back["noise"]["q95"][3 - i][3 - j], c["noise"]["q95"][i][j], delta=1e-9)
+
+    def test_draws_from_a_network_are_not_resolved(self):
+        """25 draws of each size from the kernels of a trained network, against all of them: one distribution."""
+        raw = harness.SPARSE_MODEL.read_bytes()
+        begin = 8 + struct.unpack("<Q", raw[:8])[0]
+        kernels = []
+        for name, tensor in json.loads(raw[8:begin]).items():
+            if name != "__metadata__" and tensor["shape"][2:] == [3, 3]:
+                first, last = (begin + at for at in tensor["data_offsets"])
+                kernels += [raw[at:at + 36] for at in range(first, last, 36)]
+        write = lambda name, some: harness.write_checkpoint(name, {"c.weight": ("F32", (len(some), 1, 3, 3), b"".join(some))})
+        write("all.safetensors", kernels)
+        dice, draws = random.Random(1), []
+        for n in (10, 50, 500, 5000):
+            for i in range(25):
+                draws.append(f"n{n}.{i}.safetensors")
+                write(draws[-1], dice.sample(kernels, n))
+        c = json.loads(self.ok("compare", "--json", "all.safetensors", *draws).out)
+        unresolved = sum(c["divergence"][0][i] <= c["noise"]["q95"][0][i] for i in range(1, 101))
+        self.assertGreaterEqual(unresolved, 90)
+        # Another network is resolved, trained on the same digits though it is.
+        c = json.loads(self.ok("compare", "--json", "all.safetensors", harness.PLAIN_MODEL).out)
+        self.assertGreater(c["divergence"][0][1], 5 * c["noise"]["q95"][0][1])
 
     def test_order(self):
         order = lambda *more: [self.names[i][:-12] for i in self.compare(*more)["order"]]
