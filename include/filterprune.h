@@ -221,6 +221,9 @@ typedef struct fpr_trial {
     bool accepted;
 } fpr_trial;
 
+/* Whether small tensors leave the header of a packed file. AUTO: with max_error. */
+typedef enum fpr_pool { FPR_POOL_AUTO, FPR_POOL_ALWAYS, FPR_POOL_NEVER } fpr_pool;
+
 typedef struct fpr_options {
     size_t sizeof_options;     /* sizeof(fpr_options) of the caller: set by fpr_options_init */
     /* what is read */
@@ -261,6 +264,7 @@ typedef struct fpr_options {
     const fpr_trial *trials;   /* Borrowed until the report is written; NULL: there was none */
     size_t trial_count;
     /* what is written */
+    fpr_pool pool;             /* small tensors that stay as they are share one blob, their names in it */
     bool dense;                /* write an ordinary dense checkpoint */
     int level;                 /* effort, 1 .. 19; 3: see --level in filterprune(1) */
     fpr_cast cast;             /* convert floating-point tensors */

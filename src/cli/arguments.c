@@ -76,6 +76,8 @@ static const option_row rows[] = {
       "change no weight: OUTPUT unpacks to the same bytes" },
     { OPT_DENSE, output, "dense", 0, NULL, CMD_PRUNE, FLAG, AT(job.dense), 0, 0, NULL,
       "write an ordinary checkpoint, loadable anywhere" },
+    { OPT_POOL, output, "pool", 0, "WHEN", CMD_PRUNE, CHOICE, AT(job.pool), 0, 0, "auto|always|never",
+      "small tensors share one entry" },
     { OPT_LEVEL, output, "level", 0, "N", CMD_PRUNE, WHOLE, AT(job.level), 1, 19, NULL,
       "effort, 1 to 19 (3); from 10 on slow to unpack too" },
     { OPT_CAST, output, "cast", 0, "DTYPE", CMD_PRUNE, CHOICE, AT(job.cast), 0, 0, "none|f32|f16|bf16",

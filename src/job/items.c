@@ -174,7 +174,7 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     fpr_layer_shape linear;
     const uint64_t overhead = writer_overhead(t);
     fpr_status status = FPR_OK;
-    if (!job->dense && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
+    if (!job->dense && !out->pooled && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
         pack_input input = {.dtype = out->dtype,
                             .rank = t->rank,
                             .shape = t->shape,
@@ -189,10 +189,10 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
         status = pack_encode(&input, job_threads(job->options), &it->blob, error);
     }
     if (!it->blob) round_undo(it);
-    out->packed = it->blob != NULL;
+    out->packed = out->pooled || it->blob != NULL;
     out->reader = it->blob ? pack_blob_reader(it->blob) : 1;
-    out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes;
-    out->codec = it->blob ? pack_blob_codec(it->blob) : "raw";
+    out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes; /* of a pooled one: its share, see pool.c */
+    out->codec = out->pooled ? "pool" : it->blob ? pack_blob_codec(it->blob) : "raw";
     out->lossless = it->exact;
     out->max_abs = it->seen ? it->own_max_abs : it->outcome.error_max_abs;
     out->relative_l2 = it->seen ? it->own_relative_l2 : it->outcome.error_relative_l2;

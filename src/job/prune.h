@@ -3,6 +3,7 @@
  * prune.c     the whole job: study, amount, outputs, report
  * amount.c    the ranking over all layers, and the amount that reaches a size
  * shards.c    all shards, or one: its tensors through the pipe (model/pipe.c) and into the writer
+ * pool.c      small tensors of a shard that share a blob
  * items.c     what happens to one tensor, step by step
  * round.c     of these, rounding to a lattice
  * input.c     what the output says of the input
@@ -108,6 +109,14 @@ void round_undo(item *it);
 
 /* The first kernels of binary-like layers, before or after the change. */
 fpr_status pictures_take(const prune_job *job, const item *items, size_t count, bool before, fpr_error *error);
+
+/* ---- pool.c */
+
+/* Marks those tensors of a shard that will share a blob, if any; all others are not. After it is known which are lossless. */
+void pool_choose(prune_job *job, size_t begin, size_t count);
+/* Makes the blob, of the bytes of the tensor of that number in the model, and decides what of it is said to be whose. */
+fpr_status pool_make(prune_job *job, size_t shard, const void *(*bytes)(void *context, size_t tensor), void *context,
+                     writer_pool *pool, fpr_error *error);
 
 /* ---- shards.c */
 

@@ -20,12 +20,13 @@ typedef struct batch {
 } batch;
 
 typedef struct shard_run {
-    const prune_job *job;
+    prune_job *job;
     job_writer *writer;
     size_t begin, end;         /* its tensors in the model */
     const size_t *ids;         /* that pass now */
     bool ahead;                /* what passes now is kept */
     kept *kept;                /* [end - begin] */
+    writer_pool pool;          /* of those that were kept */
     size_t next;               /* the next tensor to put */
     size_t written;            /* what was kept before this one is written, and freed */
     batch at_work, listed;     /* listed with the writer, but not yet written */
@@ -139,7 +140,7 @@ static fpr_status put_kept(shard_run *run, size_t end, bool listing, fpr_error *
     fpr_status status = FPR_OK;
     for (; !status && run->next < end; run->next++) {
         const kept *k = &run->kept[run->next - run->begin];
-        if (run->job->tensors[run->next].dropped) continue;
+        if (run->job->tensors[run->next].dropped || run->job->tensors[run->next].pooled) continue;
         status = (listing ? writer_list : writer_put)(run->writer, k->blob, k->bytes, error);
     }
     return status;
@@ -187,7 +188,7 @@ static size_t choose_tensors(const shard_run *run, bool ahead, size_t *ids)
         const writer_tensor *t = &run->job->tensors[i];
         if (t->dropped) continue;
         uint64_t bytes = t->source->bytes > t->bytes ? t->source->bytes : t->bytes;
-        bool small = !run->job->dense && bytes <= SMALL_BYTES && ahead_bytes + bytes <= AHEAD_BYTES;
+        bool small = !run->job->dense && (t->pooled || (bytes <= SMALL_BYTES && ahead_bytes + bytes <= AHEAD_BYTES));
         if (small) ahead_bytes += bytes;
         if (small == ahead) ids[n++] = i;
     }
@@ -207,7 +208,13 @@ static fpr_status pass_tensors(shard_run *run, bool ahead, size_t *ids, fpr_erro
     return model_run(run->job->model, ids, n, run->job->options, &pipe, error);
 }
 
-static fpr_status write_shard(const prune_job *job, size_t shard, const char *path, job_writer **writer, uint64_t *bytes,
+static const void *kept_bytes(void *context, size_t tensor)
+{
+    const shard_run *run = context;
+    return run->kept[tensor - run->begin].bytes;
+}
+
+static fpr_status write_shard(prune_job *job, size_t shard, const char *path, job_writer **writer, uint64_t *bytes,
                               fpr_error *error)
 {
     const size_t begin = model_shard_first(job->model, shard), count = model_shard_tensors(job->model, shard);
@@ -224,6 +231,8 @@ static fpr_status write_shard(const prune_job *job, size_t shard, const char *pa
         status = writer_new(job->model, shard, path, !job->dense ? OUT_PACKED : job->plain ? OUT_PLAIN : OUT_STATED,
                             job->options, input_said(job->sum), job->tensors + begin, &run.writer, error);
     if (!status) status = pass_tensors(&run, true, ids, error);
+    if (!status) status = pool_make(job, shard, kept_bytes, &run, &run.pool, error);
+    if (!status) status = writer_put_pool(run.writer, &run.pool, error);
     if (!status) status = pass_tensors(&run, false, ids, error);
     if (!status) status = put_kept(&run, run.end, false, error);
     if (!status) status = input_settle(job->sum, error);
@@ -231,6 +240,7 @@ static fpr_status write_shard(const prune_job *job, size_t shard, const char *pa
     batch_free(&run.at_work);
     batch_free(&run.listed);
     if (run.kept) free_kept(&run, run.end);
+    pack_blob_free(run.pool.blob);
     base_free(run.kept);
     base_free(ids);
     *writer = run.writer;
@@ -239,7 +249,7 @@ static fpr_status write_shard(const prune_job *job, size_t shard, const char *pa
 
 /* ---------------------------------------------------------------- all shards */
 
-static void undecide(const prune_job *job)
+static void undecide(prune_job *job)
 {
     bool layers_stay = !job->options->prune && !job->options->binary;
     for (size_t i = 0; i < fpr_model_tensor_count(job->model); i++) {
@@ -248,6 +258,8 @@ static void undecide(const prune_job *job)
         t->lossless = t->dtype == t->source->dtype && !round_allowed(job, i) &&
                       (layers_stay || !(prune_layer(job, i) || study_owner(job->study, i)));
     }
+    for (size_t s = 0; s < fpr_model_shard_count(job->model); s++)
+        pool_choose(job, model_shard_first(job->model, s), model_shard_tensors(job->model, s));
 }
 
 /* A shard of which every tensor is dropped is not written. */

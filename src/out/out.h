@@ -24,6 +24,7 @@ typedef struct writer_tensor {
     bool decided;          /* the fields below hold */
     uint64_t stored;       /* bytes in the file */
     bool packed;           /* as a blob */
+    bool pooled;           /* as a member of the pool, which takes `stored` of its bytes; known before it is decided */
     unsigned reader;       /* the oldest that can decode it */
     const char *codec;     /* static text, "raw" when plain */
     double max_abs, relative_l2; /* of what is restored against the input; stated in the file unless lossless */
@@ -32,6 +33,13 @@ typedef struct writer_tensor {
 } writer_tensor;
 
 typedef struct job_writer job_writer;
+
+/* The blob that the pooled tensors of a file share, and the name that it has there. */
+#define POOL_NAME_BYTES 48
+typedef struct writer_pool {
+    pack_blob *blob; /* NULL: there is none */
+    char name[POOL_NAME_BYTES];
+} writer_pool;
 
 /* ---- statement.c: members of the key, beginning with a comma */
 
@@ -56,7 +64,9 @@ typedef enum out_form { OUT_PACKED, OUT_STATED, OUT_PLAIN } out_form;
 fpr_status writer_new(const fpr_model *model, size_t shard, const char *path, out_form form,
                       const fpr_options *options, const out_input *input, const writer_tensor *tensors,
                       job_writer **writer, fpr_error *error);
-/* The next tensor that is not dropped: as blob, or its dense bytes when blob is NULL. It is decided by now. */
+/* The pool, before any tensor; borrowed until the writer is gone. */
+fpr_status writer_put_pool(job_writer *writer, const writer_pool *pool, fpr_error *error);
+/* The next tensor that is neither dropped nor pooled: as blob, or its dense bytes when blob is NULL. It is decided by now. */
 fpr_status writer_put(job_writer *writer, const pack_blob *blob, const void *bytes, fpr_error *error);
 /* The same for many tensors at once: they are listed in order, given their place in the file, and written. They must
  * stay until then; writing may run beside whatever does not use the writer. */

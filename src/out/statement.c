@@ -51,6 +51,7 @@ void statement_options(file_text *json, const fpr_options *o, double amount)
         add_number(json, "binary_tol", o->binary_tol);
         add_number(json, "binary_share", o->binary_share);
     }
+    if (o->max_error > 0) add_number(json, "max_error", o->max_error);
     file_text_format(json, "}");
 }
 

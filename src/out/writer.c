@@ -28,6 +28,7 @@ struct job_writer {
     uint64_t room;          /* bytes before the data, length prefix included */
     file_text held;         /* data not yet written */
     uint64_t data_bytes;
+    const writer_pool *pool; /* NULL: none */
     file_hash *raw;         /* over all raw tensors */
     file_part *parts;       /* listed, not yet written */
     size_t part_count, part_capacity;
@@ -81,7 +82,7 @@ static void add_index(const job_writer *w, file_text *json, bool named, const ch
         const writer_tensor *t = &w->tensors[i];
         if (t->dropped) continue;
         number++;
-        if (is_named(t->source) != named || (t->decided && t->lossless && !t->packed)) continue;
+        if (is_named(t->source) != named || t->pooled || (t->decided && t->lossless && !t->packed)) continue;
         file_text_format(json, "%s", separator);
         separator = ",";
         add_index_entry(json, t, number - 1);
@@ -95,6 +96,7 @@ static void add_key(const job_writer *w, file_text *header)
     unsigned reader = 1;
     for (size_t i = 0; i < w->tensor_count; i++)
         if (!w->tensors[i].dropped && w->tensors[i].decided && w->tensors[i].reader > reader) reader = w->tensors[i].reader;
+    if (w->pool && pack_blob_reader(w->pool->blob) > reader) reader = pack_blob_reader(w->pool->blob);
     /* open.c finds the digits of "check" by this beginning. */
     file_text_format(&json, "{\"format\":%u,\"reader\":%u,\"%s\":\"%016d\",\"tool\":\"filterprune %s\"", PACK_FORMAT, reader,
                      w->form == OUT_STATED ? "data" : "check", 0, fpr_version());
@@ -115,6 +117,7 @@ static void add_key(const job_writer *w, file_text *header)
         json.failed |= statement_set(w->input, w->options, set, NULL) != FPR_OK;
         file_text_format(&json, ",\"set\":\"%s\"", json.failed ? "" : set);
     }
+    if (w->pool) file_text_format(&json, ",\"pool\":\"%s\"", w->pool->name);
     file_text_format(&json, ",\"tensors\":{");
     add_index(w, &json, true, "");
     add_index(w, &json, false, "},\"numbered\":{");
@@ -158,19 +161,24 @@ static bool is_longer_plain(const writer_tensor *t, uint64_t stored)
 static fpr_status packed_header(const job_writer *w, file_text *header, fpr_error *error)
 {
     const uint32_t *order = model_shard_order(w->model, w->shard);
+    const uint64_t pool_bytes = w->pool ? pack_blob_size(w->pool->blob) : 0;
     uint64_t *begin = base_alloc(w->tensor_count + 1, sizeof *begin);
     if (!begin) return base_no_memory(error, w->tensor_count * sizeof *begin);
-    begin[0] = 0;
+    begin[0] = pool_bytes;
     for (size_t i = 0; i < w->tensor_count; i++) {
         const writer_tensor *t = &w->tensors[i];
-        begin[i + 1] = begin[i] + (t->dropped ? 0 : t->decided ? t->stored : t->bytes);
+        begin[i + 1] = begin[i] + (t->dropped || t->pooled ? 0 : t->decided ? t->stored : t->bytes);
     }
     file_text_add(header, "{", 1);
     add_metadata(w, header);
+    if (w->pool) {
+        file_text_add(header, ",", 1);
+        file_text_tensor(header, w->pool->name, strlen(w->pool->name), FPR_U8, 1, &pool_bytes, 0, pool_bytes);
+    }
     for (size_t e = 0; e < w->tensor_count; e++) {
         size_t i = order[e];
         const writer_tensor *t = &w->tensors[i];
-        if (t->dropped) continue;
+        if (t->dropped || t->pooled) continue;
         uint64_t stored = begin[i + 1] - begin[i];
         bool packed = t->decided ? t->packed : !is_longer_plain(t, stored);
         file_text_add(header, ",", 1);
@@ -338,7 +346,7 @@ static int append_some(void *context, const void *bytes, size_t count)
 /* The next tensor is this one: its bytes are counted, and hashed when they are raw. */
 static uint64_t next_tensor(job_writer *w, const pack_blob *blob, const void *bytes)
 {
-    while (w->tensors[w->next].dropped) w->next++;
+    while (w->tensors[w->next].dropped || w->tensors[w->next].pooled) w->next++;
     uint64_t stored = w->tensors[w->next++].stored;
     if (!blob && w->form != OUT_PLAIN) file_hash_add(w->raw, bytes, stored);
     w->data_bytes += stored;
@@ -385,9 +393,9 @@ fpr_status writer_write_listed(job_writer *w, fpr_error *error)
     return status;
 }
 
-fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, fpr_error *error)
+/* So many bytes, of a blob or as they are, where the data has come to. */
+static fpr_status put_bytes(job_writer *w, const pack_blob *blob, const void *bytes, uint64_t stored, fpr_error *error)
 {
-    uint64_t stored = next_tensor(w, blob, bytes);
     fpr_status status = writer_holds(w, stored) || w->fixed ? FPR_OK : fix_room(w, error);
     if (status) return status;
     fpr_write write = w->fixed ? append_some : hold_some;
@@ -397,6 +405,19 @@ fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, f
     if (!w->problem.status) return status;
     if (error) *error = w->problem;
     return w->problem.status;
+}
+
+fpr_status writer_put_pool(job_writer *w, const writer_pool *pool, fpr_error *error)
+{
+    if (!pool->blob) return FPR_OK;
+    w->pool = pool;
+    w->data_bytes += pack_blob_size(pool->blob);
+    return put_bytes(w, pool->blob, NULL, pack_blob_size(pool->blob), error);
+}
+
+fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, fpr_error *error)
+{
+    return put_bytes(w, blob, bytes, next_tensor(w, blob, bytes), error);
 }
 
 fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)

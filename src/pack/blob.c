@@ -9,7 +9,7 @@ _Static_assert(FPR_BOOL == 0 && FPR_U8 == 4 && FPR_F8_E8M0 == 8 && FPR_I16 == 11
                    FPR_C64 == 18 && FPR_U64 == 21 && FPR_DTYPE_COUNT == 22,
                "dtype codes are part of the format, see FORMAT.md");
 
-static const char *const codec_names[] = {"", "planes", "palette", "kernels", "lattice"};
+static const char *const codec_names[] = {"", "planes", "palette", "kernels", "lattice", "pool"};
 
 static const struct {
     uint8_t bits, width, exponent_bits;
@@ -31,6 +31,8 @@ pack_element pack_element_of(fpr_dtype dtype)
 {
     return (pack_element){dtypes[dtype].width, dtypes[dtype].exponent_bits};
 }
+
+unsigned pack_dtype_bits(fpr_dtype dtype) { return dtypes[dtype].bits; }
 
 bool pack_layer_of(unsigned rank, const uint64_t *shape, bool hwio, pack_layer *layer)
 {
@@ -116,6 +118,13 @@ bool pack_has_check(unsigned kind, unsigned encoding)
     return !(encoding == PACK_RAW && (kind == PACK_LOW || kind == PACK_PLANE || kind == PACK_SIGNS));
 }
 
+fpr_status pack_section_verify(const uint8_t *blob, const pack_section *s, fpr_error *error)
+{
+    if (!pack_has_check(s->kind, s->encoding) || (uint32_t)XXH3_64bits(blob + s->at, (size_t)s->stored) == s->check)
+        return FPR_OK;
+    return pack_bad(error, "a section does not match its checksum");
+}
+
 static uint32_t head_check(uint8_t *head, size_t n)
 {
     uint8_t kept[4];
@@ -130,7 +139,7 @@ void pack_head_write(pack_head *head, uint8_t *dst)
 {
     memcpy(dst, "FPZ1", 4);
     dst[4] = PACK_FORMAT;
-    head->info.reader = head->codec == PACK_LATTICE ? 2 : 1;
+    head->info.reader = head->codec == PACK_POOL ? 3 : head->codec == PACK_LATTICE ? 2 : 1;
     dst[5] = (uint8_t)head->info.reader;
     dst[6] = head->codec;
     dst[7] = (uint8_t)head->info.dtype;
@@ -157,22 +166,27 @@ void pack_head_write(pack_head *head, uint8_t *dst)
     head->bytes = n;
 }
 
-static fpr_status read_shape(const uint8_t **at, const uint8_t *end, pack_info *info, fpr_error *error)
+bool pack_dense_bytes(fpr_dtype dtype, unsigned rank, const uint64_t *shape, uint64_t *bytes)
 {
     uint64_t elements = 1, bits;
     bool empty = false;
-    for (unsigned i = 0; i < info->rank; i++) {
-        if (!pack_get_varint(at, end, &info->shape[i])) return pack_bad(error, "the head is cut short in the shape");
-        if (!info->shape[i])
-            empty = true;
-        else if (!base_multiply(elements, info->shape[i], &elements))
-            return pack_bad(error, "the shape overflows");
+    for (unsigned i = 0; i < rank; i++) {
+        if (!shape[i]) empty = true;
+        else if (!base_multiply(elements, shape[i], &elements)) return false;
     }
-    if (empty) elements = 0;
+    if (!base_multiply(empty ? 0 : elements, dtypes[dtype].bits, &bits)) return false;
+    *bytes = bits / 8;
+    return bits % 8 == 0;
+}
+
+static fpr_status read_shape(const uint8_t **at, const uint8_t *end, pack_info *info, fpr_error *error)
+{
+    uint64_t bytes;
+    for (unsigned i = 0; i < info->rank; i++)
+        if (!pack_get_varint(at, end, &info->shape[i])) return pack_bad(error, "the head is cut short in the shape");
     if (!pack_get_varint(at, end, &info->bytes)) return pack_bad(error, "the head is cut short at the byte count");
-    if (!base_multiply(elements, dtypes[info->dtype].bits, &bits)) return pack_bad(error, "the shape overflows");
-    if (bits % 8 || bits / 8 != info->bytes) return pack_bad(error, "the shape and the byte count disagree");
-    return FPR_OK;
+    if (!pack_dense_bytes(info->dtype, info->rank, info->shape, &bytes)) return pack_bad(error, "the shape overflows");
+    return bytes == info->bytes ? FPR_OK : pack_bad(error, "the shape and the byte count disagree");
 }
 
 static fpr_status read_section(const uint8_t **at, const uint8_t *end, pack_section *s, fpr_error *error)
@@ -185,7 +199,7 @@ static fpr_status read_section(const uint8_t **at, const uint8_t *end, pack_sect
     s->stored = s->raw;
     if (s->encoding != PACK_RAW && !pack_get_varint(at, end, &s->stored))
         return pack_bad(error, "the head is cut short in the section table");
-    if (s->kind < PACK_KEYS || s->kind > PACK_LATTICE_SECTION || s->encoding > PACK_RANS)
+    if (s->kind < PACK_KEYS || s->kind > PACK_PART_BYTES || s->encoding > PACK_RANS)
         return pack_bad(error, "a section of unknown kind or encoding");
     if (pack_has_check(s->kind, s->encoding)) {
         if (end - *at < 4) return pack_bad(error, "the head is cut short in the section table");
@@ -240,7 +254,7 @@ fpr_status pack_head_read(const uint8_t *src, uint64_t n, uint64_t stored_bytes,
     if (head_check(copy, head->bytes) != base_load_le32(src + HEAD_CHECK_AT))
         return pack_bad(error, "the head does not match its checksum");
     /* Only a head that is what was written can tell a codec of the future from damage. */
-    if (head->codec < PACK_PLANES || head->codec > PACK_LATTICE)
+    if (head->codec < PACK_PLANES || head->codec > PACK_POOL)
         return base_fail(error, FPR_TOO_NEW, "packed with codec %u, which this version does not know", head->codec);
     if (head->codec != PACK_KERNELS && ((head->hwio && head->codec != PACK_LATTICE) || head->symmetric || head->scope))
         return pack_bad(error, "kernel fields on another codec");

@@ -23,7 +23,7 @@ static inline unsigned pack_threads(unsigned threads, uint64_t tasks)
 #define PACK_SECTIONS 16u
 #define PACK_RANK_MAX 64u
 
-enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3, PACK_LATTICE = 4 };
+enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3, PACK_LATTICE = 4, PACK_POOL = 5 };
 
 enum {
     PACK_KEYS = 1,    /* one symbol an element: exponent and leading mantissa bits, less the scale */
@@ -35,7 +35,10 @@ enum {
     PACK_LEVELS = 7,  /* level pairs */
     PACK_SIGNS = 8,   /* 1 bit a weight of two-level kernels: its upper level? */
     PACK_ADAPTIVE = 9, /* sign, exponent and two mantissa bits of every value, each foretold from those before */
-    PACK_LATTICE_SECTION = 10 /* a step, and an index for every weight, each foretold from those before */
+    PACK_LATTICE_SECTION = 10, /* a step, and an index for every weight, each foretold from those before */
+    PACK_MEMBERS = 11,   /* what tensors a pool holds */
+    PACK_PART_BLOB = 12, /* all members of one dtype, one after the other, as a blob */
+    PACK_PART_BYTES = 13 /* or as bytes */
 };
 
 enum { PACK_RAW = 0, PACK_ZSTD = 1, PACK_RANS = 2 };
@@ -47,6 +50,7 @@ enum { PACK_DEAD = 0, PACK_TWO_LEVEL = 1, PACK_DENSE = 2 };
 /* How a tensor is cut into elements: width bytes each; exponent_bits > 0 for floats, which are rotated left by one. */
 typedef struct pack_element { unsigned width, exponent_bits; } pack_element;
 pack_element pack_element_of(fpr_dtype dtype);
+unsigned pack_dtype_bits(fpr_dtype dtype);
 /* The bits of an element of 2, 4 or 8 bytes. */
 static inline uint64_t pack_pattern(const uint8_t *p, unsigned width)
 {
@@ -86,6 +90,10 @@ typedef struct pack_head {
 void pack_head_write(pack_head *head, uint8_t *dst);
 fpr_status pack_head_read(const uint8_t *src, uint64_t n, uint64_t stored_bytes, pack_head *head, fpr_error *error);
 bool pack_has_check(unsigned kind, unsigned encoding);
+/* Whether a section's bytes are those that were written, as far as its own checksum says. */
+fpr_status pack_section_verify(const uint8_t *blob, const pack_section *section, fpr_error *error);
+/* Bytes of a dense tensor; false when they overflow, or are no whole number. */
+bool pack_dense_bytes(fpr_dtype dtype, unsigned rank, const uint64_t *shape, uint64_t *bytes);
 fpr_status pack_bad(fpr_error *error, const char *what); /* FPR_BAD_PACKED */
 
 /* Base-128 integers, least significant group first. */
@@ -118,6 +126,11 @@ pack_build_section *pack_add_section(pack_blob *blob, unsigned kind, unsigned en
 /* A section of one piece, copied. */
 bool pack_add_bytes(pack_blob *blob, unsigned kind, const void *bytes, uint64_t count);
 bool pack_copy_piece(pack_piece *piece, const void *bytes, uint64_t count);
+void pack_drop_last_section(pack_blob *blob);
+uint64_t pack_last_section_bytes(const pack_blob *blob);
+/* Head and sizes, when all sections are there; the tensor is still at blob->bytes unless it was hashed. false: out of
+ * memory. */
+bool pack_blob_finish(pack_blob *blob);
 
 /* ---- rans.c: the entropy coder. A chunk codes up to PACK_CHUNK symbols of one byte. */
 
@@ -317,6 +330,14 @@ fpr_status pack_lattice_encode(const pack_input *input, unsigned threads, pack_b
                                fpr_error *error);
 fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads,
                                void *dst, fpr_error *error);
+
+/* ---- pool.c */
+
+#define PACK_LISTING_BYTES (1u << 20) /* raw, of MEMBERS */
+#define PACK_PLACE_MOST UINT32_MAX    /* tensors of a file */
+
+fpr_status pack_pool_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, uint8_t *dst,
+                            fpr_error *error);
 
 /* ---- split.c: elements to symbols and planes, and back */
 

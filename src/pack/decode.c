@@ -7,9 +7,9 @@ static fpr_status check_sections(const uint8_t *blob, uint64_t stored_bytes, con
     uint64_t end = head->bytes;
     for (unsigned i = 0; i < head->section_count; i++) {
         const pack_section *s = &head->sections[i];
+        const fpr_status status = pack_section_verify(blob, s, error);
+        if (status) return status;
         end = s->at + s->stored;
-        if (pack_has_check(s->kind, s->encoding) && (uint32_t)XXH3_64bits(blob + s->at, (size_t)s->stored) != s->check)
-            return pack_bad(error, "a section does not match its checksum");
     }
     for (uint64_t i = end; i < stored_bytes; i++)
         if (blob[i]) return pack_bad(error, "the padding is not zero");
@@ -31,6 +31,8 @@ fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned thre
         status = pack_kernels_decode(blob, &head, &section, threads, dst, error);
     else if (head.codec == PACK_LATTICE)
         status = pack_lattice_decode(blob, &head, &section, threads, dst, error);
+    else if (head.codec == PACK_POOL)
+        status = pack_pool_decode(blob, &head, &section, threads, dst, error);
     else if (head.codec == PACK_PALETTE)
         status = pack_palette_decode(&values, blob, &head, &section, threads, error);
     else

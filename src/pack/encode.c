@@ -55,7 +55,7 @@ static bool section_check(const pack_build_section *s, uint32_t *check)
     return true;
 }
 
-static bool finish(pack_blob *blob)
+bool pack_blob_finish(pack_blob *blob)
 {
     if (!blob->hashed) pack_blob_hash(blob);
     blob->head.section_count = blob->section_count;
@@ -217,7 +217,7 @@ static pack_blob *blob_new(const pack_input *input)
 static fpr_status keep_if_smaller(const pack_input *input, pack_blob *b, fpr_status status, bool added,
                                   pack_blob **blob, fpr_error *error)
 {
-    if (!status && added && !finish(b)) status = base_no_memory(error, 1024);
+    if (!status && added && !pack_blob_finish(b)) status = base_no_memory(error, 1024);
     b->bytes = NULL;
     if (!status && added && b->total < input->must_beat && b->total < input->size)
         *blob = b;

@@ -97,7 +97,7 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
     return true;
 }
 
-static void drop_last_section(pack_blob *blob)
+void pack_drop_last_section(pack_blob *blob)
 {
     pack_build_section *s = &blob->sections[--blob->section_count];
     for (uint64_t i = 0; i < s->piece_count; i++) base_free(s->pieces[i].bytes);
@@ -105,8 +105,9 @@ static void drop_last_section(pack_blob *blob)
     memset(s, 0, sizeof *s);
 }
 
-static uint64_t section_bytes(const pack_build_section *s)
+uint64_t pack_last_section_bytes(const pack_blob *blob)
 {
+    const pack_build_section *s = &blob->sections[blob->section_count - 1];
     uint64_t sum = 0;
     for (uint64_t i = 0; i < s->piece_count; i++) sum += s->pieces[i].count;
     return sum;
@@ -159,8 +160,8 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
     }
     if (!s) {
         status = base_no_memory(error, count);
-    } else if (encoding != PACK_RAW && section_bytes(s) >= count) {
-        drop_last_section(blob);
+    } else if (encoding != PACK_RAW && pack_last_section_bytes(blob) >= count) {
+        pack_drop_last_section(blob);
         if (!pack_add_bytes(blob, kind, bytes, count)) status = base_no_memory(error, count);
     }
 out:

@@ -11,6 +11,7 @@
  * adaptive_stream.c adaptive.c   the same stream, every value foretold from those before it
  * palette.c kernelmap.c   the other codecs
  * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before; bits.h has the arithmetic coder
+ * pool.c       many small tensors in one blob
  * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
 #ifndef FPR_PACK_H
@@ -19,7 +20,7 @@
 #include "lattice/lattice.h"
 
 #define PACK_FORMAT ((unsigned)FPR_PACKED_FORMAT) /* format version written */
-#define PACK_READER 2u /* what this reader is: 2 knows lattices. What needs no more is written for reader 1 */
+#define PACK_READER 3u /* what this reader is: 2 knows lattices, 3 pools. What needs no more is written for reader 1 */
 
 typedef struct pack_input {
     fpr_dtype dtype;
@@ -70,6 +71,54 @@ fpr_status pack_peek(const uint8_t *head, size_t n, uint64_t stored_bytes, pack_
  * FPR_BAD_PACKED. The blob is hostile until then: nothing is allocated or written beyond what stored_bytes justify. */
 fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned threads, void *dst, uint64_t dst_bytes,
                        fpr_error *error);
+
+/* ---- pool.c: many small tensors in one blob, which costs them neither a head nor an entry in a header each */
+
+#define PACK_POOL_BYTES (512u << 10)        /* what a pool restores to at most */
+#define PACK_POOL_STORED_MOST (2u << 20)    /* a larger blob is none */
+#define PACK_POOL_MEMBER_BYTES (40u << 10)  /* a larger tensor is better off alone */
+
+typedef struct pack_member {
+    const char *name;      /* no NUL in it */
+    size_t name_bytes;
+    fpr_dtype dtype;
+    unsigned rank;
+    const uint64_t *shape;
+    uint64_t bytes;        /* dense */
+    const void *dense;     /* when encoded */
+    uint64_t offset;       /* when read: in what the pool restores to */
+    uint64_t place;        /* among all tensors of the restored file, in data order */
+    uint64_t header_place; /* among them in the order of the header */
+} pack_member;
+
+typedef struct pack_pool_wish {
+    bool reordered; /* some tensor of the file has another place in the header than in the data */
+    int level;
+    uint64_t adaptive_values; /* as in pack_input */
+    unsigned threads;
+} pack_pool_wish;
+
+/* Sorts the members. They are of at most 15 dtypes, and restore to PACK_POOL_BYTES at most. */
+fpr_status pack_pool_encode(pack_member *members, size_t count, const pack_pool_wish *wish, pack_blob **blob,
+                            fpr_error *error);
+
+/* The list of a pool, which is checked in itself: names are UTF-8, sizes follow from shapes and fill the pool exactly.
+ * Not whether names or places come twice, in the pool or outside of it: that is for who knows the file. */
+typedef struct pack_pool {
+    pack_member *members;
+    size_t count;
+    uint64_t bytes; /* restored, by pack_decode */
+    bool reordered;
+    uint64_t *shapes;
+    uint8_t *listing;
+} pack_pool;
+fpr_status pack_pool_open(const uint8_t *blob, uint64_t stored_bytes, pack_pool *pool, fpr_error *error);
+void pack_pool_close(pack_pool *pool);
+bool pack_is_pool(const pack_info *info);
+/* How many of the stored bytes of a pool are said to be a member's: all members together take all of them. */
+uint64_t pack_pool_share(uint64_t stored, uint64_t bytes, const pack_member *member);
+
+/* ---- header.c */
 
 /* The original header as text for the JSON index: "canonical" when `like` (what a reader can rebuild from names,
  * dtypes, shapes and metadata) is the header itself; else a zstd frame of it with `like` as prefix, in base64. Owned by

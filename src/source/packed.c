@@ -1,8 +1,6 @@
 /* The packed checkpoint: its own key in __metadata__, its blobs, its check, and the header that it restores. */
 #include "source/packed.h"
 
-#include "pack/pack.h"
-
 #include <stdio.h>
 
 #define READ_CHUNK (1u << 20)
@@ -12,7 +10,7 @@
 /* As our writer puts it, so that the digits are found in the raw header: see out/writer.c. */
 #define CHECK_PREFIX "\"" SOURCE_PACKED_KEY "\":\"{\\\"format\\\":1,\\\"reader\\\":%u,\\\"check\\\":\\\""
 
-static fpr_status bad_key(fpr_error *error, const char *what)
+fpr_status packed_bad_key(fpr_error *error, const char *what)
 {
     return base_fail(error, FPR_BAD_PACKED, "__metadata__ key '%s': %s", SOURCE_PACKED_KEY, what);
 }
@@ -33,7 +31,7 @@ static bool read_check(const file_value *text, uint64_t *check)
 static fpr_status read_set(safetensors *s, fpr_error *error)
 {
     const file_value *set = file_value_get(s->key.root, "set");
-    if (set && !source_is_digits(set)) return bad_key(error, "names no set of shards");
+    if (set && !source_is_digits(set)) return packed_bad_key(error, "names no set of shards");
     if (set) memcpy(s->base.set, set->text, sizeof s->base.set);
     return FPR_OK;
 }
@@ -43,12 +41,12 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
     fpr_status status = file_tree_read(entry->value, entry->value_bytes, false, FPR_BAD_PACKED, &s->key, error);
     const file_value *root = s->key.root;
     if (status == FPR_BAD_PACKED || (!status && !file_value_is(root, FILE_OBJECT)))
-        return bad_key(error, "is no JSON object");
+        return packed_bad_key(error, "is no JSON object");
     if (status) return status;
     const file_value *reader = file_value_get(root, "reader"), *header = file_value_get(root, "header");
     const file_value *data = file_value_get(root, "data");
     if (!file_value_is(reader, FILE_INTEGER) || file_value_integer(reader) < 1) {
-        status = bad_key(error, "names no reader version");
+        status = packed_bad_key(error, "names no reader version");
     } else if (file_value_integer(reader) > PACK_READER) {
         status = base_fail(error, FPR_TOO_NEW, "needs a reader of packed format %lld; this one reads up to %u",
                            (long long)file_value_integer(reader), PACK_READER);
@@ -56,11 +54,11 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
         /* A dense file that says how it was made: any reader's. Whether that is still true only verify asks. */
         s->base.packed = false;
         s->states_data = true;
-        if (!read_check(data, &s->check)) status = bad_key(error, "has no checksum of the data");
+        if (!read_check(data, &s->check)) status = packed_bad_key(error, "has no checksum of the data");
     } else if (!file_value_is(header, FILE_STRING) || !read_check(file_value_get(root, "check"), &s->check)) {
-        status = bad_key(error, "has no original header or no checksum");
+        status = packed_bad_key(error, "has no original header or no checksum");
     } else if (!file_value_is(file_value_get(root, "tensors"), FILE_OBJECT)) {
-        status = bad_key(error, "has no index of the tensors");
+        status = packed_bad_key(error, "has no index of the tensors");
     } else {
         s->original_header = base_copy_text(header->text, header->bytes);
         if (!s->original_header) status = base_no_memory(error, header->bytes);
@@ -69,7 +67,7 @@ static fpr_status read_key(safetensors *s, const file_metadata *entry, fpr_error
         const char *at = memmem(s->text, s->header.header_bytes, prefix, bytes);
         /* Rewritten by another tool, the entry says nothing about the bytes as they are now. */
         if (at) s->check_offset = (uint64_t)(at - s->text) + bytes;
-        else if (!status) status = bad_key(error, "has been rewritten");
+        else if (!status) status = packed_bad_key(error, "has been rewritten");
     }
     return status ? status : read_set(s, error);
 }
@@ -158,7 +156,7 @@ static fpr_status look_inside(safetensors *s, size_t tensor, const source_option
 {
     source_tensor *t = &s->base.tensors[tensor];
     const listing listed = look_up(s, tensor);
-    if (s->states_data || listed == LISTED_PLAIN || !could_be_packed(&s->header.tensors[tensor])) return FPR_OK;
+    if (packed_is_member(s, tensor) || s->states_data || listed == LISTED_PLAIN || !could_be_packed(&s->header.tensors[tensor])) return FPR_OK;
     uint8_t head[PACK_HEAD_MAX];
     size_t n = t->stored_bytes < sizeof head ? (size_t)t->stored_bytes : sizeof head;
     fpr_status status = file_source_read(s->base.files[0], t->offset, head, n, error);
@@ -167,6 +165,8 @@ static fpr_status look_inside(safetensors *s, size_t tensor, const source_option
     pack_info info;
     fpr_error damage = {0};
     status = pack_peek(head, n, t->stored_bytes, &info, &damage);
+    if (!status && pack_is_pool(&info)) /* where another has its place */
+        status = base_fail(&damage, FPR_BAD_PACKED, "packed tensor: is a pool, which the file does not name");
     /* Bytes that begin like a blob by chance are no damaged one, unless the index says that there must be one. */
     if (status == FPR_BAD_PACKED && listed == UNLISTED) return FPR_OK;
     t->packed = s->base.packed = true;
@@ -204,12 +204,13 @@ fpr_status packed_look(safetensors *s, const source_options *options, fpr_error 
         found += entry_of(s, i) != NULL;
     }
     if (file_value_is(numbered, FILE_OBJECT)) listed += numbered->count;
-    return status || found == listed ? status : bad_key(error, "lists a tensor that the file does not have");
+    return status || found == listed ? status : packed_bad_key(error, "lists a tensor that the file does not have");
 }
 
 fpr_status packed_decode(const source *base, size_t tensor, unsigned threads, void *dst, fpr_error *error)
 {
     const source_tensor *t = &base->tensors[tensor];
+    if (packed_is_member((const safetensors *)(const void *)base, tensor)) return packed_decode_member(base, tensor, threads, dst, error);
     uint8_t *blob = base_alloc_aligned(t->stored_bytes, 1);
     if (!blob) return base_no_memory(error, t->stored_bytes);
     fpr_status status = source_read_file(base->files[0], t->offset, t->stored_bytes, threads, blob, error);

@@ -16,6 +16,18 @@ static void require(bool condition)
     if (!condition) abort();
 }
 
+/* Of a pool, the list alone: whatever opens holds members that fill it. */
+static void open_pool(const uint8_t *blob, size_t size)
+{
+    pack_pool pool;
+    if (pack_pool_open(blob, size, &pool, NULL) != FPR_OK) return;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < pool.count; bytes += pool.members[i++].bytes)
+        require(pool.members[i].offset == bytes && strlen(pool.members[i].name) == pool.members[i].name_bytes);
+    require(bytes == pool.bytes && bytes <= PACK_POOL_BYTES);
+    pack_pool_close(&pool);
+}
+
 static void decode(const uint8_t *blob, size_t size)
 {
     pack_info info;
@@ -24,6 +36,8 @@ static void decode(const uint8_t *blob, size_t size)
     fpr_status status = pack_peek(blob, size < PACK_HEAD_MAX ? size : PACK_HEAD_MAX, size, &info, &error);
     require(status == FPR_OK || status == FPR_BAD_PACKED || status == FPR_TOO_NEW);
     require(status == FPR_OK || error.message[0]);
+    open_pool(blob, size);
+    require(base_allocations_alive() == alive);
     if (status != FPR_OK || info.bytes > TENSOR_MOST) return;
     uint8_t *dst = aligned_alloc(64, (size_t)(info.bytes + 127) / 64 * 64);
     require(dst);

@@ -116,7 +116,8 @@ def main():
             if not program:
                 continue
             write(folder, "in", data)
-            for kind, options in (("pruned", []), ("lossless", ["--lossless"]), ("cast", ["--cast", "f16"])):
+            for kind, options in (("pruned", []), ("lossless", ["--lossless"]), ("cast", ["--cast", "f16"]),
+                                  ("pooled", ["--lossless", "--pool", "always"]), ("rounded", ["--max-error", "0.05"])):
                 subprocess.run([program, "-q", "-f", "--no-report", *options, folder + "/in", folder + "/out"], check=True)
                 packed = common.read(folder + "/out")
                 if b"filterprune" in packed[:200]:

@@ -175,7 +175,8 @@ def by_program(path, output):
 def sources(folder):
     """Packed files with something for every codec."""
     made = []
-    for seed, options in ((1, ("--lossless",)), (2, ("--level", "2")), (3, ("--cast", "bf16")), (4, ("--level", "9"))):
+    for seed, options in ((1, ("--lossless",)), (2, ("--level", "2")), (3, ("--cast", "bf16")), (4, ("--level", "9")),
+                          (5, ("--lossless", "--pool", "always")), (6, ("--max-error", "0.05", "--level", "12"))):
         tensors = [t for t in common.rich(seed) if t[0] not in ("fc.weight", "sign.weight")]
         source = folder.write("in.safetensors", common.safetensors(tensors, common.METADATA))
         common.must("-q", "-f", "--no-report", *options, source, folder("packed"))

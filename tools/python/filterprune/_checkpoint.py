@@ -12,12 +12,12 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
-from . import _format, _header, _native
+from . import _format, _header, _native, _pool
 from ._errors import FileProblem, NoSuchFile, SafetensorError
 
 PathLike = Union[str, "os.PathLike[str]"]
 KEY = "filterprune"
-READER = 2  # the packed format that this package reads
+READER = 3  # the packed format that this package reads
 # The key as its writer spells it in the header; the 16 digits of the check follow.
 CHECK_PREFIX = '"filterprune":"{\\"format\\":1,\\"reader\\":%d,\\"check\\":\\"'
 INDEX_MAX = 100 << 20
@@ -41,13 +41,16 @@ class Tensor:
     end: int
     index: int  # among all tensors of the checkpoint
     head: Optional[_format.Head] = None  # of a packed tensor
+    member: Optional[_pool.Member] = None  # of a tensor in the pool of its shard, which is at begin then
 
     @property
     def packed(self) -> bool:
-        return self.head is not None
+        return self.head is not None or self.member is not None
 
     @property
     def nbytes(self) -> int:
+        if self.member is not None:
+            return self.member.end - self.member.begin
         return self.head.nbytes if self.head else self.end - self.begin
 
 
@@ -62,6 +65,8 @@ class Shard:
         self.set = ""  # which output it is a shard of
         self.check_offset = -1
         self._fd = -1
+        self.pool: Optional[_header.Entry] = None
+        self._pool_bytes: Optional[np.ndarray] = None
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -112,6 +117,10 @@ class Shard:
         self.header = _header.parse(self.text, size - 8 - length)
         if self.header.metadata and KEY in self.header.metadata:
             self._read_key(self.header.metadata[KEY])
+        self.entries = [(entry, None) for entry in self.header.in_data_order()]
+        pool = self._find_pool()
+        if pool is not None:
+            self._open_pool(pool)
 
     def _read_key(self, value: str) -> None:
         try:
@@ -144,17 +153,63 @@ class Shard:
             raise SafetensorError(f"__metadata__ key '{KEY}': has no index of the tensors")
         self.key, self.check_offset = key, at + len(prefix)
 
-    def heads(self) -> List[Tuple[_header.Entry, Optional[_format.Head]]]:
-        """All tensors in data order, each with its head; what the key says of them must be what they say."""
+    def _find_pool(self) -> Optional[_header.Entry]:
+        """The tensor that the key calls the pool; without a key, the first that has bytes, if it says so itself."""
+        if self.is_stated:
+            return None
+        if self.key is not None:
+            if "pool" not in self.key:
+                return None
+            found = [e for e in self.header.entries if e.name == self.key["pool"]]
+            if not found:
+                raise SafetensorError(f"__metadata__ key '{KEY}': names a pool that the file does not have")
+            if not self._may_be_pool(found[0]):
+                raise SafetensorError(f"__metadata__ key '{KEY}': names a pool that is none")
+            return found[0]
+        first = next((e for e, _ in self.entries if e.end > e.begin), None)
+        if first is None or not self._may_be_pool(first):
+            return None
+        raw = self.read_data(first.begin, min(first.end, first.begin + _format.HEAD_MAX)).tobytes()
+        try:
+            is_pool = _format.is_blob(raw) and _format.read_head(raw, first.end - first.begin).codec == _format.POOL
+        except SafetensorError:
+            return None
+        return first if is_pool else None
+
+    @staticmethod
+    def _may_be_pool(entry: _header.Entry) -> bool:
+        return entry.dtype == "U8" and len(entry.shape) == 1 and entry.end - entry.begin <= _pool.STORED_MOST
+
+    def _open_pool(self, pool: _header.Entry) -> None:
+        try:
+            listing = _format.read_pool(self.read_data(pool.begin, pool.end).tobytes())
+            entries, self.entries = _pool.merge(self.header.entries, self.header.in_data_order(), pool, listing)
+        except (_format.Damaged, _format.TooNew) as error:
+            raise SafetensorError(f"{pool.name}: {error}") from None
+        self.pool = pool
+        self.header = _header.Header(entries, self.header.metadata)
+
+    def read_member(self, member: _pool.Member) -> np.ndarray:
+        """The bytes of a tensor of the pool, which is restored once for all of them."""
+        if self._pool_bytes is None:
+            assert self.pool is not None
+            try:
+                self._pool_bytes = _format.decode(self.read_data(self.pool.begin, self.pool.end).tobytes())
+            except _format.Damaged as damage:
+                raise SafetensorError(f"{self.path}: {member.name}: {damage}") from None
+        return self._pool_bytes[member.begin:member.end].copy()
+
+    def heads(self) -> List[Tuple[_header.Entry, Optional[_format.Head], Optional[_pool.Member]]]:
+        """All tensors in data order, each with its head or what it is in the pool; what the key says of them must be what they say."""
         found = []
         listed = 0
-        for number, entry in enumerate(self.header.in_data_order()):
+        for number, (entry, member) in enumerate(self.entries):
             item = self._item(number, entry)
-            head = self._look(entry, item)
+            head = None if member else self._look(entry, item)
             if item is not None:
                 listed += 1
-                self._check_item(entry, head, item)
-            found.append((entry, head))
+                self._check_item(entry, head, member, item)
+            found.append((entry, head, member))
         if self.key is not None:
             numbered = self.key.get("numbered")
             if listed != len(self.key["tensors"]) + (len(numbered) if isinstance(numbered, dict) else 0):
@@ -170,17 +225,20 @@ class Shard:
         # A member that is null is there.
         return listed[name] or {} if isinstance(listed, dict) and name in listed else None
 
-    def _check_item(self, entry: _header.Entry, head: Optional[_format.Head], item: Any) -> None:
+    def _check_item(self, entry: _header.Entry, head: Optional[_format.Head], member: Optional[_pool.Member],
+                    item: Any) -> None:
         def whole(value: Any) -> bool:
             return isinstance(value, int) and not isinstance(value, bool)
 
         dtype, shape = (head.dtype, head.shape) if head else (entry.dtype, entry.shape)
         stated = item if isinstance(item, dict) else {}
         listed = stated.get("shape")
-        if (stated.get("codec") != (_format.CODECS[head.codec] if head else "raw") or stated.get("dtype") != dtype
+        codec = "pool" if member else _format.CODECS[head.codec] if head else "raw"
+        nbytes = member.end - member.begin if member else head.nbytes if head else entry.end - entry.begin
+        if (stated.get("codec") != codec or stated.get("dtype") != dtype
                 or not isinstance(listed, list) or not all(map(whole, listed)) or tuple(listed) != tuple(shape)
                 or not whole(stated.get("bytes"))
-                or stated["bytes"] != (head.nbytes if head else entry.end - entry.begin)):
+                or stated["bytes"] != nbytes):
             raise SafetensorError(f"{self.path}: {entry.name}: the index in __metadata__ says otherwise than the tensor "
                                   "itself")
 
@@ -200,7 +258,10 @@ class Shard:
         if not listed and not _format.is_blob(first):
             return None
         try:
-            return _format.read_head(first, stored)
+            head = _format.read_head(first, stored)
+            if head.codec == _format.POOL:
+                raise _format.Damaged("is a pool, which the file does not name")
+            return head
         except _format.TooNew as error:
             raise SafetensorError(f"{self.path}: {entry.name}: {error}") from None
         except SafetensorError as error:
@@ -305,12 +366,12 @@ class Checkpoint:
         if self.index is not None:
             self._check_set(self.index.get("metadata"))
         for shard in self.shards:
-            for entry, head in shard.heads():
+            for entry, head, member in shard.heads():
                 if entry.name in self.tensors:
                     raise SafetensorError(f"{shard.path}: {entry.name} is in another shard too")
                 dtype, shape = (head.dtype, head.shape) if head else (entry.dtype, entry.shape)
                 self.tensors[entry.name] = Tensor(entry.name, dtype, shape, shard, entry.begin, entry.end,
-                                                  len(self.tensors), head)
+                                                  len(self.tensors), head, member)
         if self.index is not None:
             self._check_index(self.index["weight_map"])
         self.packed = any(t.packed for t in self.tensors.values())
@@ -395,13 +456,15 @@ class Checkpoint:
             # The library decodes outside of the interpreter's lock.
             with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)))) as pool:
                 return list(pool.map(self._read_one, tensors))
-        blobs = [t for t in tensors if t.packed and self._model is None]
+        blobs = [t for t in tensors if t.head is not None and self._model is None]
         decoded = dict(zip([t.name for t in blobs], self._decode(blobs)))
         return [decoded[t.name] if t.name in decoded else self._read_one(t) for t in tensors]
 
     def _read_one(self, tensor: Tensor) -> np.ndarray:
         if (tensor.packed or self.foreign) and self._model is not None:
             return self._model.read(tensor.index, tensor.name, tensor.nbytes)
+        if tensor.member is not None:
+            return tensor.shard.read_member(tensor.member)
         return tensor.shard.read_data(tensor.begin, tensor.end)
 
     def _decode(self, tensors: List[Tensor]) -> List[np.ndarray]:

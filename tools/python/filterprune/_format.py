@@ -11,7 +11,7 @@ from typing import Generator, List, Optional, Sequence, Tuple
 import numpy as np
 import zstandard
 
-from . import _adaptive, _lattice, _rans
+from . import _adaptive, _lattice, _pool, _rans
 from ._bits import Bits, Damaged, TooNew, bit_string_bytes, unpack_bits, unpack_wide_bits
 from ._header import HEADER_MAX, dense_bytes
 
@@ -20,15 +20,16 @@ try:
 except ImportError:
     xxhash = None
 
-__all__ = ["HEAD_MAX", "Damaged", "Head", "TooNew", "decode", "decode_header", "decode_many", "is_blob", "read_head"]
+__all__ = ["HEAD_MAX", "Damaged", "Head", "TooNew", "decode", "decode_header", "decode_many", "is_blob", "read_head",
+           "read_pool"]
 
-READER = 2
+READER = 3
 HEAD_MAX = 1024
 CHUNK = 1 << 18
 MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it
-PLANES, PALETTE, KERNELS, LATTICE = 1, 2, 3, 4
-CODECS = {PLANES: "planes", PALETTE: "palette", KERNELS: "kernels", LATTICE: "lattice"}  # as the key names them
-KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE, LATTICE_SECTION = range(1, 11)
+PLANES, PALETTE, KERNELS, LATTICE, POOL = 1, 2, 3, 4, 5
+CODECS = {PLANES: "planes", PALETTE: "palette", KERNELS: "kernels", LATTICE: "lattice", POOL: "pool"}  # as the key names them
+KEYS, LOW, PLANE, COLOURS, INDEX, CLASSES, LEVELS, SIGNS, ADAPTIVE, LATTICE_SECTION, MEMBERS, PART_BLOB, PART_BYTES = range(1, 14)
 RAW, ZSTD, RANS = 0, 1, 2
 NO_SCOPE, BY_LAYER, BY_FILTER, BY_KERNEL = range(4)
 
@@ -88,9 +89,9 @@ def is_blob(first: bytes) -> bool:
 def _read_section(bits: Bits) -> Section:
     kind_encoding = bits.byte()
     kind, encoding = kind_encoding & 15, kind_encoding >> 4
-    if not KEYS <= kind <= LATTICE_SECTION or encoding > RANS:
+    if not KEYS <= kind <= PART_BYTES or encoding > RANS:
         raise Damaged("unknown kind or encoding of a section")
-    allowed = {KEYS: (RANS,), LOW: (RAW,), ADAPTIVE: (RAW,), LATTICE_SECTION: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
+    allowed = {KEYS: (RANS,), LOW: (RAW,), ADAPTIVE: (RAW,), LATTICE_SECTION: (RAW,), PART_BLOB: (RAW,)}.get(kind, (RAW, ZSTD, RANS))
     if encoding not in allowed:
         raise Damaged("a section of this kind is not encoded so")
     raw = bits.varint()
@@ -127,7 +128,7 @@ def read_head(first: bytes, stored_bytes: int) -> Head:
     # Only a head that is whole can tell a codec of the future from damage.
     codec, extra = first[6], first[11]
     scope = extra >> 2
-    if not PLANES <= codec <= LATTICE:
+    if not PLANES <= codec <= POOL:
         raise TooNew(f"packed with codec {codec}, which this version does not know")
     allowed = 0xFF if codec == KERNELS else 1 if codec == LATTICE else 0
     if extra & ~allowed or scope > BY_KERNEL or (extra & 2 and not scope):
@@ -487,6 +488,54 @@ def _kernels(cursor: _Cursor) -> Wants:
     return weights.reshape(-1)
 
 
+# ---------------------------------------------------------------- pools
+
+
+def _listing(cursor: _Cursor) -> Generator[List[_rans.Chunk], None, _pool.Listing]:
+    head = cursor.head
+    if head.codec != POOL or head.dtype != "U8" or len(head.shape) != 1 or not head.lossless:
+        raise Damaged("is no pool of tensors")
+    if cursor.size() > _pool.LISTING_BYTES:
+        raise Damaged("the list of a pool is too long")
+    raw = yield from cursor.bytes(MEMBERS, cursor.size())
+    listing = _pool.read_listing(raw.tobytes(), [name for name, _, _ in DTYPES])
+    if listing.nbytes != head.nbytes:
+        raise Damaged("the members of a pool do not fill it exactly")
+    return listing
+
+
+def _part(cursor: _Cursor, part: _pool.Part) -> Wants:
+    """All members of one dtype, one after the other: as a vector in a blob, or as bytes."""
+    if cursor.peek() != PART_BLOB:
+        return (yield from cursor.bytes(PART_BYTES, part.nbytes))
+    _, data = cursor.stored(PART_BLOB, cursor.size())
+    blob = bytes(data)
+    inner = read_head(blob[:HEAD_MAX], len(blob))
+    if (inner.dtype != DTYPES[part.dtype][0] or len(inner.shape) != 1 or inner.nbytes != part.nbytes or not inner.lossless
+            or inner.codec not in (PLANES, PALETTE)):
+        raise Damaged("a part of a pool is another tensor than it should be")
+    return (yield from _decoding(blob))
+
+
+def _members(cursor: _Cursor) -> Wants:
+    listing = yield from _listing(cursor)
+    parts = []
+    for part in listing.parts:
+        if part.nbytes:
+            parts.append((yield from _part(cursor, part)))
+    return np.concatenate(parts or [_NOTHING])
+
+
+def read_pool(blob: bytes) -> _pool.Listing:
+    """What a pool holds; its values are restored like those of any blob."""
+    steps = _listing(_Cursor(memoryview(blob), read_head(blob[:HEAD_MAX], len(blob))))
+    try:
+        while True:
+            _rans.decode(next(steps))
+    except StopIteration as done:
+        return done.value
+
+
 # ---------------------------------------------------------------- blobs
 
 
@@ -502,6 +551,8 @@ def _decoding(blob: bytes) -> Wants:
         if section.encoding != RAW:
             raise Damaged("a lattice is stored raw")
         values = _lattice.decode(raw, head.dtype, head.shape, bool(head.layout))
+    elif head.codec == POOL:
+        values = yield from _members(cursor)
     elif head.codec == PALETTE:
         values = (yield from _palette(cursor, head.values)) if head.values else _NOTHING
     else:

@@ -14,7 +14,7 @@ from ._save import Write, replace_file, replace_files
 def _like(shard: Shard, tensors: Dict[str, Tensor]) -> List[_header.Entry]:
     """The entries of the dense file: those of the packed one, at their dense sizes."""
     place, at = {}, 0
-    for entry in shard.header.in_data_order():
+    for entry, _ in shard.entries:
         tensor = tensors[entry.name]
         place[entry.name] = _header.Entry(entry.name, tensor.dtype, tensor.shape, at, at + tensor.nbytes)
         at += tensor.nbytes
@@ -49,7 +49,7 @@ def _check(shard: Shard, tensors: Dict[str, Tensor]) -> None:
     if shard.key is None or _format.xxhash is None:
         return
     raw = _format.xxhash.xxh3_64()
-    for entry in shard.header.in_data_order():
+    for entry, _ in shard.entries:
         if not tensors[entry.name].packed:
             raw.update(shard.read_data(entry.begin, entry.end))
     whole = _format.xxhash.xxh3_64()
@@ -77,7 +77,7 @@ def _shard(checkpoint: Checkpoint, shard: Shard, force: bool, told: _Told) -> Wr
         _check(shard, checkpoint.tensors)
         text = _dense_header(shard, checkpoint.tensors, force)
         file.write(len(text).to_bytes(8, "little") + text)
-        for raw in checkpoint.read_all(checkpoint.tensors[e.name] for e in shard.header.in_data_order()):
+        for raw in checkpoint.read_all(checkpoint.tensors[e.name] for e, _ in shard.entries):
             file.write(memoryview(raw))
             told.add(raw.nbytes)
 
