@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -133,6 +134,28 @@ static void the_tail_is_still_utf8(void **state)
         base_error_in_tensor(&e, name);
         assert_int_equal((unsigned char)e.where[0], 0xc3);
         assert_true(strlen(e.where) >= sizeof e.where - 2);
+    }
+}
+
+/* Every number is spelled as RFC 3629 has it, and read back; surrogates are spelled, but no text. */
+static void every_character_is_spelled_and_read(void **state)
+{
+    (void)state;
+    static const struct { uint32_t code; const char *spelled; } known[] = {
+        {0x24, "\x24"}, {0xA2, "\xC2\xA2"}, {0x939, "\xE0\xA4\xB9"}, {0x20AC, "\xE2\x82\xAC"}, {0xD55C, "\xED\x95\x9C"},
+        {0x10348, "\xF0\x90\x8D\x88"}, {0x10FFFF, "\xF4\x8F\xBF\xBF"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char text[4];
+        assert_int_equal(base_put_utf8(text, known[i].code), strlen(known[i].spelled));
+        assert_memory_equal(text, known[i].spelled, strlen(known[i].spelled));
+    }
+    for (uint32_t code = 0; code < 0x110000; code++) {
+        char text[4];
+        uint32_t found = 0;
+        const unsigned n = base_put_utf8(text, code);
+        const bool surrogate = code >= 0xD800 && code < 0xE000;
+        if (base_utf8(text, n, &found) != (surrogate ? 0 : n) || (!surrogate && found != code)) fail_msg("U+%04X", code);
+        if (base_utf8(text, n - 1, &found)) fail_msg("U+%04X, cut", code);
     }
 }
 
@@ -440,6 +463,7 @@ int main(void)
         cmocka_unit_test(out_of_memory_says_how_much),
         cmocka_unit_test(of_a_long_name_the_tail_is_kept),
         cmocka_unit_test(the_tail_is_still_utf8),
+        cmocka_unit_test(every_character_is_spelled_and_read),
         cmocka_unit_test(exit_status_by_kind),
         cmocka_unit_test(the_version_is_the_headers),
         cmocka_unit_test(checked_arithmetic),

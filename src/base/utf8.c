@@ -25,3 +25,12 @@ bool base_is_utf8(const char *text, size_t count)
         if (!(length = base_utf8(text, count, &code))) return false;
     return true;
 }
+
+unsigned base_put_utf8(char *to, uint32_t code)
+{
+    const unsigned length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (unsigned i = length; i-- > 1; code >>= 6) to[i] = (char)(0x80 | (code & 0x3F));
+    static const uint8_t first[5] = {0, 0, 0xC0, 0xE0, 0xF0};
+    to[0] = (char)(first[length] | code);
+    return length;
+}

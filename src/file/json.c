@@ -1,5 +1,6 @@
 /* The reader for JSON: texts, numbers, and the steps through objects and arrays. */
 #include "file/json.h"
+#include "base/utf8.h"
 #include "file/file.h"
 
 #include <float.h>
@@ -192,20 +193,13 @@ static bool check_escape(file_json *j)
     return true;
 }
 
-/* Steps over one character of more than one byte (RFC 3629, section 4). */
+/* Steps over one character of more than one byte. */
 static bool check_utf8(file_json *j)
 {
-    const unsigned char *p = (const unsigned char *)j->text + j->at;
-    size_t left = j->n - j->at;
-    unsigned char first = p[0], low = 0x80, high = 0xbf; /* bounds of the second byte */
-    size_t length = first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (first == 0xe0) low = 0xa0;  /* overlong */
-    if (first == 0xed) high = 0x9f; /* surrogates */
-    if (first == 0xf0) low = 0x90;  /* overlong */
-    if (first == 0xf4) high = 0x8f; /* past U+10FFFF */
-    bool good = length && left >= length && p[1] >= low && p[1] <= high;
-    for (size_t i = 2; good && i < length; i++) good = p[i] >= 0x80 && p[i] <= 0xbf;
-    if (!good) return file_json_bad(j, j->at, "%s is not UTF-8: byte 0x%02x", j->whole, first);
+    uint32_t code;
+    const unsigned length = base_utf8(j->text + j->at, j->n - j->at, &code);
+    if (!length)
+        return file_json_bad(j, j->at, "%s is not UTF-8: byte 0x%02x", j->whole, (unsigned char)j->text[j->at]);
     j->at += length;
     return true;
 }
@@ -233,26 +227,6 @@ static bool check_string(file_json *j, bool *has_escapes)
     return true;
 }
 
-static char *put_utf8(char *p, int32_t u)
-{
-    if (u < 0x80) {
-        *p++ = (char)u;
-    } else if (u < 0x800) {
-        *p++ = (char)(0xc0 | u >> 6);
-        *p++ = (char)(0x80 | (u & 0x3f));
-    } else if (u < 0x10000) {
-        *p++ = (char)(0xe0 | u >> 12);
-        *p++ = (char)(0x80 | (u >> 6 & 0x3f));
-        *p++ = (char)(0x80 | (u & 0x3f));
-    } else {
-        *p++ = (char)(0xf0 | u >> 18);
-        *p++ = (char)(0x80 | (u >> 12 & 0x3f));
-        *p++ = (char)(0x80 | (u >> 6 & 0x3f));
-        *p++ = (char)(0x80 | (u & 0x3f));
-    }
-    return p;
-}
-
 /* Decodes n checked bytes at a place of the text; returns the decoded length, which is never more than n. */
 static size_t unescape(const file_json *j, size_t at, size_t n, char *dst)
 {
@@ -275,7 +249,7 @@ static size_t unescape(const file_json *j, size_t at, size_t n, char *dst)
             u = 0x10000 + ((u - 0xd800) << 10) + (hex4(j, at + 2) - 0xdc00);
             at += 6;
         }
-        p = put_utf8(p, u);
+        p += base_put_utf8(p, (uint32_t)u);
     }
     return (size_t)(p - dst);
 }

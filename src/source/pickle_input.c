@@ -1,6 +1,8 @@
 /* The arguments of a pickle's opcodes: numbers, texts, lines. */
 #include "source/pickle_input.h"
 
+#include "base/utf8.h"
+
 fpr_status pickle_bad(const pickle_input *in, fpr_error *error, const char *what)
 {
     base_fail(error, FPR_BAD_HEADER, "the pickle %s", what);
@@ -115,30 +117,6 @@ fpr_status pickle_text_new(pickle *p, pickle_input *in, uint64_t n, pickle_ref *
 
 /* ---------------------------------------------------------------- lines */
 
-static size_t put_utf8(char *to, uint32_t c)
-{
-    if (c < 0x80) {
-        to[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        to[0] = (char)(0xc0 | c >> 6);
-        to[1] = (char)(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        to[0] = (char)(0xe0 | c >> 12);
-        to[1] = (char)(0x80 | (c >> 6 & 63));
-        to[2] = (char)(0x80 | (c & 63));
-        return 3;
-    }
-    to[0] = (char)(0xf0 | c >> 18);
-    to[1] = (char)(0x80 | (c >> 12 & 63));
-    to[2] = (char)(0x80 | (c >> 6 & 63));
-    to[3] = (char)(0x80 | (c & 63));
-    return 4;
-}
-
 static int digit(char c)
 {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
@@ -165,7 +143,7 @@ static bool raw_unicode(const char *from, size_t n, char *to, size_t *made)
             if (n - i - 1 < digits || !hexadecimal(from + i + 1, digits, &c) || c > 0x10ffff) return false;
             i += 1 + digits;
         }
-        at += put_utf8(to + at, c);
+        at += base_put_utf8(to + at, c);
     }
     *made = at;
     return true;

@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -22,6 +23,8 @@ SKIPPED = 77
 ONE_LINE = re.compile(rb"^filterprune: [^\n]+\n$")
 
 random.seed(20240607)
+# A shell that starts a script in the background has it ignore Ctrl-C, and what it starts: not here, where that is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def floats(values):
