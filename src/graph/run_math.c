@@ -167,7 +167,8 @@ void run_instance_norm(run *r)
 {
     const array *x = run_in(r, 0), *scale = run_in(r, 1), *bias = run_in(r, 2);
     double eps = graph_float(r->g, r->node, "epsilon", 1e-5);
-    if (!x || !scale || !bias || x->rank < 3 || scale->count != (uint64_t)x->dims[1]) {
+    if (!x || !scale || !bias || x->rank < 3 || scale->count != (uint64_t)x->dims[1] ||
+        bias->count != scale->count) {
         run_fail(r, "its shapes do not fit together");
         return;
     }
@@ -187,11 +188,10 @@ void run_layer_norm(run *r)
     int64_t axis = graph_int(r->g, r->node, "axis", -1);
     uint64_t inner = 1;
     if (axis < 0) axis += x ? x->rank : 0;
-    for (unsigned i = (unsigned)axis; x && i < x->rank; i++) inner *= (uint64_t)x->dims[i];
-    if (!x || !scale || scale->count != inner) {
-        run_fail(r, "its shapes do not fit together");
-        return;
-    }
+    if (!x || axis < 0 || axis >= x->rank) return run_fail(r, "its axis is out of range");
+    for (unsigned i = (unsigned)axis; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
+    if (!scale || scale->count != inner || (bias && bias->count != inner))
+        return run_fail(r, "its shapes do not fit together");
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && inner && i < x->count; i += inner) {
         normalize(y + i, x->data + i, inner, eps);

@@ -100,8 +100,9 @@ void run_shape(run *r)
 {
     const array *x = run_in(r, 0);
     int64_t n = x ? x->rank : 0, from = graph_int(r->g, r->node, "start", 0), to = graph_int(r->g, r->node, "end", n);
-    from = from < 0 ? from + n : from;
-    to = to < 0 ? to + n : to > n ? n : to;
+    if (!x) return;
+    from = from < -n ? 0 : from < 0 ? from + n : from > n ? n : from;
+    to = to < -n ? 0 : to < 0 ? to + n : to > n ? n : to;
     int64_t dims[1] = {to > from ? to - from : 0};
     r->lacking = false; /* a shape is known without the data */
     double *y = run_out(r, 0, 1, dims);

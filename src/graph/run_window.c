@@ -6,6 +6,9 @@
 
 #define SPACE_MAX 3u
 
+/* Sums and products of a few such do not overflow. */
+static bool is_small(int64_t n) { return n >= -INT32_MAX && n <= INT32_MAX; }
+
 bool run_windows(run *r, unsigned spatial, const int64_t *in, const int64_t *kernel, window *w)
 {
     uint32_t n;
@@ -21,8 +24,8 @@ bool run_windows(run *r, unsigned spatial, const int64_t *in, const int64_t *ker
         w[i] = (window){kernel[i], strides ? strides[i] : 1, dilations ? dilations[i] : 1, pads ? pads[i] : 0,
                         pads ? pads[spatial + i] : 0};
         if (w[i].kernel < 1 || w[i].stride < 1 || w[i].dilation < 1 || w[i].kernel > INT32_MAX ||
-            w[i].stride > INT32_MAX || w[i].dilation > INT32_MAX || llabs(w[i].before) > INT32_MAX ||
-            llabs(w[i].after) > INT32_MAX)
+            w[i].stride > INT32_MAX || w[i].dilation > INT32_MAX || (w[i].kernel - 1) * w[i].dilation > INT32_MAX ||
+            in[i] > INT32_MAX || !is_small(w[i].before) || !is_small(w[i].after))
             return run_fail(r, "its window is odd"), false;
         if (!same) continue;
         int64_t out = (in[i] + w[i].stride - 1) / w[i].stride;
@@ -148,6 +151,7 @@ void run_conv_transpose(run *r)
         return run_fail(r, "its padding follows from its output");
     if (!run_windows(r, spatial, x->dims + 2, w->dims + 2, win)) return;
     for (unsigned i = 0; i < spatial; i++) {
+        if ((extra && !is_small(extra[i])) || (wanted && !is_small(wanted[i]))) return run_fail(r, "its window is odd");
         int64_t all = (x->dims[2 + i] - 1) * win[i].stride + (win[i].kernel - 1) * win[i].dilation + 1 +
                       (extra ? extra[i] : 0);
         if (wanted) {
