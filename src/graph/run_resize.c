@@ -28,6 +28,9 @@ void run_pad(run *r)
     int64_t n = axes ? axes_count : x->rank;
     double fill = value && value_count ? *value : graph_float(r->g, r->node, "value", 0);
     if (count != 2 * n) return run_fail(r, "its shapes do not fit together");
+    if (!x->count && strcmp(mode, "constant") != 0) return run_fail(r, "it repeats what has no entries");
+    for (int64_t i = 0; i < count; i++)
+        if (!(fabs(pads[i]) < INT32_MAX)) return run_fail(r, "its shapes do not fit together");
     memcpy(dims, x->dims, sizeof dims);
     for (int64_t i = 0; i < n; i++) {
         int d = run_axis(r, axes ? axes[i] : (double)i, x->rank);
@@ -73,7 +76,7 @@ static double nearest_place(const run *r, double p)
 }
 
 /* Along one axis after the other; the result takes the place of *x. */
-static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, bool linear)
+static void resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, bool linear)
 {
     int64_t in = x->dims[axis];
     uint64_t inner = 1, outer = 1;
@@ -82,7 +85,7 @@ static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double sca
     double *y = base_calloc(outer * (uint64_t)out * inner, sizeof *y);
     if (!y) {
         r->status = base_no_memory(r->error, outer * (uint64_t)out * inner * sizeof *y);
-        return false;
+        return;
     }
     for (int64_t i = 0; i < out; i++) {
         double p = source_place(r, i, in, out, scale), low = linear ? floor(p) : nearest_place(r, p), part = linear ? p - low : 0;
@@ -97,7 +100,6 @@ static bool resize_axis(run *r, array *x, unsigned axis, int64_t out, double sca
     x->data = y;
     x->dims[axis] = out;
     x->count = outer * (uint64_t)out * inner;
-    return true;
 }
 
 /* The size and the scale of every axis: given for all of them, or for those that are named. false: they do not fit. */
@@ -137,7 +139,9 @@ void run_resize(run *r)
     if (r->unknown) return;
     if (!fits) return run_fail(r, "its shapes do not fit together");
     double *y = run_out(r, 0, x->rank, dims);
-    if (!y) return;
+    const uint64_t count = y ? r->values[r->node->outputs[0]].count : 0;
+    if (!count) return;
+    if (!x->count) return run_fail(r, "it repeats what has no entries");
     if ((!linear && !graph_text_is(r->g, r->node, "mode", "nearest", true)) || graph_int(r->g, r->node, "antialias", 0) ||
         graph_text_is(r->g, r->node, "coordinate_transformation_mode", "tf_crop_and_resize", false))
         return run_fail(r, "its mode is not evaluated");
@@ -145,8 +149,11 @@ void run_resize(run *r)
     work.data = base_alloc(x->count, sizeof *work.data);
     if (!work.data) r->status = base_no_memory(r->error, x->count * sizeof *work.data);
     else memcpy(work.data, x->data, x->count * sizeof *work.data);
-    for (unsigned i = 0; i < x->rank && !r->status; i++)
-        if ((dims[i] != work.dims[i] || by[i] != 1) && !resize_axis(r, &work, i, dims[i], by[i], linear)) break;
+    /* Shrinking comes first: nothing on the way is then larger than both ends. */
+    for (unsigned grows = 0; grows < 2; grows++)
+        for (unsigned i = 0; i < x->rank && !r->status; i++)
+            if ((dims[i] > x->dims[i]) == grows && (dims[i] != x->dims[i] || by[i] != 1))
+                resize_axis(r, &work, i, dims[i], by[i], linear);
     if (!r->status) memcpy(y, work.data, work.count * sizeof *y);
     base_free(work.data);
 }
