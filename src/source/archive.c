@@ -66,6 +66,10 @@ static fpr_status open_archive(file_source *file, const source_options *options,
     if (!status && zip_find(zip, "model.weights.h5", 16)) return hdf5_open_keras(file, zip, options, out, error);
     if (!status && has_member(zip, "data.pkl")) return torch_open_zip(file, zip, options, out, error);
     if (!status && has_member(zip, ".npy")) return npz_open_zip(file, zip, options, out, error);
+    if (!status && has_member(zip, "model_weights_config.json"))
+        status = base_fail(error, FPR_BAD_HEADER, "is a program that torch.export saved; load it with torch.export.load and save its state_dict");
+    if (!status && has_member(zip, ".safetensors"))
+        status = base_fail(error, FPR_BAD_HEADER, "is a zip archive around a safetensors file; unpack it (unzip)");
     if (!status)
         status = base_fail(error, FPR_BAD_HEADER, "is a zip archive with neither data.pkl (PyTorch) nor .npy members (numpy) in it");
     if (zip) zip_close(zip);

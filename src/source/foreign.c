@@ -33,6 +33,19 @@ static const sign signs[] = {
     {0, MAGIC("\x89PNG"), "a picture (PNG)", "take the checkpoint"},
     {0, MAGIC("\xff\xd8\xff"), "a picture (JPEG)", "take the checkpoint"},
     {0, MAGIC("%PDF"), "a PDF document", "take the checkpoint"},
+    {0, MAGIC("PAR1"), "a Parquet table", "take the checkpoint"},
+    {0, MAGIC("ARROW1"), "an Arrow file", "take the checkpoint"},
+    {0, MAGIC("SQLite format 3"), "an SQLite database", "take the checkpoint"},
+    {0, MAGIC("\0asm"), "a WebAssembly program", "take the checkpoint"},
+    {0, MAGIC("MATLAB 5.0 MAT-file"), "a MATLAB file", "save the weights with numpy.savez"},
+    {0, MAGIC("\x12\x01\0\0\0\0\0\0"), "a file of MXNet", "save the weights with numpy.savez"},
+    {0, MAGIC("ptrt"), "an engine of TensorRT", "take the ONNX model it was made from"},
+    {0, MAGIC("\x78\x01"), "a zlib stream, such as joblib writes", "save the weights with numpy.savez"},
+    {0, MAGIC("\x78\x5e"), "a zlib stream, such as joblib writes", "save the weights with numpy.savez"},
+    {0, MAGIC("\x78\x9c"), "a zlib stream, such as joblib writes", "save the weights with numpy.savez"},
+    {0, MAGIC("\x78\xda"), "a zlib stream, such as joblib writes", "save the weights with numpy.savez"},
+    {0, MAGIC("\xff\xfe"), "a text in UTF-16", "take the checkpoint itself"},
+    {0, MAGIC("\xfe\xff"), "a text in UTF-16", "take the checkpoint itself"},
     {0, MAGIC("\x7f" "ELF"), "a program or library", "take the checkpoint"},
 };
 
@@ -59,6 +72,32 @@ static bool is_page(const uint8_t *head, size_t n)
         if (k == m) return true;
     }
     return false;
+}
+
+/* A MessagePack map whose first key is a word: what Flax and MLX's examples write. */
+static bool is_messagepack(const uint8_t *head, size_t n)
+{
+    const size_t key = head[0] > 0x80 && head[0] <= 0x8f ? 1 : head[0] == 0xde ? 3 : 0;
+    if (!key || n <= key || head[key] <= 0xa0 || head[key] > 0xbf) return false;
+    const size_t bytes = head[key] & 31u;
+    for (size_t i = 0; i < bytes; i++)
+        if (key + 1 + i >= n || !isprint(head[key + 1 + i])) return false;
+    return true;
+}
+
+static bool holds(const uint8_t *head, size_t n, const char *word)
+{
+    const size_t bytes = strlen(word);
+    for (size_t i = 0; i + bytes <= n; i++)
+        if (!memcmp(head + i, word, bytes)) return true;
+    return false;
+}
+
+/* A SavedModel begins with its schema's version and a list of operators (AddV2, AssignVariableOp, ...); a frozen graph with the first node: its name, its operator. */
+static bool is_tensorflow(const uint8_t *head, size_t n)
+{
+    if (n > 8 && !memcmp(head, "\x08\x01\x12", 3)) return holds(head, n, "Op");
+    return n > 64 && head[0] == '\n' && (holds(head, 64, "\x12\x0bPlaceholder") || holds(head, 64, "\x12\x05""Const"));
 }
 
 static bool is_text(const uint8_t *head, size_t n)
@@ -90,6 +129,9 @@ fpr_status foreign_refuse(const file_source *file, fpr_error *error)
         if (signs[i].at + signs[i].count <= n && !memcmp(head + signs[i].at, signs[i].bytes, signs[i].count))
             return refuse(error, signs[i].what, signs[i].next);
     if (is_page(head, n)) return refuse(error, "an HTML page, such as a server sends with an error", "download the file itself");
+    if (is_messagepack(head, n)) return refuse(error, "a MessagePack file, such as Flax writes", "save the parameters as safetensors");
+    if (is_tensorflow(head, n))
+        return refuse(error, "a graph of TensorFlow (SavedModel or frozen)", "save the model's weights with Keras as .weights.h5");
     if (!memcmp(tail, table_end, sizeof tail))
         return refuse(error, "the index of a TensorFlow checkpoint", "save the model's weights with Keras as .weights.h5");
     if (n >= 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5)

@@ -491,6 +491,12 @@ class Formats(harness.Case):
             (b"\x1c\0\0\0TFL3" + bytes(60), "a TFLite model"), (b'model_checkpoint_path: "model.ckpt-1"\n', "TensorFlow"),
             (b"\1\2\3" * 30 + struct.pack("<Q", 0xDB4775248B80FB57), "the index of a TensorFlow checkpoint"),
             (bytes(257) + b"ustar\x0000" + bytes(300), "a tar archive"), (b"\x80\x04\x95" + bytes(20), "a pickle of Python, but none"),
+            (b"\x78\x5e" + bytes(60), "joblib"), (b"\xff\xfeh\0e\0" * 9, "a text in UTF-16"), (b"PAR1" + bytes(60), "a Parquet table"),
+            (b"\x82\xa6params\x81\xa4conv" + bytes(60), "a MessagePack file, such as Flax writes"),
+            (b"\x08\x01\x12\x8e\x5c\x0a\x96\x0e\x12\xe6\x0d\x0a\x5e\x0a\x10AssignVariableOp" + bytes(60), "a graph of TensorFlow"),
+            (b"\x0a\x57\x0a\x01x\x12\x0bPlaceholder*" + bytes(60), "a graph of TensorFlow"),
+            (T.archive([T.Member("m/data/weights/model_weights_config.json", b"{}")]), "torch.export.load"),
+            (T.archive([T.Member("model.safetensors", b"x")]), "unpack it (unzip)"),
             (bytes(4096), "zeros from its first byte"), (b"", "an empty file"), (b'{"a": 1, "weight_map": {}}', "a JSON text"),
             (b"some words\n" * 9, "a text"), (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\x9e\x02\n\x10\n\x05input\x12\x01x" + bytes(300), "ONNX"),
         ):
