@@ -409,7 +409,8 @@ typedef struct fpr_layer {
     fpr_layer_shape conv;
     fpr_known known;                /* why it is depthwise, transposed or neither */
     fpr_computed computed;
-    uint64_t depth;                 /* index among the layers */
+    uint64_t depth;                 /* of fpr_tensor where a graph tells it of all layers; else the index among them */
+    bool depth_known;               /* the former */
     bool finite;                    /* false: NaN or Inf inside, left out of the distributions */
     uint64_t live_signed;           /* as in fpr_group */
     uint64_t sparse;
@@ -568,11 +569,31 @@ typedef struct fpr_report {
 
 FPR_API void fpr_report_free(fpr_report *report); /* NULL allowed */
 
+/* What is measured of every layer, in the order of the report: JSON, page, terminal and CSV show what this table names. */
+typedef enum fpr_figure_kind {
+    FPR_FIGURE_SHARE,  /* 0 .. 1, of something */
+    FPR_FIGURE_RATIO,  /* about 0 .. 1 */
+    FPR_FIGURE_NUMBER,
+    FPR_FIGURE_WEIGHT  /* as small or large as weights are */
+} fpr_figure_kind;
+typedef struct fpr_figure {
+    const char *key;                          /* in JSON and CSV */
+    fpr_figure_kind kind;
+    double (*of)(const fpr_layer *layer);     /* NaN: not defined */
+    const char *page, *terminal;              /* headings of its columns; NULL: it has none there */
+    unsigned rank;                            /* in the terminal: columns of higher rank go first where it is narrow; 0: never */
+    const char *over_layers, *limit;          /* heading of its panel over all layers; what 1 stands for; NULL: none */
+} fpr_figure;
+FPR_API const fpr_figure *fpr_layer_figures(size_t *count);
+
 /* Receives rendered bytes; returns 0, or -1 to stop (the renderer then fails with FPR_IO). */
 typedef int (*fpr_write)(void *context, const void *bytes, size_t count);
 
 FPR_API fpr_status fpr_report_json(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
 FPR_API fpr_status fpr_report_html(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+/* A line for every layer: layer, dtype, shape, kernels, live_before, live_after, dead_filters, dead_channels, its figures,
+ * relative_l2, bytes_before, bytes_after. */
+FPR_API fpr_status fpr_report_csv(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
 /* The style and the script of the pages, for pages beside them. */
 FPR_API const char *fpr_page_style(void);
 FPR_API const char *fpr_page_script(void);

@@ -148,8 +148,8 @@ static const option_row rows[] = {
       "print machine-readable JSON on standard output" },
     { OPT_HTML, running, "html", 0, "FILE", CMD_INSPECT | CMD_COMPARE, TEXT, AT(html), 0, 0, NULL,
       "write a self-contained page with the figures" },
-    { OPT_CSV, running, "csv", 0, "FILE", CMD_COMPARE, TEXT, AT(csv), 0, 0, NULL,
-      "write a table of all pairs" },
+    { OPT_CSV, running, "csv", 0, "FILE", CMD_INSPECT | CMD_COMPARE, TEXT, AT(csv), 0, 0, NULL,
+      "write a table of all layers, or of all pairs" },
     { OPT_FORCE, running, "force", 'f', NULL, CMD_PRUNE | CMD_INSPECT | CMD_COMPARE | CMD_UNPACK | CMD_EXPORT |
       CMD_CONVERT | CMD_PROFILE | CMD_CORPUS, FLAG, AT(job.force), 0, 0, NULL, "overwrite files that exist" },
     { OPT_THREADS, running, "threads", 'j', "N", CMD_ALL & ~(unsigned)CMD_INFO, WHOLE, AT(job.threads), 0, 1024, NULL,

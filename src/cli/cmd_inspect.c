@@ -1,6 +1,8 @@
 /* inspect: diagnostics only, in the terminal, as JSON or as a page. */
 #include "cli/cli.h"
 
+#include <string.h>
+
 static void print_sweep(const fpr_report *r)
 {
     printf("\n  %-16s %15s %8s %8s %14s %8s\n", "setting", "kernels zeroed", "error", "largest", "bytes", "of input");
@@ -15,6 +17,20 @@ static void print_sweep(const fpr_report *r)
     printf("  An error is no promise of accuracy: see --accept of the main job.\n");
 }
 
+typedef fpr_status (*renderer)(const fpr_report *report, fpr_write write, void *context, fpr_error *error);
+
+static int write_file(const fpr_report *report, const char *path, const char *input, bool force, renderer render)
+{
+    page file;
+    fpr_error error;
+    int status = page_open(&file, path, input, force);
+    if (status) return status;
+    if (render(report, write_to_stream, file.stream, &error) == FPR_OK) return page_commit(&file);
+    status = fail(&error, path);
+    page_abandon(&file);
+    return status;
+}
+
 int cmd_inspect(const settings *set)
 {
     const char *input = set->operands[0];
@@ -22,8 +38,10 @@ int cmd_inspect(const settings *set)
     fpr_report *report = NULL;
     fpr_error error;
     progress bar;
-    page html = { 0 };
     int status = set->html ? page_check(set->html, input, job.force) : EXIT_DONE;
+    if (set->csv && !status) status = page_check(set->csv, input, job.force);
+    if (!status && set->html && set->csv && !strcmp(set->html, set->csv))
+        status = fail_usage("--html and --csv are the same file");
     if (status) return status;
 
     progress_begin(&bar, set, &job, NULL);
@@ -33,14 +51,8 @@ int cmd_inspect(const settings *set)
     double seconds = seconds_now() - bar.start;
     if (done != FPR_OK) return fail(&error, input);
 
-    if (set->html) {
-        status = page_open(&html, set->html, input, job.force);
-        if (!status && (done = fpr_report_html(report, write_to_stream, html.stream, &error)) != FPR_OK) {
-            status = fail(&error, set->html);
-            page_abandon(&html);
-        }
-        if (!status) status = page_commit(&html);
-    }
+    if (set->html) status = write_file(report, set->html, input, job.force, fpr_report_html);
+    if (set->csv && !status) status = write_file(report, set->csv, input, job.force, fpr_report_csv);
     if (!status && set->json) {
         if (!set->quiet) print_warnings(report);
         done = fpr_report_json(report, write_to_stream, stdout, &error);

@@ -16,8 +16,7 @@ const command commands[] = {
       cmd_prune },
     { "inspect", CMD_INSPECT, 1, 1, "one INPUT",
       "filterprune inspect [OPTIONS] INPUT",
-      "Diagnoses the convolution kernels of a checkpoint, dense or packed. Writes only\n"
-      "what is asked for.",
+      "Diagnoses the convolution kernels of a checkpoint, dense or packed.",
       "filterprune inspect --html report.html model.safetensors\n"
       "filterprune inspect --json model.safetensors > report.json",
       cmd_inspect },

@@ -227,6 +227,24 @@ static const char *scope_text(const fpr_layer *layer)
     return names[layer->binary.scope];
 }
 
+static void figure_cells(table *t, const fpr_layer *l)
+{
+    size_t figures;
+    const fpr_figure *figure = fpr_layer_figures(&figures);
+    for (size_t i = 0; i < figures; i++) {
+        char a[NUMBER_TEXT];
+        if (!figure[i].terminal) continue;
+        const double v = figure[i].of(l);
+        const bool sampled = l->orthogonality_sampled && !strcmp(figure[i].key, "orthogonality");
+        switch (figure[i].kind) {
+        case FPR_FIGURE_SHARE: number_share(a, v); break;
+        case FPR_FIGURE_WEIGHT: number_weight(a, v); break;
+        default: number_plain(a, v);
+        }
+        table_cell(t, "%s%s", sampled ? "~" : "", a);
+    }
+}
+
 static void layer_cells(table *t, const fpr_layer *l, bool has_output)
 {
     char name[SAFE_NAME], shape[SHAPE_TEXT], a[NUMBER_TEXT];
@@ -246,13 +264,27 @@ static void layer_cells(table *t, const fpr_layer *l, bool has_output)
         table_cell(t, "%s", number_bytes(a, (double)l->stored.bytes_after));
     } else {
         table_cell(t, "%s", scope_text(l));
-        table_cell(t, "%s", number_plain(a, l->variance_entropy));
-        table_cell(t, "%s", number_plain(a, l->variance_entropy_clean));
-        table_cell(t, "%s%s", l->orthogonality_sampled ? "~" : "", number_plain(a, l->orthogonality));
+        figure_cells(t, l);
         table_cell(t, "%s", number_count(a, l->dead_filter_count));
         table_cell(t, "%s", number_count(a, l->dead_channel_count));
-        table_cell(t, "%s", number_weight(a, l->max_abs));
     }
+}
+
+enum { COLUMNS_MOST = 24 };
+
+/* The columns of an inspection: the figures that have one here are among them. */
+static size_t inspection_columns(column columns[COLUMNS_MOST])
+{
+    static const column first[] = { { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 3 }, { "live", true, 0 },
+                                    { "two-level", true, 4 } };
+    static const column last[] = { { "dead filters", true, 2 }, { "dead channels", true, 5 } };
+    size_t figures, n = sizeof first / sizeof *first;
+    const fpr_figure *figure = fpr_layer_figures(&figures);
+    memcpy(columns, first, sizeof first);
+    for (size_t i = 0; i < figures && n < COLUMNS_MOST - 2; i++)
+        if (figure[i].terminal) columns[n++] = (column){ figure[i].terminal, true, figure[i].rank };
+    memcpy(columns + n, last, sizeof last);
+    return n + sizeof last / sizeof *last;
 }
 
 static void print_layers(const fpr_report *r, bool all, const terminal *term)
@@ -262,14 +294,11 @@ static void print_layers(const fpr_report *r, bool all, const terminal *term)
         { "live after", true, 0 }, { "zeroed", true, 2 }, { "two-level", true, 5 }, { "error", true, 0 },
         { "codec", true, 8 }, { "bytes before", true, 3 }, { "bytes after", true, 1 },
     };
-    static const column before[] = {
-        { "layer", false, 0 }, { "shape", true, 6 }, { "kernels", true, 3 }, { "live", true, 0 },
-        { "two-level", true, 4 }, { "entropy", true, 0 }, { "live entropy", true, 7 }, { "orthogonal", true, 1 },
-        { "dead filters", true, 2 }, { "dead channels", true, 5 }, { "max|w|", true, 8 },
-    };
     if (!r->layer_count) return;
+    column before[COLUMNS_MOST];
+    const size_t columns = r->has_output ? sizeof after / sizeof *after : inspection_columns(before);
     ranked *order = malloc(r->layer_count * sizeof *order);
-    table *t = table_new(r->has_output ? after : before, 11);
+    table *t = table_new(r->has_output ? after : before, columns);
     if (!order || !t) goto out;
     for (uint64_t i = 0; i < r->layer_count; i++) order[i] = (ranked){ interest(&r->layers[i], r->has_output), i };
     uint64_t shown = r->layer_count;

@@ -1,7 +1,9 @@
 /* Figure 1: the density of the coefficients along each principal component, before and after overlaid.
  *
  * A pruned model has a spike where its zero kernels sit, many times higher than the rest. So the vertical scale follows
- * the live kernels; what rises above it is cut, and its peak is written at the top. */
+ * the live kernels; what rises above it is cut, and its peak is written at the top. Where most kernels are zero,
+ * Silverman's rule, which looks at the middle half of them, gives a bandwidth of nearly nothing: the estimate is then a
+ * comb of single kernels beside the spike, and the spike alone is drawn. */
 #include "report/page.h"
 
 #include <math.h>
@@ -14,10 +16,10 @@ typedef struct curves {
 
 static const fpr_kde *curve(bool wanted, const fpr_distribution *d) { return wanted && d->kernels ? d->kde : NULL; }
 
-/* The curves that tell something: where no kernel is sparse, live kernels are all kernels. */
+/* The curves that tell something: where no kernel is sparse or becomes zero, live kernels are all kernels. */
 static curves chosen(const fpr_group *g)
 {
-    bool sparse = g->sparse && g->live;
+    bool sparse = (g->sparse || g->zeroed) && g->live;
     return (curves){{curve(true, &g->before), curve(g->has_after, &g->after), curve(sparse, &g->live_before),
                      curve(sparse && g->has_after, &g->live_after)}};
 }
@@ -30,6 +32,17 @@ static double peak(const fpr_kde *kde)
     return kde->degenerate ? 0 : most;
 }
 
+#define COLLAPSED 0.25 /* of the live kernels' bandwidth */
+
+/* Whether the density of all kernels is that comb, by the bandwidth of the live ones. */
+static bool is_collapsed(const curves *c, int which, unsigned i)
+{
+    const int live = which + LIVE_BEFORE;
+    if (which >= LIVE_BEFORE) return false;
+    const fpr_kde *own = c->kde[which], *of = c->kde[live] ? c->kde[live] : c->kde[LIVE_BEFORE];
+    return own && of && !own[i].degenerate && !of[i].degenerate && own[i].bandwidth < COLLAPSED * of[i].bandwidth;
+}
+
 /* Upper end of the vertical axis for components first .. last - 1: a little above the live curves, or all of them. */
 static double upper_end(const curves *c, unsigned first, unsigned last)
 {
@@ -37,7 +50,7 @@ static double upper_end(const curves *c, unsigned first, unsigned last)
     int leading = c->kde[LIVE_BEFORE] ? LIVE_BEFORE : BEFORE;
     for (unsigned i = first; i < last; i++) {
         for (int which = 0; which < CURVES; which++)
-            if (c->kde[which]) all = fmax(all, peak(&c->kde[which][i]));
+            if (c->kde[which] && !is_collapsed(c, which, i)) all = fmax(all, peak(&c->kde[which][i]));
         if (c->kde[leading]) lead = fmax(lead, peak(&c->kde[leading][i]));
     }
     double end = lead > 0 ? fmin(all, 1.25 * lead) : all;
@@ -52,22 +65,52 @@ static void degenerate(report_out *out, const char *class_name, const svg_plot *
     svg_line(out, class_name, x, plot->y.from, x, plot->y.to);
 }
 
-/* An arrow head and a number where a curve is cut. */
-static void mark_cut(report_out *out, const svg_plot *plot, const fpr_kde *kde, const char *class_name, double row)
+static int highest_point(const fpr_kde *kde)
 {
     int highest = 0;
     for (int i = 0; i < FPR_KDE_POINTS; i++)
         if (kde->density[i] > kde->density[highest]) highest = i;
-    double at = kde->start + kde->step * highest, top = plot->y.to;
+    return highest;
+}
+
+static void arrow(report_out *out, const svg_plot *plot, double at, const char *class_name, double row, const char *text)
+{
+    const double x = svg_place(&plot->x, at), top = plot->y.to;
+    const bool right = x < plot->x.to - 80;
+    page_print(out, "<path class=\"%s\" d=\"M%d %dl4 6h-8z\"/>", class_name, (int)x, (int)top - 1);
+    page_print(out, "<text class=\"%s%s\" x=\"%d\" y=\"%d\">%s</text>", class_name, right ? "" : " end",
+               (int)x + (right ? 8 : -8), (int)(top + 7 + row), text);
+}
+
+/* An arrow head and a number where a curve is cut. */
+static void mark_cut(report_out *out, const svg_plot *plot, const fpr_kde *kde, const char *class_name, double row)
+{
+    const int highest = highest_point(kde);
+    const double at = kde->start + kde->step * highest;
     if (kde->degenerate || kde->density[highest] <= plot->y.hi || at < plot->x.lo || at > plot->x.hi) return;
     char text[REPORT_NUMBER + 16];
     memcpy(text, "peak ", 5);
     page_decimal(text + 5, kde->density[highest]);
-    double x = svg_place(&plot->x, at);
-    bool right = x < plot->x.to - 80;
-    page_print(out, "<path class=\"%s\" d=\"M%d %dl4 6h-8z\"/>", class_name, (int)x, (int)top - 1);
-    page_print(out, "<text class=\"%s%s\" x=\"%d\" y=\"%d\">%s</text>", class_name, right ? "" : " end",
-               (int)x + (right ? 8 : -8), (int)(top + 7 + row), text);
+    arrow(out, plot, at, class_name, row, text);
+}
+
+/* The spike of a collapsed density: the fullest bin of the histogram, because 512 points may step over it, and the share
+ * of the kernels that lies there. */
+static void spike(report_out *out, const fpr_group *g, const svg_plot *plot, const fpr_distribution *d, unsigned i,
+                  const char *class_name, const char *mark, double row)
+{
+    const uint64_t *counts = d->counts + (size_t)i * g->bins;
+    unsigned bin = 0;
+    for (unsigned b = 0; b < g->bins; b++)
+        if (counts[b] > counts[bin]) bin = b;
+    const double at = plot->x.lo + (plot->x.hi - plot->x.lo) * (bin + 0.5) / g->bins;
+    char text[REPORT_NUMBER + 16];
+    memcpy(text, "spike ", 6);
+    size_t n = 6 + report_format_fixed(text + 6, 100 * (double)counts[bin] / (double)d->kernels, 0);
+    memcpy(text + n, "\xC2\xA0%", 4);
+    const double x = svg_place(&plot->x, at);
+    svg_line(out, class_name, x, plot->y.from, x, plot->y.to);
+    arrow(out, plot, at, mark, row, text);
 }
 
 static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned i, double upper)
@@ -86,14 +129,17 @@ static void panel(report_out *out, const fpr_group *g, const curves *c, unsigned
         const fpr_kde *kde = &c->kde[which][i];
         bool alone = which < LIVE_BEFORE && !c->kde[LIVE_BEFORE];
         const char *class_name = alone ? classes[which + LIVE_BEFORE] : classes[which];
-        if (kde->degenerate)
+        if (is_collapsed(c, which, i))
+            spike(out, g, &plot, which == BEFORE ? &g->before : &g->after, i, class_name,
+                  which == BEFORE ? "spike-before" : "spike-after", which == BEFORE ? 0 : 12);
+        else if (kde->degenerate)
             degenerate(out, which % 2 ? "after" : "before", &plot, kde);
         else
             svg_curve(out, class_name, &plot, kde->start, kde->step, kde->density, FPR_KDE_POINTS,
                       alone ? which == 0 : which == 2);
     }
-    if (c->kde[BEFORE]) mark_cut(out, &plot, &c->kde[BEFORE][i], "spike-before", 0);
-    if (c->kde[AFTER]) mark_cut(out, &plot, &c->kde[AFTER][i], "spike-after", 12);
+    if (c->kde[BEFORE] && !is_collapsed(c, BEFORE, i)) mark_cut(out, &plot, &c->kde[BEFORE][i], "spike-before", 0);
+    if (c->kde[AFTER] && !is_collapsed(c, AFTER, i)) mark_cut(out, &plot, &c->kde[AFTER][i], "spike-after", 12);
     svg_axis_x(out, &plot, 6, "coefficient");
     size_t n = 0;
     memcpy(head, "PC\xC2\xA0", 4), n = 4;
@@ -118,6 +164,14 @@ static bool any_degenerate(const curves *c, unsigned drawn)
     return false;
 }
 
+static bool any_collapsed(const curves *c, unsigned drawn)
+{
+    for (int which = BEFORE; which <= AFTER; which++)
+        for (unsigned i = 0; i < drawn; i++)
+            if (is_collapsed(c, which, i)) return true;
+    return false;
+}
+
 static void caption(report_out *out, const fpr_group *g, const curves *c, unsigned drawn, char letter)
 {
     page_print(out, "<figcaption><b>Figure 1%c.</b> Density of the coefficients of the ", letter);
@@ -136,6 +190,9 @@ static void caption(report_out *out, const fpr_group *g, const curves *c, unsign
     report_text(out, "All panels share the horizontal axis, each three in a row the vertical one.");
     if (any_degenerate(c, drawn))
         report_text(out, " A vertical line stands for coefficients that are all equal, which have no density.");
+    if (any_collapsed(c, drawn))
+        report_text(out, " Where so many kernels are alike that the bandwidth of all collapses, no density is drawn of "
+                         "them but the spike, in the fullest bin of the histogram, with the share of the kernels there.");
     if (g->has_after) report_text(out, " KL: symmetric divergence of all kernels, before against after.");
     report_text(out, "</figcaption>");
 }

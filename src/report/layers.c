@@ -87,7 +87,7 @@ static void binary_cell(report_out *out, const fpr_binary *b)
     page_number(out, b->share);
     report_text(out, "\">");
     page_share(out, b->share);
-    page_print(out, " by %s</td>", scopes[b->scope]);
+    page_print(out, " <small>by %s</small></td>", scopes[b->scope]);
 }
 
 static void stored_cells(report_out *out, const fpr_stored *s)
@@ -99,71 +99,97 @@ static void stored_cells(report_out *out, const fpr_stored *s)
     page_print(out, "<td class=\"left\">%s</td>", s->codec ? s->codec : "\xE2\x80\x93");
 }
 
-static void layer_row(report_out *out, const fpr_report *r, const fpr_layer *l)
+/* The name, and below it what is known of the tensor whatever is in it. */
+static void layer_cell(report_out *out, const fpr_layer *l, const page_shared *shared)
+{
+    report_text(out, "<th class=\"left\" scope=\"row\">");
+    page_name_without(out, l->name, l->name_bytes, shared);
+    report_text(out, "<small>");
+    page_shape(out, l->shape, l->rank);
+    page_print(out, " %s</small>", fpr_dtype_name(l->dtype));
+    if (!l->finite) report_text(out, "<small class=\"tag\">NaN or Inf</small>");
+    if (l->untrained_like)
+        page_print(out, "<small class=\"tag\">looks untrained: %s%s%s</small>", l->untrained_like,
+                   l->untrained_rule ? ", " : "", l->untrained_rule ? l->untrained_rule : "");
+    report_text(out, "</th>");
+}
+
+static void figure_cells(report_out *out, const fpr_layer *l)
+{
+    size_t count;
+    const fpr_figure *figure = fpr_layer_figures(&count);
+    for (size_t i = 0; i < count; i++) {
+        if (!figure[i].page) continue;
+        const double v = figure[i].of(l);
+        const bool sampled = l->orthogonality_sampled && !strcmp(figure[i].key, "orthogonality");
+        bar(out, v, v, sampled ? BAR_SAMPLED : figure[i].kind == FPR_FIGURE_SHARE ? BAR_SHARE : BAR_NUMBER);
+    }
+}
+
+static void layer_row(report_out *out, const fpr_report *r, const fpr_layer *l, const page_shared *shared)
 {
     report_text(out, "<tr>");
     count_cell(out, l->depth);
-    name_cell(out, l->name, l->name_bytes);
-    report_text(out, "<td>");
-    page_shape(out, l->shape, l->rank);
-    page_print(out, "</td><td class=\"left\">%s</td>", fpr_dtype_name(l->dtype));
+    layer_cell(out, l, shared);
     count_cell(out, l->conv.kernels);
-    bar(out, l->sparsity, l->sparsity, BAR_SHARE);
     if (r->has_output) {
         const double left = l->finite ? (double)l->live_after / (double)l->conv.kernels : NAN;
         bar(out, left, left, BAR_SHARE);
-    }
-    report_text(out, "<td>");
-    page_value(out, l->variance_entropy);
-    report_text(out, "</td>");
-    bar(out, l->variance_entropy_normalized, l->variance_entropy_normalized, BAR_NUMBER);
-    bar(out, l->variance_entropy_clean_normalized, l->variance_entropy_clean_normalized, BAR_NUMBER);
-    bar(out, l->orthogonality, l->orthogonality, l->orthogonality_sampled ? BAR_SAMPLED : BAR_NUMBER);
-    count_cell(out, l->dead_filter_count);
-    count_cell(out, l->dead_channel_count);
-    binary_cell(out, &l->binary);
-    if (r->has_output) {
         count_cell(out, l->pruned_kernels);
         report_text(out, "<td>");
         page_value(out, l->error_relative_l2);
         report_text(out, "</td>");
-        stored_cells(out, &l->stored);
     }
+    figure_cells(out, l);
+    count_cell(out, l->dead_filter_count);
+    count_cell(out, l->dead_channel_count);
+    binary_cell(out, &l->binary);
+    if (r->has_output) stored_cells(out, &l->stored);
     report_text(out, "</tr>\n");
+}
+
+/* Below the heading: on a narrow screen, that there is more to the right. */
+static void scroll_hint(report_out *out)
+{
+    report_text(out, "<p class=\"hint\">The table is wider than the screen: it scrolls sideways.</p>\n");
 }
 
 void page_layers(report_out *out, const fpr_report *r)
 {
+    size_t count;
+    const fpr_figure *figure = fpr_layer_figures(&count);
+    const bool depth = r->layer_count && r->layers[0].depth_known;
+    const page_shared shared = page_shared_of(r);
     report_text(out, "<section id=\"layers\"><h2>Layers</h2>\n");
     cut_note(out, r->layer_count, "layers");
+    scroll_hint(out);
     scroll_begin(out, "Table of layers");
-    report_text(out, "<caption>Convolution layers in file order. Bars reach from 0 to 1.</caption><thead><tr>");
-    heading(out, "No.", false);
+    report_text(out, depth ? "<caption>Convolution layers in file order, with the convolutions before each on the longest "
+                             "path from an input. Bars reach from 0 to 1."
+                           : "<caption>Convolution layers in file order. Bars reach from 0 to 1.");
+    page_shared_note(out, r, &shared);
+    report_text(out, "</caption><thead><tr>");
+    heading(out, depth ? "Depth" : "No.", false);
     heading(out, "Layer", true);
-    heading(out, "Shape", false);
-    heading(out, "Type", true);
     heading(out, "Kernels", false);
-    heading(out, "Sparse", false);
-    if (r->has_output) heading(out, "Live after", false);
-    heading(out, "Variance entropy", false);
-    heading(out, "Entropy / T(n)", false);
-    heading(out, "the same, live", false);
-    heading(out,
-            "Orthog\xC2\xADonality",
-            false);
+    if (r->has_output) {
+        heading(out, "Live after", false);
+        heading(out, "Became zero", false);
+        heading(out, "Relative error", false);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (figure[i].page) heading(out, figure[i].page, false);
     heading(out, "Dead filters", false);
     heading(out, "Dead channels", false);
     heading(out, "At two levels", false);
     if (r->has_output) {
-        heading(out, "Pruned", false);
-        heading(out, "Relative error", false);
         heading(out, "Bytes before", false);
         heading(out, "Bytes after", false);
         heading(out, "Left", false);
         heading(out, "Stored as", true);
     }
     report_text(out, "</tr></thead><tbody>\n");
-    for (uint64_t i = 0; i < r->layer_count && i < ROWS; i++) layer_row(out, r, &r->layers[i]);
+    for (uint64_t i = 0; i < r->layer_count && i < ROWS; i++) layer_row(out, r, &r->layers[i], &shared);
     report_text(out, "</tbody></table></div></section>\n");
 }
 
@@ -205,6 +231,21 @@ static void dead_cells(report_out *out, const uint64_t *index, uint64_t count, u
     report_text(out, "</td>");
 }
 
+/* What leaving them out would save, as far as their own layers tell it. */
+static void removable_line(report_out *out, const fpr_changes *c)
+{
+    report_text(out, "<p>Without them, their own layers would have ");
+    page_plural(out, c->removable_weights, "weight", "weights");
+    report_text(out, " less (");
+    page_plural(out, c->removable_filters, "filter", "filters");
+    report_text(out, ", ");
+    page_plural(out, c->removable_channels, "channel", "channels");
+    report_text(out, "), ");
+    page_size(out, c->removable_bytes);
+    report_text(out, " when dense; what their neighbours would save, only a graph tells: an ONNX model goes in and comes "
+                     "out without them.</p>");
+}
+
 static bool has_dead(const fpr_layer *l) { return l->dead_filter_count || l->dead_channel_count; }
 
 void page_dead(report_out *out, const fpr_report *r)
@@ -231,6 +272,7 @@ void page_dead(report_out *out, const fpr_report *r)
                "<p>All kernels of these are %s: a filter that computes nothing but its bias, a channel that nothing "
                "reads.</p>",
                r->has_output ? "zero or sparse after pruning" : "sparse");
+    removable_line(out, &r->changes);
     cut_note(out, rows, "layers with dead filters or channels");
     scroll_begin(out, "Table of dead filters and channels");
     report_text(out, "<thead><tr>");
@@ -239,6 +281,7 @@ void page_dead(report_out *out, const fpr_report *r)
     heading(out, "which (from 0)", true);
     heading(out, "Dead channels", false);
     heading(out, "which (from 0)", true);
+    heading(out, "Weights in them", false);
     report_text(out, "</tr></thead><tbody>\n");
     for (uint64_t i = 0; i < r->layer_count && shown < ROWS; i++) {
         const fpr_layer *l = &r->layers[i];
@@ -247,6 +290,7 @@ void page_dead(report_out *out, const fpr_report *r)
         name_cell(out, l->name, l->name_bytes);
         dead_cells(out, l->dead_filters, l->dead_filter_count, l->conv.filters);
         dead_cells(out, l->dead_channels, l->dead_channel_count, l->conv.channels);
+        count_cell(out, l->removable_weights);
         report_text(out, "</tr>\n");
         shown++;
     }

@@ -60,13 +60,15 @@ static void navigation(report_out *out, const fpr_report *r)
     static const struct {
         const char *id, *text;
     } links[] = {
-        {"groups", "Kernel groups"}, {"binary", "Binary filters"}, {"depth", "Layer by layer"}, {"layers", "Layers"},
-        {"dead", "Dead filters"},    {"tensors", "Other tensors"}, {"audit", "Provenance"},    {"words", "Words"}};
+        {"changed", "What was changed"}, {"dead", "Dead filters"}, {"groups", "Kernel groups"}, {"binary", "Binary filters"},
+        {"depth", "Layer by layer"},     {"layers", "Layers"},     {"tensors", "Other tensors"}, {"audit", "Provenance"},
+        {"words", "Words"}};
+    enum { CHANGED = 0, DEAD = 1, GROUPS = 2, LAYERS = 5 };
     report_text(out, "<nav aria-label=\"Sections\"><ul>");
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
-        if (i < 5 && !r->layer_count) continue;
+        if (i == CHANGED ? !r->has_output : i >= DEAD && i <= LAYERS && !r->layer_count) continue;
         page_print(out, "<li><a href=\"#%s\">%s</a></li>", links[i].id, links[i].text);
-        for (size_t g = 0, drawn = 0; i == 0 && g < r->group_count && drawn < GROUPS_DRAWN; g++) {
+        for (size_t g = 0, drawn = 0; i == GROUPS && g < r->group_count && drawn < GROUPS_DRAWN; g++) {
             if (!r->groups[g].has_basis) continue;
             page_print(out, "<li><a href=\"#group-%zu\">", g + 1);
             page_shape(out, r->groups[g].kernel_shape, r->groups[g].kernel_rank);
@@ -118,7 +120,10 @@ static void words(report_out *out)
          "components: the coefficients are what the distributions show."},
         {"shift",
          "Symmetric Kullback\xE2\x80\x93Leibler divergence of the coefficients\xE2\x80\x99 histograms, before against "
-         "after, per component; weighted by explained variance and summed. 0 means that nothing moved."},
+         "after, per component; weighted by explained variance and summed. 0 means that nothing moved. Two samples of "
+         "n kernels of one distribution are some 200/n apart by chance: 0.2 for a thousand, 0.01 for twenty thousand "
+         "(filterprune compare draws it anew for each pair). Of the pairs among 22 public networks for different tasks, "
+         "half are between 0.13 and 0.7 apart, nine of ten between 0.03 and 11."},
         {"variance entropy",
          "Entropy (base 10) of the variance ratios of a layer\xE2\x80\x99s own kernels; divided by T(n), what n random "
          "kernels of nine weights would have. Near or above 1: the layer looks untrained; near 0: its kernels are all "
@@ -150,14 +155,15 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
     page_summary(&out, r);
     navigation(&out, r);
     report_text(&out, "<main id=\"main\">\n");
+    if (r->has_output) page_changed(&out, r);
     if (r->removal) page_removal(&out, r->removal);
     if (r->layer_count) {
+        page_dead(&out, r);
         page_group_table(&out, r);
         group_sections(&out, r);
         page_binary(&out, r);
         page_depth(&out, r);
         page_layers(&out, r);
-        page_dead(&out, r);
     }
     page_sweep(&out, r);
     page_spectra(&out, r);

@@ -10,6 +10,11 @@
 void page_text(report_out *out, const char *bytes, size_t count);
 /* A name or path: at most some 160 bytes, the middle left out when longer, isolated from the direction of the text. */
 void page_name(report_out *out, const char *bytes, size_t count);
+/* Names of layers without the parts that all of them have in common, which are there, but not shown. */
+typedef struct page_shared { size_t head, tail; } page_shared; /* bytes */
+page_shared page_shared_of(const fpr_report *r);
+void page_name_without(report_out *out, const char *bytes, size_t count, const page_shared *shared);
+void page_shared_note(report_out *out, const fpr_report *r, const page_shared *shared); /* says what is hidden */
 void page_short(report_out *out, const char *bytes, size_t count, size_t most); /* bare text, head ... tail */
 void page_path(report_out *out, const char *path);                              /* page_name of it; NULL: a dash */
 const char *page_file_name(const char *path);                                   /* what follows the last slash */
@@ -53,6 +58,7 @@ void page_depth(report_out *out, const fpr_report *r);                     /* de
 void page_sweep(report_out *out, const fpr_report *r);
 void page_spectra(report_out *out, const fpr_report *r);                   /* spectra.c: only with --spectra */
 void page_removal(report_out *out, const fpr_removal *r);                  /* removal.c: of an ONNX output */
+void page_changed(report_out *out, const fpr_report *r);                   /* changed.c */
 void page_layers(report_out *out, const fpr_report *r);                    /* layers.c */
 void page_dead(report_out *out, const fpr_report *r);
 void page_others(report_out *out, const fpr_report *r);

@@ -151,6 +151,30 @@ static void binary_tile(report_out *out, const fpr_report *r)
     report_text(out, "</p></li>");
 }
 
+/* What is a small shift: a logarithmic scale from 0.001 to 20, with what chance gives two samples of n kernels, where most
+ * pairs of networks are (see words() in page.c), and a mark at the value. */
+static void shift_scale(report_out *out, double v, uint64_t kernels)
+{
+    const svg_scale scale = {log10(0.001), log10(20), 2, 198};
+    const double chance = svg_place(&scale, log10(fmin(20, fmax(0.001, 200 / (double)kernels))));
+    const double from = svg_place(&scale, log10(0.03)), low = svg_place(&scale, log10(0.13));
+    const double high = svg_place(&scale, log10(0.7)), to = svg_place(&scale, log10(11));
+    svg_open(out, "shift-scale", 200, 30);
+    report_text(out, "The shift on a logarithmic scale from 0.001 to 20: chance alone reaches the end of the grey bar, most "
+                     "pairs of networks are within the blue one");
+    svg_draw(out);
+    svg_rect(out, "unsure", 2, 12, chance - 2, 5);
+    svg_rect(out, "ridge", from, 12, to - from, 5);
+    svg_rect(out, "fillbar", low, 12, high - low, 5);
+    svg_line(out, "axis", 2, 17, 198, 17);
+    const double at = svg_place(&scale, log10(fmin(20, fmax(0.001, v))));
+    page_print(out, "<path class=\"spike-after\" d=\"M%d 11l-4 -8h8z\"/>", (int)lround(at));
+    svg_text(out, "tick", 2, 28, "0.001");
+    svg_text(out, "tick mid", svg_place(&scale, log10(0.1)), 28, "0.1");
+    svg_text(out, "tick end", 198, 28, "20");
+    svg_close(out);
+}
+
 static void shift_tile(report_out *out, const fpr_report *r)
 {
     const fpr_group *g = shown_group(r);
@@ -164,7 +188,9 @@ static void shift_tile(report_out *out, const fpr_report *r)
     page_shape(out, g->kernel_shape, g->kernel_rank);
     report_text(out, " kernels; live ones alone ");
     page_value(out, g->live_divergence.weighted);
-    report_text(out, "</p><p>symmetric KL, weighted by explained variance</p></li>");
+    report_text(out, "</p>");
+    shift_scale(out, g->divergence.weighted, g->kernels);
+    report_text(out, "<p>symmetric KL, weighted by explained variance. Grey: chance; blue: between networks.</p></li>");
 }
 
 /* "None" only where nothing was changed either. */

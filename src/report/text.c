@@ -96,6 +96,7 @@ static void breakable(report_out *out, const char *bytes, size_t count)
 }
 
 #define NAME_BYTES 160
+#define SHARED_LEAST 12 /* less than that is not worth hiding */
 
 void page_name(report_out *out, const char *bytes, size_t count)
 {
@@ -107,6 +108,58 @@ void page_name(report_out *out, const char *bytes, size_t count)
     else
         breakable(out, bytes, count);
     report_text(out, "</bdi>");
+}
+
+/* ---- what all layers' names have in common at both ends, from a dot or slash to the next */
+
+page_shared page_shared_of(const fpr_report *r)
+{
+    page_shared s = {0, 0};
+    if (r->layer_count < 2) return s;
+    const char *first = r->layers[0].name;
+    const size_t length = r->layers[0].name_bytes;
+    size_t head = length, tail = length;
+    for (uint64_t i = 1; i < r->layer_count; i++) {
+        const char *name = r->layers[i].name;
+        const size_t bytes = r->layers[i].name_bytes;
+        size_t n = 0;
+        while (n < head && n < bytes && name[n] == first[n]) n++;
+        head = n;
+        for (n = 0; n < tail && n < bytes && name[bytes - 1 - n] == first[length - 1 - n]; n++) {}
+        tail = n;
+        if (bytes <= head + tail) head = tail = 0; /* nothing would be left of it */
+    }
+    while (head && first[head - 1] != '.' && first[head - 1] != '/') head--;
+    while (tail && first[length - tail] != '.' && first[length - tail] != '/') tail--;
+    if (length > head + tail && head + tail >= SHARED_LEAST) s.head = head, s.tail = tail;
+    return s;
+}
+
+void page_name_without(report_out *out, const char *bytes, size_t count, const page_shared *shared)
+{
+    if (count > NAME_BYTES || shared->head + shared->tail >= count || !(shared->head + shared->tail)) {
+        page_name(out, bytes, count);
+        return;
+    }
+    report_text(out, "<bdi><span class=\"shared\">");
+    page_text(out, bytes, shared->head);
+    report_text(out, "</span>");
+    breakable(out, bytes + shared->head, count - shared->head - shared->tail);
+    report_text(out, "<span class=\"shared\">");
+    page_text(out, bytes + count - shared->tail, shared->tail);
+    report_text(out, "</span></bdi>");
+}
+
+void page_shared_note(report_out *out, const fpr_report *r, const page_shared *shared)
+{
+    if (!(shared->head + shared->tail)) return;
+    const char *name = r->layers[0].name;
+    report_text(out, " Names without what all have in common: ");
+    if (shared->head) page_short(out, name, shared->head, 80), report_text(out, "\xE2\x80\xA6");
+    if (shared->head && shared->tail) report_text(out, " and ");
+    if (shared->tail)
+        report_text(out, "\xE2\x80\xA6"), page_short(out, name + r->layers[0].name_bytes - shared->tail, shared->tail, 80);
+    report_text(out, ".");
 }
 
 void page_path(report_out *out, const char *path)

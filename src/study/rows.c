@@ -217,6 +217,17 @@ static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
     return status;
 }
 
+/* Of some layers alone, depths could not be compared with places in the file. */
+static void tell_depth(const study *s, fpr_report *r)
+{
+    for (size_t i = 0; i < s->layer_count; i++)
+        if (model_tensor(s->model, s->layers[i].tensor)->depth == FPR_NO_DEPTH) return;
+    for (size_t i = 0; i < s->layer_count; i++) {
+        r->layers[i].depth = model_tensor(s->model, s->layers[i].tensor)->depth;
+        r->layers[i].depth_known = true;
+    }
+}
+
 fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
 {
     *report = NULL;
@@ -234,6 +245,7 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error)
             status = rows_warn_layer(r, i, error,
                                      "holds NaN or Inf: left out of the distributions, nothing in it is pruned");
     }
+    if (!status) tell_depth(s, r);
     for (size_t i = 0; !status && i < fpr_model_tensor_count(m); i++)
         if (s->layer_of[i] == SIZE_MAX)
             status = other_row(model_tensor(m, i), &r->others[r->other_count++], error);

@@ -47,6 +47,25 @@ class Reports(harness.Case):
         self.assertEqual(report["layers"][2]["live_signed"], sum(p >= 0.01 * max(peaks) for p in peaks))
         self.assertEqual(report["groups"][0]["live_signed"], sum(l["live_signed"] for l in report["layers"]))
 
+    def test_table_of_layers(self):
+        """The table, the JSON and the terminal have the same figures."""
+        import csv
+        self.small()
+        self.ok("inspect", "--csv", "layers.csv", "-q", "in.safetensors")
+        with open("layers.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        report = json.loads(self.ok("inspect", "--json", "in.safetensors").out)
+        self.assertEqual([row["layer"] for row in rows], [layer["name"] for layer in report["layers"]])
+        figures = list(rows[0])[list(rows[0]).index("sparsity"):list(rows[0]).index("relative_l2")]
+        self.assertIn("orthogonality", figures)
+        for row, layer in zip(rows, report["layers"]):
+            self.assertEqual(row["shape"], "x".join(map(str, layer["shape"])))
+            self.assertEqual((int(row["live_before"]), int(row["kernels"])), (layer["live_before"], layer["kernels"]))
+            for figure in figures:
+                self.assertEqual(float(row[figure]) if row[figure] else None, layer[figure], figure)
+        self.fails(4, "inspect", "--csv", "layers.csv", "in.safetensors")
+        self.fails(2, "inspect", "--csv", "x", "--html", "x", "in.safetensors")
+
     def test_a_thousandth_weight_is_dead(self):
         # half of the kernels of conv2 were made a thousand times smaller; exactly they are pruned
         import array

@@ -39,6 +39,9 @@ READ_PANEL = """(selector) => [...document.querySelectorAll(selector)].map((svg)
     circles: [...svg.querySelectorAll('circle')].map((c) => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy')),
                                                              c.querySelector('title').textContent]),
     bars: svg.querySelectorAll('rect.fillbar').length,
+    lines: [...svg.querySelectorAll('line')].map((l) => [l.getAttribute('class'), Number(l.getAttribute('x1')),
+                                                         Number(l.getAttribute('x2'))]),
+    texts: [...svg.querySelectorAll('text')].map((t) => t.textContent),
 }))"""
 
 
@@ -108,6 +111,20 @@ def check_curve(panel, class_name, kde, what):
     check(worst < 0.34, f"{what}: {class_name} is off by {worst:.2f} pixels")
 
 
+def check_spike(panel, class_name, counts, x_of, what):
+    """A vertical line in the fullest bin, and its share."""
+    lines = [line for name, *line in panel["lines"] if name == class_name]
+    check(len(lines) == 1, f"{what}: {len(lines)} spikes {class_name}")
+    if not lines:
+        return
+    x1, x2 = lines[0]
+    lo, hi = x_of(46), x_of(350)
+    place = (x_of(x1) - lo) / (hi - lo) * len(counts)
+    check(x1 == x2 and counts[min(max(int(place), 0), len(counts) - 1)] == max(counts), f"{what}: spike at {x1}")
+    share = f"spike {math.floor(100 * max(counts) / sum(counts) + 0.5)}"
+    check(any(t.startswith(share) for t in panel["texts"]), f"{what}: no {share} in {panel['texts']}")
+
+
 # ---- the report's page
 
 
@@ -118,7 +135,7 @@ def check_distributions(page, report):
         k = len(group["basis"]["mean"])
         panels = page.run(f"({READ_PANEL})('#figure-1{letter} svg.kde')")
         check(len(panels) == min(9, k), f"figure 1{letter}: {len(panels)} panels for {k} components")
-        sparse = group["sparse"] > 0 and group["live"] > 0
+        sparse = (group["sparse"] > 0 or group["zeroed"] > 0) and group["live"] > 0
         after = group["after"] is not None
         if sparse:
             curves = {"before-area": "live_before", "all-before": "before"}
@@ -138,7 +155,14 @@ def check_distributions(page, report):
             )
             for class_name, key in curves.items():
                 distribution = group[key]
-                if distribution and distribution["kernels"] and not distribution["kde"][i]["degenerate"]:
+                if not distribution or not distribution["kernels"] or distribution["kde"][i]["degenerate"]:
+                    continue
+                live = sparse and class_name.startswith("all") and (group["live_" + key] if after or key == "before" else None)
+                live = live and (live if live["kernels"] else group["live_before"])
+                if live and not live["kde"][i]["degenerate"] and \
+                        distribution["kde"][i]["bandwidth"] < 0.25 * live["kde"][i]["bandwidth"]:
+                    check_spike(panel, class_name, distribution["histogram"]["counts"][i], x_of, what)
+                else:
                     check_curve(panel, class_name, distribution["kde"][i], what)
 
 
@@ -218,9 +242,10 @@ def check_tables(page, report):
     sparse = headings.index("Sparse")
     for row, layer in zip(rows, report["layers"]):
         if re.fullmatch(r"[ -~]{1,150}", layer["name"]):
-            check(row[1] == layer["name"], f"layers: {row[1]} for {layer['name']}")
+            check(row[1].startswith(layer["name"]), f"layers: {row[1]} for {layer['name']}")
         check(number(row[0]) == layer["depth"], f"layers: depth {row[0]}")
-        check(row[2] == "\u00d7".join(map(str, layer["shape"])), f"layers: shape {row[2]}")
+        check("\u00d7".join(map(str, layer["shape"])) in row[1], f"layers: no shape in {row[1]}")
+        check(("looks untrained" in row[1]) == bool(layer["untrained"]), f"layers: {row[1]}, {layer['untrained']}")
         if layer["sparsity"] is None:
             check(row[sparse] == "\u2013", f"layers: {row[sparse]} for nothing")
         elif 0.0005 < layer["sparsity"] < 0.9995:
@@ -228,6 +253,12 @@ def check_tables(page, report):
                 near(number(row[sparse]), 100 * layer["sparsity"], 0.051),
                 f"layers: {row[sparse]} for {layer['sparsity']}",
             )
+    if report["output"]:
+        changed = [t for t in report["layers"] + report["tensors"] if t["error"]["weights_changed"]]
+        errors = page.run("[...document.querySelectorAll('#changed tbody tr')].map((r) => r.cells[4].dataset.v)")
+        check(len(errors) >= min(40, len(changed)), f"changed: {len(errors)} rows for {len(changed)}")
+        told = [number(e) for e in errors if e != "\u2013"]
+        check(told == sorted(told, reverse=True), "changed: the largest error first")
     dead = [layer for layer in report["layers"] if layer["dead_filters"] or layer["dead_channels"]]
     shown = page.run("document.querySelectorAll('#dead tbody tr').length")
     check(shown == min(600, len(dead)), f"dead: {shown} rows for {len(dead)}")
@@ -382,6 +413,18 @@ def check_page(page, path, screenshots=True):
     check(not page.problems, f"{name}: without scripts: {page.problems}")
     plain = page.run("document.querySelector('main').innerText.replace(/\\s+/g, ' ')")
     check(plain == scripted.replace("Order by mean shift name ", "", 1), f"{name}: reads the same without scripts")
+    sections = page.run("[...document.querySelectorAll('main > section')].map((s) => s.id)")
+    order = [s for s in ("changed", "dead", "groups", "depth", "layers") if s in sections]
+    check([s for s in sections if s in order] == order, f"{name}: sections {sections}")
+    page.open(path, 1400)
+    if page.run("!!document.querySelector('#layers')") and "hostile" not in name:
+        check(
+            page.run("((s) => s.scrollWidth <= s.clientWidth)(document.querySelector('#layers .scroll'))"),
+            f"{name}: the table of layers does not fit 1400 pixels",
+        )
+        check(page.run("getComputedStyle(document.querySelector('.hint')).display") == "none", f"{name}: needless hint")
+        page.open(path, 420)
+        check(page.run("getComputedStyle(document.querySelector('.hint')).display") == "block", f"{name}: no hint at 420")
     large = os.path.getsize(path) > 700_000
     for width, dark in (
         ((1280, False), (400, True)) if large else ((1280, False), (1280, True), (400, False), (400, True))
