@@ -37,6 +37,7 @@ void *base_calloc(uint64_t count, uint64_t size);
 void *base_grow(void *block, uint64_t count, uint64_t size);     /* realloc; block stays valid when NULL is returned */
 void *base_alloc_aligned(uint64_t count, uint64_t size);         /* 64-byte aligned, for vector code */
 char *base_copy_text(const char *text, size_t bytes);            /* NUL added */
+char *base_join_path(const char *folder, const char *name);      /* folder/name */
 void base_free(void *block);                                     /* for all of the above; NULL allowed */
 bool base_multiply(uint64_t a, uint64_t b, uint64_t *product);   /* false on overflow */
 bool base_add(uint64_t a, uint64_t b, uint64_t *sum);            /* false on overflow */

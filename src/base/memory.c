@@ -84,6 +84,17 @@ char *base_copy_text(const char *text, size_t bytes)
     return copy;
 }
 
+char *base_join_path(const char *folder, const char *name)
+{
+    const size_t n = strlen(folder), m = strlen(name);
+    char *path = base_alloc((uint64_t)n + m + 2, 1);
+    if (!path) return NULL;
+    memcpy(path, folder, n);
+    path[n] = '/';
+    memcpy(path + n + 1, name, m + 1);
+    return path;
+}
+
 void base_free(void *block)
 {
     if (block) atomic_fetch_sub_explicit(&alive, 1, memory_order_relaxed);

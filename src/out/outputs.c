@@ -7,30 +7,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *join(const char *folder, const char *name)
-{
-    size_t n = strlen(folder), m = strlen(name);
-    char *path = base_alloc(n + m + 2, 1);
-    if (!path) return NULL;
-    memcpy(path, folder, n);
-    path[n] = '/';
-    memcpy(path + n + 1, name, m + 1);
-    return path;
-}
-
 /* Where the shards of an output go: OUTPUT itself, or OUTPUT/NAME. */
 char *output_shard_path(const fpr_model *model, size_t shard, const char *output)
 {
     if (!output) return NULL;
     if (!model_is_index(model)) return base_copy_text(output, strlen(output));
-    return join(output, model_shard_name(model, shard));
+    return base_join_path(output, model_shard_name(model, shard));
 }
 
 /* Where the index of a sharded output goes: under the name of the input's. */
 static char *index_path(const fpr_model *model, const char *output)
 {
     const char *slash = strrchr(model_path(model), '/');
-    return join(output, slash ? slash + 1 : model_path(model));
+    return base_join_path(output, slash ? slash + 1 : model_path(model));
 }
 
 /* Refuses what must not be written before any work is done. */

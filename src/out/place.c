@@ -53,17 +53,6 @@ static char *without_slashes(const char *path)
     return base_copy_text(path, n);
 }
 
-static char *join(const char *folder, const char *name)
-{
-    const size_t n = strlen(folder), m = strlen(name);
-    char *path = base_alloc(n + m + 2, 1);
-    if (!path) return NULL;
-    memcpy(path, folder, n);
-    path[n] = '/';
-    memcpy(path + n + 1, name, m + 1);
-    return path;
-}
-
 /* ---------------------------------------------------------------- the stage */
 
 static fpr_status make_stage(out_place *p, const char *folder, fpr_error *error)
@@ -77,7 +66,7 @@ static fpr_status make_stage(out_place *p, const char *folder, fpr_error *error)
         }
         snprintf(name, sizeof name, STAGE_PREFIX "%016llx", (unsigned long long)random);
         base_free(p->stage);
-        p->stage = join(folder, name);
+        p->stage = base_join_path(folder, name);
         if (!p->stage) return base_no_memory(error, strlen(folder));
         if (mkdir(p->stage, 0777) == 0) break;
         const int problem = errno;
@@ -206,13 +195,13 @@ static void remove_parents(int folder, const char *name)
 char *place_path(const out_place *p, size_t shard)
 {
     if (p->stage) make_parents(p->stage_fd, model_shard_name(p->model, shard));
-    return p->stage ? join(p->stage, model_shard_name(p->model, shard)) : base_copy_text(p->output, strlen(p->output));
+    return p->stage ? base_join_path(p->stage, model_shard_name(p->model, shard)) : base_copy_text(p->output, strlen(p->output));
 }
 
 /* An error in a file of the stage is one of the file that it is to be. */
 static fpr_status named(const out_place *p, fpr_status status, const char *name, fpr_error *error)
 {
-    char *path = status && error && p->stage ? join(p->output, name) : NULL;
+    char *path = status && error && p->stage ? base_join_path(p->output, name) : NULL;
     if (path) {
         error->file[0] = 0;
         base_error_in_file(error, path);
@@ -267,7 +256,7 @@ void place_free(out_place *p)
 
 static fpr_status add_index(out_place *p, const writer_tensor *tensors, const char *set, fpr_error *error)
 {
-    char *path = join(p->stage, index_name(p));
+    char *path = base_join_path(p->stage, index_name(p));
     file_text text = {0};
     file_out *out = NULL;
     fpr_status status =
@@ -511,7 +500,7 @@ static void sync_below(const out_place *p)
     for (size_t i = 0; i < p->count; i++) {
         const char *slash = strrchr(p->names[i], '/');
         char *below = slash ? base_copy_text(p->names[i], (size_t)(slash - p->names[i])) : NULL;
-        char *path = below ? join(p->stage, below) : NULL;
+        char *path = below ? base_join_path(p->stage, below) : NULL;
         if (path) sync_path(path);
         base_free(path);
         base_free(below);
