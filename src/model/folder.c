@@ -18,6 +18,7 @@ typedef struct folder {
     char *best;        /* the first by name of the best tier */
     unsigned tier;
     size_t candidates; /* in that tier */
+    const char *named; /* what a folder of others is, by one of its files */
     char list[180];    /* their names, or, while there are none, those of all files */
     bool more;         /* than are in the list */
 } folder;
@@ -50,8 +51,17 @@ static void list_name(folder *f, const char *name)
     else snprintf(f->list + used, sizeof f->list - used, "%s%s", used ? ", " : "", name);
 }
 
+static const char *named_by(const char *name)
+{
+    if (ends_with(name, ".distcp"))
+        return "a distributed checkpoint of PyTorch; torch.distributed.checkpoint.format_utils.dcp_to_torch_save makes one file of it";
+    if (!strcmp(name, "saved_model.pb")) return "a SavedModel of TensorFlow; save the model's weights with Keras as .weights.h5";
+    return NULL;
+}
+
 static fpr_status meet(folder *f, const char *name, fpr_error *error)
 {
+    if (!f->named) f->named = named_by(name);
     const unsigned tier = tier_of(name);
     if (tier > f->tier) return FPR_OK;
     if (tier < f->tier) {
@@ -87,7 +97,9 @@ fpr_status model_find_in_folder(const char *path, char **found, fpr_error *error
     if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return FPR_OK; /* whoever opens it tells what is wrong */
     folder f = {.tier = TIERS};
     fpr_status status = read_folder(path, &f, error);
-    if (!status && !f.candidates)
+    if (!status && !f.candidates && f.named)
+        status = base_fail(error, FPR_BAD_HEADER, "is a folder without a checkpoint in it, but %s", f.named);
+    else if (!status && !f.candidates)
         status = base_fail(error, FPR_BAD_HEADER, "is a folder without a checkpoint in it; there is: %s%s",
                            *f.list ? f.list : "nothing", f.more ? ", ..." : "");
     else if (!status && f.candidates > 1)

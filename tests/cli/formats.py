@@ -520,6 +520,8 @@ class Formats(harness.Case):
         self.assertIn("without a checkpoint in it; there is: nothing", self.fails(3, "info", "model"))
         save("model/README.md", b"hello")
         self.assertIn("there is: README.md", self.fails(3, "info", "model"))
+        save("model/__0_0.distcp", T.zipped(a))
+        self.assertIn("dcp_to_torch_save", self.fails(3, "info", "model"))
         save("model/one.pth", T.zipped({"a": a}))
         save("model/optimizer.pt", b"")
         self.assertEqual(json.loads(self.ok("info", "--json", "model").out)["path"], "model/one.pth")
