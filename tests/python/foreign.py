@@ -1,4 +1,5 @@
 """load_file on files of PyTorch and numpy, through the library: the same arrays as those of the safetensors file."""
+import json
 import os
 import sys
 import unittest
@@ -43,6 +44,20 @@ class Foreign(common.Case):
         want = {"a": arrays["a"], "b": np.ascontiguousarray(arrays["b"].astype("<f8"))}
         self.same(load_file(self.home / "x.npz"), want)
         self.same(load_file(self.home / "y.npz"), want)
+
+    def test_an_index_of_files_of_pytorch(self):
+        want = load_file(DENSE)
+        (self.home / "model-00001-of-00001.bin").write_bytes(PTH.read_bytes())
+        index = self.home / "pytorch_model.bin.index.json"
+        index.write_text(json.dumps({"weight_map": {name: "model-00001-of-00001.bin" for name in want}}))
+        self.same(load_file(index), want)
+        self.same(load_file(self.home), want)
+
+    def test_hdf5_behind_a_user_block(self):
+        path = self.home / "x.h5"
+        path.write_bytes(bytes(2048) + b"\x89HDF\r\n\x1a\n" + bytes(2048))
+        with self.assertRaisesRegex(SafetensorError, "not wanted"):
+            load_file(path, decoder="python")
 
     def test_what_is_wrong_is_said(self):
         with self.assertRaisesRegex(SafetensorError, "there is: epoch"):

@@ -8,7 +8,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -313,6 +313,17 @@ class Foreign:
         pass
 
 
+def _has_user_block(file: BinaryIO) -> bool:
+    """HDF5 behind 512, 1024, 2048, ... bytes of something else."""
+    size, at = file.seek(0, os.SEEK_END), 512
+    while at < size:
+        file.seek(at)
+        if file.read(8) == b"\x89HDF\r\n\x1a\n":
+            return True
+        at *= 2
+    return False
+
+
 def _is_foreign(path: str) -> bool:
     """Files of PyTorch, numpy, HDF5 and ONNX by their first bytes; a folder stands for the checkpoint in it."""
     if os.path.isdir(path):
@@ -320,12 +331,13 @@ def _is_foreign(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(32)
+            blocks = _has_user_block(file) if head[8:9] != b"{" else False
     except OSError:
         return False
     # The length of a header of safetensors may begin with any byte, that of a pickle too.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _header.HEADER_MAX:
         return False
-    return head.startswith((b"PK\3\4", b"\x80", b"\x93NUMPY", b"\x89HDF\r\n", b"L1195470371460", b"\x08"))
+    return blocks or head.startswith((b"PK\3\4", b"\x80", b"\x93NUMPY", b"\x89HDF\r\n", b"L1195470371460", b"\x08"))
 
 
 class Checkpoint:
@@ -340,7 +352,7 @@ class Checkpoint:
         self.tensors: Dict[str, Tensor] = {}
         self._decoder = decoder
         self._model: Optional[_native.Model] = None
-        self.foreign = not self.path.endswith(".index.json") and _is_foreign(self.path)
+        self.foreign = self._is_foreign()
         if key is not None and not self.foreign:
             raise SafetensorError(f"{self.path}: a safetensors file has no dictionaries for key {key!r} to choose from")
         try:
@@ -351,6 +363,14 @@ class Checkpoint:
         except BaseException:
             self.close()
             raise
+
+    def _is_foreign(self) -> bool:
+        """Or an index of such files: pytorch_model.bin.index.json."""
+        if not INDEX_NAME.search(os.path.basename(self.path)):
+            return _is_foreign(self.path)
+        shards = set(map(plain_name, _read_index(self.path)["weight_map"].values()))
+        paths = [os.path.join(os.path.dirname(self.path), name) for name in shards if name]
+        return any(os.path.isfile(path) and _is_foreign(path) for path in paths)
 
     def _open(self) -> None:
         if INDEX_NAME.search(os.path.basename(self.path)):
