@@ -190,7 +190,7 @@ int make_folders(const char *path)
 {
     char *folder = strdup(path);
     int status = folder ? EXIT_DONE : fail_memory();
-    for (char *s = folder; !status && s && (s = strchr(s + 1, '/'));) {
+    for (char *s = folder; !status && (s = strchr(s + 1, '/'));) {
         *s = 0;
         if (mkdir(folder, 0777) != 0 && errno != EEXIST)
             status = fail_text(EXIT_MACHINE, folder, "cannot be made: %s", strerror(errno));
