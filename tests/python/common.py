@@ -106,7 +106,7 @@ def zoo(seed=1):
     palette = rng.normal(size=200).astype("<f4")
     by_kernel = rng.uniform(0.1, 1, (32, 24, 1, 1))
     tensors = {
-        "large.weight": item(convolution(rng, 256, 192, 3, 3)),
+        "large.weight": item(convolution(rng, 256, 128, 3, 3)),  # more than one chunk
         "dead.weight": item(dead),
         "mixed.weight": item(mixed),
         "odd.weight": item(odd),
