@@ -689,7 +689,7 @@ typedef struct fpr_corpus_request {
     const char *table;         /* CSV: first column the name of the model (the file's stem), then what is known of it */
     const char *layers;        /* CSV with columns file, tensor, conv_depth_norm (and first, count: rows of one tensor, or
                                   filter_ids FIRST:LAST); NULL: none */
-    const char *const *by;     /* columns of the table, or "depth:N" */
+    const char *const *by;     /* columns of the table, or "depth:N": depths are those of layers, else those of ONNX graphs */
     size_t by_count;
     const char *kernel;        /* "3x3"; NULL: the shape that most models have, then of most kernels */
     const char *basis;         /* as for fpr_compare; NULL: of all kernels */

@@ -38,6 +38,8 @@ static collect_profile make(bool counted)
     make_layer(&p.layers[2], "c", K, 100);
     p.layers[3] = (collect_layer){.name = base_copy_text("nan", 3), .kernel_rank = 1, .kernel_shape = {K}, .k = K,
                                   .kernels = 9};
+    p.deep = counted;
+    for (int i = 0; i < 4; i++) p.layers[i].depth = i == 1 || !counted ? NAN : i / 3.0;
     if (!counted) return p;
     const collect_grid grid = {.kernel_rank = 1, .kernel_shape = {K}, .k = K, .basis = 77, .range = {-1, 2}, .bins = BINS};
     assert_int_equal(collect_profile_count_anew(&p, &grid, NULL), FPR_OK);
@@ -56,6 +58,9 @@ static void assert_same(const collect_profile *a, const collect_profile *b, bool
 {
     assert_string_equal(a->name, b->name);
     assert_int_equal(a->source_bytes, b->source_bytes);
+    assert_true(a->deep == b->deep);
+    for (size_t i = 0; i < a->layer_count; i++)
+        assert_true(a->layers[i].depth == b->layers[i].depth || (isnan(a->layers[i].depth) && isnan(b->layers[i].depth)));
     assert_true(a->eps == b->eps && a->half == b->half && a->counted == b->counted && a->ranged == b->ranged);
     if (a->counted) assert_true(collect_same_grid(&a->grid, &b->grid));
     assert_int_equal(a->layer_count, b->layer_count);
@@ -100,7 +105,7 @@ static void bytes_are_as_documented(void **state)
     uint8_t *bytes;
     size_t n;
     assert_int_equal(collect_profile_write(&p, &bytes, &n, NULL), FPR_OK);
-    assert_memory_equal(bytes, "FPP1\1\0\7\0", 8);
+    assert_memory_equal(bytes, "FPP1\1\0\17\0", 8);
     assert_int_equal(base_load_le64(bytes + 8), n);
     file_hash *hash = file_hash_new();
     file_hash_add(hash, bytes + 24, n - 24);

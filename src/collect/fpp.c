@@ -9,7 +9,7 @@
 #define MAGIC "FPP1"
 #define K_MAX 128u
 #define BINS_MAX 4096u
-enum { HALF = 1, RANGED = 2, COUNTED = 4 }; /* flags */
+enum { HALF = 1, RANGED = 2, COUNTED = 4, DEEP = 8 }; /* flags */
 
 /* ---------------------------------------------------------------- writing */
 
@@ -79,6 +79,7 @@ static void put_layer(sink *s, const collect_profile *p, const collect_layer *l)
     put(s, l->kernel_rank, 1);
     for (unsigned d = 0; d < l->kernel_rank; d++) put(s, l->kernel_shape[d], 8);
     put(s, l->kernels, 8);
+    if (p->deep) put_double(s, l->depth);
     put(s, l->finite, 1);
     if (!l->finite) return;
     put(s, l->sparse, 8);
@@ -134,7 +135,8 @@ fpr_status collect_profile_write(const collect_profile *p, uint8_t **bytes, size
     }
     memcpy(s.bytes, MAGIC, 4);
     base_store_le16(s.bytes + 4, VERSION);
-    base_store_le16(s.bytes + 6, (uint16_t)((p->half ? HALF : 0) | (p->ranged ? RANGED : 0) | (p->counted ? COUNTED : 0)));
+    base_store_le16(s.bytes + 6, (uint16_t)((p->half ? HALF : 0) | (p->ranged ? RANGED : 0) | (p->counted ? COUNTED : 0) |
+                                            (p->deep ? DEEP : 0)));
     base_store_le64(s.bytes + 8, s.used);
     base_store_le64(s.bytes + 16, hash_of(s.bytes + COLLECT_PROFILE_HEAD, s.used - COLLECT_PROFILE_HEAD));
     *bytes = s.bytes;
@@ -270,6 +272,8 @@ static fpr_status get_layer(feed *f, const collect_profile *p, collect_layer *l,
     if (!f->bad && !l->name) return base_no_memory(error, UINT16_MAX);
     if (!get_shape(f, &l->kernel_rank, l->kernel_shape, &l->k)) f->bad = true;
     l->kernels = get(f, 8);
+    l->depth = p->deep ? get_double(f) : NAN;
+    f->bad |= l->depth < 0 || l->depth > 1;
     const uint64_t finite = get(f, 1);
     f->bad |= finite > 1 || l->kernels == 0;
     l->finite = finite == 1;
@@ -343,7 +347,8 @@ fpr_status collect_profile_read(const uint8_t *bytes, size_t count, bool with_co
     p->half = flags & HALF;
     p->ranged = flags & RANGED;
     p->counted = flags & COUNTED;
-    feed f = {bytes + COLLECT_PROFILE_HEAD, count - COLLECT_PROFILE_HEAD, flags > 7 || !base_load_le16(bytes + 4)};
+    p->deep = flags & DEEP;
+    feed f = {bytes + COLLECT_PROFILE_HEAD, count - COLLECT_PROFILE_HEAD, flags > 15 || !base_load_le16(bytes + 4)};
     p->name = get_text(&f);
     fpr_status status = f.bad || p->name ? FPR_OK : base_no_memory(error, UINT16_MAX);
     p->source_bytes = get(&f, 8);

@@ -19,6 +19,7 @@ typedef struct collect_layer {
     uint64_t kernel_shape[3];
     unsigned k;              /* product of kernel_shape */
     uint64_t kernels, sparse;
+    double depth;            /* conv_depth_norm, 0 .. 1; NaN: not known */
     bool finite;             /* false: NaN or Inf inside, and nothing below is known */
     double max_abs, variance_entropy, variance_entropy_clean, orthogonality; /* NaN: not defined */
     fpr_moments moments;     /* of the scaled kernels */
@@ -42,6 +43,7 @@ typedef struct collect_profile {
     uint64_t source_bytes;   /* of the checkpoint */
     double eps;
     bool half;
+    bool deep;               /* depths are known: the checkpoint says how its layers hang together */
     bool counted;            /* layers of the grid's kernel shape have cells and planes */
     bool ranged;             /* extent is known, in the basis of the grid */
     double extent[2];        /* least and largest coefficient */

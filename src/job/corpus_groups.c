@@ -149,7 +149,7 @@ static fpr_status add_layers(grouped *all, size_t i, const collect_profile *p, c
     for (size_t l = 0; !status && l < p->layer_count; l++) {
         const collect_layer *layer = &p->layers[l];
         if (!collect_same_shape(layer, &run->grid)) continue;
-        const double depth = corpus_depth(&depths, layer->name);
+        const double stated = corpus_depth(&depths, layer->name), depth = isnan(stated) ? layer->depth : stated;
         status = layer_row(run->result, run->items[i].name, layer, depth, error);
         if (status || !layer->finite) continue;
         collect_sum_add(own, &run->items[i], layer);

@@ -130,6 +130,42 @@ static fpr_status add_rows(corpus_run *run, const char *path, const size_t colum
     return status;
 }
 
+/* ---------------------------------------------------------------- depths that inputs know */
+
+static fpr_status knows_depths(const corpus_run *run, const corpus_item *item, bool *knows, fpr_error *error)
+{
+    const model_options how = {.options = &run->options};
+    fpr_model *model = NULL;
+    if (item->given) {
+        collect_profile p;
+        fpr_status status = profile_load(item->path, false, &p, error);
+        if (status) return status;
+        *knows = p.deep;
+        collect_profile_free(&p);
+        return FPR_OK;
+    }
+    fpr_status status = model_open(item->path, &how, &model, error);
+    if (status) return status;
+    for (size_t i = 0; !*knows && i < fpr_model_tensor_count(model); i++)
+        *knows = fpr_model_tensor(model, i)->depth != FPR_NO_DEPTH;
+    fpr_model_close(model);
+    return FPR_OK;
+}
+
+/* Before hours of work, not after them: groups by depth need a table that tells it, or one input that does. */
+static fpr_status check_depths(const corpus_run *run, fpr_error *error)
+{
+    const fpr_corpus_request *r = run->request;
+    fpr_status status = FPR_OK;
+    bool asked = false, knows = run->depth_column != SIZE_MAX;
+    for (size_t b = 0; b < r->by_count; b++) asked |= !strncmp(r->by[b], "depth:", 6);
+    for (size_t i = 0; asked && !status && !knows && i < run->item_count; i++)
+        status = knows_depths(run, &run->items[i], &knows, error);
+    if (status || !asked || knows) return status;
+    return base_fail(error, FPR_USAGE,
+                     "groups by depth need ONNX models, or --layers, a table with the columns file, tensor and conv_depth_norm");
+}
+
 /* ---------------------------------------------------------------- all */
 
 static int by_name(const void *a, const void *b)
@@ -178,8 +214,6 @@ fpr_status corpus_read_by(const corpus_run *run, const char *by, unsigned *parts
     char *end;
     const unsigned long n = strtoul(by + 6, &end, 10);
     if (by[6] < '1' || by[6] > '9' || *end || n > 1000) return base_fail(error, FPR_USAGE, "'%s': depth:1 to depth:1000", by);
-    if (run->depth_column == SIZE_MAX)
-        return base_fail(error, FPR_USAGE, "%s needs --layers, a table with the columns file, tensor and conv_depth_norm", by);
     *parts = (unsigned)n;
     return FPR_OK;
 }
@@ -222,7 +256,8 @@ fpr_status corpus_items(corpus_run *run, fpr_error *error)
         status = add_item(run, r->inputs[i], name, given, &item, error);
     }
     if (!status && !run->item_count) status = base_fail(error, FPR_USAGE, "there are no models");
-    return status ? status : sort_items(run, error);
+    if (!status) status = sort_items(run, error);
+    return status ? status : check_depths(run, error);
 }
 
 /* ---------------------------------------------------------------- depths */

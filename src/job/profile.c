@@ -2,12 +2,19 @@
 #include "job/profile.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define ROWS_BATCH (8u << 20) /* bytes of rows that are in memory at a time, unless one layer has more */
 
 /* ---------------------------------------------------------------- layers of a source */
 
-typedef struct profile_layer { size_t tensor; uint64_t first; const char *name; fpr_layer_shape shape; } profile_layer;
+typedef struct profile_layer {
+    size_t tensor;
+    uint64_t first;
+    const char *name;
+    fpr_layer_shape shape;
+    double depth;        /* conv_depth_norm; NaN: not known */
+} profile_layer;
 
 typedef struct sweeping {
     const profile_source *source;
@@ -61,7 +68,7 @@ static fpr_status find_rows(sweeping *s, fpr_error *error)
             return base_fail(error, FPR_USAGE, "%s: rows %llu to %llu of %llu", r->name, (unsigned long long)r->first,
                              (unsigned long long)(r->first + r->count), (unsigned long long)t->shape[0]);
         profile_layer *l = &s->layers[s->count++];
-        *l = (profile_layer){tensor, r->first, r->name, one};
+        *l = (profile_layer){tensor, r->first, r->name, one, NAN};
         l->shape.channels = l->shape.kernels = r->count;
     }
     return FPR_OK;
@@ -86,7 +93,7 @@ static fpr_status open_source(sweeping *s, fpr_error *error)
         const study_layer *l = &s->study->layers[i];
         if (!conv_has_basis(&l->shape) || !l->shape.kernels) continue;
         s->study_layers[s->count] = i;
-        s->layers[s->count++] = (profile_layer){l->tensor, 0, model_tensor(s->model, l->tensor)->name, l->shape};
+        s->layers[s->count++] = (profile_layer){l->tensor, 0, model_tensor(s->model, l->tensor)->name, l->shape, NAN};
     }
     return FPR_OK;
 }
@@ -196,6 +203,42 @@ static fpr_status end_sweep(sweeping *s, fpr_status status, fpr_error *error)
     return status;
 }
 
+/* ---------------------------------------------------------------- depths */
+
+static int by_depth(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* conv_depth_norm of every layer, where the checkpoint is a graph: the rank of its depth among the different ones that 2-D
+ * convolutions have, over the last rank. */
+static fpr_status take_depths(sweeping *s, fpr_error *error)
+{
+    if (!s->study) return FPR_OK;
+    const size_t n = s->study->layer_count;
+    uint64_t *depths = base_alloc(n, sizeof *depths);
+    if (!depths) return base_no_memory(error, n * sizeof *depths);
+    size_t found = 0, count = 0;
+    for (size_t i = 0; i < n; i++) {
+        const study_layer *l = &s->study->layers[i];
+        const uint64_t depth = fpr_model_tensor(s->model, l->tensor)->depth;
+        if (depth != FPR_NO_DEPTH && l->shape.kernel_rank == 2 && !l->shape.transposed) depths[found++] = depth;
+    }
+    if (found) qsort(depths, found, sizeof *depths, by_depth);
+    for (size_t i = 0; i < found; i++)
+        if (!count || depths[count - 1] != depths[i]) depths[count++] = depths[i];
+    s->profile->deep = count > 0;
+    for (size_t i = 0; i < s->count; i++) {
+        const uint64_t depth = fpr_model_tensor(s->model, s->layers[i].tensor)->depth;
+        size_t rank = 0;
+        while (rank + 1 < count && depths[rank] < depth) rank++;
+        if (count && depth != FPR_NO_DEPTH) s->layers[i].depth = count > 1 ? (double)rank / (double)(count - 1) : 0;
+    }
+    base_free(depths);
+    return FPR_OK;
+}
+
 /* ---------------------------------------------------------------- sweep one */
 
 static fpr_status take_layer(sweeping *s, size_t i, conv_measure *m, fpr_error *error)
@@ -203,7 +246,8 @@ static fpr_status take_layer(sweeping *s, size_t i, conv_measure *m, fpr_error *
     const profile_layer *from = &s->layers[i];
     collect_layer *l = &s->profile->layers[i];
     *l = (collect_layer){.name = base_copy_text(from->name, strlen(from->name)), .kernel_rank = from->shape.kernel_rank,
-                         .k = (unsigned)from->shape.k, .kernels = from->shape.kernels, .finite = m->finite,
+                         .k = (unsigned)from->shape.k, .kernels = from->shape.kernels, .depth = from->depth,
+                         .finite = m->finite,
                          .sparse = m->finite ? m->sparse : 0, .max_abs = m->max_abs,
                          .variance_entropy = m->variance_entropy, .variance_entropy_clean = m->variance_entropy_clean,
                          .orthogonality = m->orthogonality, .moments = m->all};
@@ -243,6 +287,7 @@ fpr_status profile_measure(const profile_source *from, const fpr_options *option
         if (!profile->name || !profile->layers) status = base_no_memory(error, s.count * sizeof *profile->layers);
     }
     for (size_t i = 0; !status && i < s.count; i++) s.chosen[s.chosen_count++] = i;
+    if (!status) status = take_depths(&s, error);
     if (!status) status = sweep_layers(&s, "measuring", measure_blocks, error);
     status = end_sweep(&s, status, error);
     if (status) collect_profile_free(profile);

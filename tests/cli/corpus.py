@@ -18,6 +18,26 @@ TASKS = {"unet": ("seg", "medical"), "vdsr": ("sr", "natural"), "resnet": ("cls"
          "dead": ("seg", "medical"), "wide": ("sr", "")}
 
 
+def field(number, value):
+    """A field of a protobuf message: a number, or bytes."""
+    varint = lambda v: bytes([v & 127 | 128]) + varint(v >> 7) if v > 127 else bytes([v])
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def write_onnx(path, nodes, weights):
+    """A graph of nodes (op, inputs, output) from x to y, its initializers in the given order."""
+    graph = b"".join(field(1, b"".join(field(1, i) for i in inputs) + field(2, output) + field(4, op))
+                     for op, inputs, output in nodes) + field(2, "g")
+    for name, (_, shape, data) in weights.items():
+        graph += field(5, b"".join(field(1, n) for n in shape) + field(2, 1) + field(8, name) + field(9, data))
+    value = lambda name: field(1, name) + field(2, field(1, field(1, 1)))
+    graph += field(11, value("x")) + field(12, value("y"))
+    Path(path).write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 17)))
+
+
 def kernels_of(path):
     """Scaled 3x3 kernels of each layer, in double."""
     raw = Path(path).read_bytes()
@@ -126,7 +146,7 @@ class Corpus(harness.Case):
         run = lambda *more: self.fails(2, "corpus", "--table", "models.csv", *more, *self.inputs)
         run("--by", "task")
         self.assertIn("no column 'colour'", run("--by", "colour", "--out", "x"))
-        self.assertIn("needs --layers", run("--by", "depth:10", "--out", "x"))
+        self.assertIn("need ONNX models, or --layers", run("--by", "depth:10", "--out", "x"))
         self.assertEqual(list(Path("x/profiles").iterdir()), [])
         run("--by", "depth:0", "--out", "x")
         self.assertIn("two models are called", self.fails(2, "corpus", "--out", "y", "unet.safetensors", "./unet.safetensors"))
@@ -165,6 +185,35 @@ class Corpus(harness.Case):
         self.assertEqual(Path("files/corpus.json").read_bytes(), Path("rows/corpus.json").read_bytes())
         Path("wrong.csv").write_text("\n".join(lines[:-1] + [lines[-1].rsplit(":")[0] + ":999999"]) + "\n")
         self.fails(2, "corpus", "--layers", "wrong.csv", "--out", "w", "dataset.safetensors")
+
+    def test_depth_of_a_graph(self):
+        """By the longest path to a convolution, whatever the order in the file; 1x1 layers count, others' depths do not."""
+        some = {name: harness.weights(i, 4, 4, kernel=(1, 1) if name == "skip" else (3, 3))
+                for i, name in enumerate(("last", "right", "first", "skip", "left"))}
+        # x - first - left - right - + - last; first - skip - +
+        nodes = [("Conv", ["x", "first"], "a"), ("Conv", ["a", "skip"], "s"), ("Conv", ["a", "left"], "b"),
+                 ("Relu", ["b"], "r"), ("Conv", ["r", "right"], "c"), ("Add", ["c", "s"], "d"), ("Conv", ["d", "last"], "y")]
+        write_onnx("net.onnx", nodes, some)
+        wanted = {"first": 0, "left": 1 / 3, "right": 2 / 3, "last": 1}
+        run = lambda out, *inputs: self.ok("corpus", "-q", "--by", "depth:3", "--out", out, *inputs)
+        run("a", "net.onnx")
+        rows = {r["tensor"]: float(r["conv_depth_norm"]) for r in csv.DictReader(Path("a/layers.csv").read_text().splitlines())}
+        self.assertEqual(sorted(rows), sorted(wanted))
+        for name, depth in wanted.items():
+            self.assertAlmostEqual(rows[name], depth, delta=1e-12)
+        by = json.loads(Path("a/corpus.json").read_text())["by"][0]
+        self.assertEqual([(g["name"], g["layers"]) for g in by["groups"]],
+                         [("[0, 0.333333]", 2), ("(0.333333, 0.666667]", 1), ("(0.666667, 1]", 1)])
+        # A profile keeps it, whoever made it.
+        basis = json.loads(Path("a/basis.json").read_text())
+        self.ok("profile", "net.onnx", "net.fpp", "--basis", "a/basis.json", "--range=%.17g:%.17g" % tuple(basis["range"]))
+        run("b", "net.fpp")
+        self.assertEqual(Path("a/corpus.json").read_bytes(), Path("b/corpus.json").read_bytes())
+        # A table has the last word, for the layers that it names.
+        Path("own.csv").write_text("file,tensor,conv_depth_norm\nnet,left,0.9\n")
+        self.ok("corpus", "-q", "--by", "depth:3", "--layers", "own.csv", "--out", "c", "net.onnx")
+        rows = {r["tensor"]: r["conv_depth_norm"] for r in csv.DictReader(Path("c/layers.csv").read_text().splitlines())}
+        self.assertEqual((rows["left"], rows["last"]), ("0.9", "1"))
 
     def test_against_numpy(self):
         if numpy is None:

@@ -61,8 +61,10 @@ class _Feed:
         return values
 
 
-def _layer(feed: _Feed, grid: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+def _layer(feed: _Feed, grid: Optional[Dict[str, Any]], deep: bool) -> Dict[str, Any]:
     row: Dict[str, Any] = {"name": feed.text(), "kernel_shape": feed.shape(), "kernels": feed.take("Q")}
+    depth = feed.take("d") if deep else None
+    row["depth"] = depth if depth == depth else None
     row["finite"] = bool(feed.take("B"))
     if not row["finite"]:
         return row
@@ -111,7 +113,7 @@ def read_profile(path: PathLike) -> Dict[str, Any]:
         low, high, bins, zoom, side = feed.take("ddHBB")
         found["grid"] = {"kernel_shape": shape, "basis": basis, "range": [low, high], "bins": bins, "zoom": zoom,
                          "side": side}
-    found["layers"] = [_layer(feed, found["grid"]) for _ in range(feed.take("I"))]
+    found["layers"] = [_layer(feed, found["grid"], bool(flags & 8)) for _ in range(feed.take("I"))]
     if feed.at != len(data):
         raise SafetensorError(f"{os.fspath(path)}: the profile contradicts itself")
     return found
