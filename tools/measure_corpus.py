@@ -47,39 +47,50 @@ def write_tables(stem, kernels):
     return layers
 
 
-def write_rows(stem, kernels, hdf5):
+def write_rows(path, kernels, hdf5):
     if hdf5:
         import h5py
-        with h5py.File(f"{stem}.h5", "w") as file:
+        with h5py.File(path, "w") as file:
             filters = file.create_dataset("filters", (kernels, 3, 3), "f8")
             for first, rows in pieces(kernels):
                 filters[first:first + len(rows)] = rows.reshape(-1, 3, 3)
-        return f"{stem}.h5"
+        return
     head = json.dumps({"filters": {"dtype": "F32", "shape": [kernels, 3, 3], "data_offsets": [0, kernels * 36]}}).encode()
     head += b" " * (-len(head) % 8)
-    with open(f"{stem}.safetensors", "wb") as file:
+    with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(head)) + head)
         for _, rows in pieces(kernels):
             file.write(rows.astype("<f4").tobytes())
-    return f"{stem}.safetensors"
 
 
 def run(command):
-    """Seconds, user and system seconds, MiB; of a child of its own, whose memory alone is counted."""
+    """Seconds, user and system seconds, MiB, seconds of the busiest thread; of a child of its own, whose memory alone is
+    counted. On a machine that others use, too, all of the time over that of the busiest thread is what threads gain."""
     begin = time.monotonic()
     child = os.fork()
     if child == 0:
         os.execv(command[0], command)
-    _, status, used = os.wait4(child, 0)
+    threads = {}
+    while True:
+        ended, status, used = os.wait4(child, os.WNOHANG)
+        if ended:
+            break
+        for thread in os.listdir(f"/proc/{child}/task"):
+            try:
+                with open(f"/proc/{child}/task/{thread}/schedstat") as file:
+                    threads[thread] = int(file.read().split()[0]) / 1e9
+            except (OSError, IndexError):
+                pass
+        time.sleep(0.01)
     if status:
         sys.exit(f"{' '.join(command)} failed")
-    return time.monotonic() - begin, used.ru_utime, used.ru_stime, used.ru_maxrss / 1024
+    return time.monotonic() - begin, used.ru_utime, used.ru_stime, used.ru_maxrss / 1024, max(threads.values(), default=0)
 
 
 def line(what, kernels, measured):
-    wall, user, system, memory = measured
+    wall, user, system, memory, busiest = measured
     print(f"{what:24} {kernels:>11,} {wall:8.2f} s {user:8.2f} + {system:6.2f} s {memory:6.0f} MiB "
-          f"{(user + system) / kernels * 1e6:7.3f} us a kernel, load {os.getloadavg()[0]:.1f}", flush=True)
+          f"{(user + system) / kernels * 1e6:7.3f} us a kernel, busiest thread {busiest:.2f} s, load {os.getloadavg()[0]:.1f}", flush=True)
 
 
 def main():
@@ -88,14 +99,16 @@ def main():
     words.add_argument("folder")
     words.add_argument("--sizes", default="1000000,10000000,100000000")
     words.add_argument("--h5", action="store_true")
-    words.add_argument("--keep", action="store_true", help="leave the rows that were made")
+    words.add_argument("--keep", action="store_true", help="leave the rows that were made, for the next time")
     asked = words.parse_args()
     program = os.path.abspath(asked.program)
     os.makedirs(asked.folder, exist_ok=True)
     for kernels in map(int, asked.sizes.split(",")):
         stem = os.path.join(asked.folder, f"rows-{kernels}")
         layers = write_tables(stem, kernels)
-        path = write_rows(stem, kernels, asked.h5)
+        path = f"{stem}.h5" if asked.h5 else f"{stem}.safetensors"
+        if not os.path.exists(path):
+            write_rows(path, kernels, asked.h5)
         out = f"{stem}.out"
         tables = ["--table", f"{stem}.models.csv", "--layers", f"{stem}.layers.csv", "--by", "depth:10", "--out", out, path]
         for threads in (1, 2):

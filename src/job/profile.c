@@ -132,22 +132,48 @@ static uint64_t row_bytes(const sweeping *s, const profile_layer *l)
     return l->shape.k * (s->dtype == FPR_F64 ? 8 : 4);
 }
 
-/* Layers chosen[first .. last - 1], whose rows follow one another into room. */
+typedef struct row_batch {
+    const sweeping *s;
+    size_t first;           /* of the chosen layers */
+    const conv_block *blocks;
+    const file_source *file;
+    uint64_t offset;        /* of the tensor */
+    fpr_error *errors;
+} row_batch;
+
+static void read_rows(void *context, size_t i, unsigned worker)
+{
+    const row_batch *b = context;
+    (void)worker;
+    const profile_layer *l = &b->s->layers[b->s->chosen[b->first + i]];
+    const uint64_t one = row_bytes(b->s, l);
+    file_source_read(b->file, b->offset + l->first * one, (void *)(uintptr_t)b->blocks[i].weights, l->shape.kernels * one,
+                     &b->errors[i]);
+}
+
+/* Layers chosen[first .. last - 1], whose rows follow one another into room; every thread reads. */
 static fpr_status visit_rows(sweeping *s, size_t first, size_t last, uint8_t *room, conv_block *blocks,
                              visit_blocks visit, fpr_error *error)
 {
     size_t file = 0;
-    uint64_t offset = 0;
-    fpr_status status = FPR_OK;
-    for (size_t i = first; !status && i < last; i++) {
+    row_batch batch = {.s = s, .first = first, .blocks = blocks, .errors = base_calloc(last - first, sizeof *batch.errors)};
+    if (!batch.errors) return base_no_memory(error, (last - first) * sizeof *batch.errors);
+    bool lies = true;
+    for (size_t i = first; lies && i < last; i++) {
         const profile_layer *l = &s->layers[s->chosen[i]];
-        const uint64_t one = row_bytes(s, l), bytes = l->shape.kernels * one;
-        if (!model_place(s->model, l->tensor, &file, &offset))
-            return base_fail(error, FPR_USAGE, "its rows do not lie in the file as they are");
-        status = file_source_read(model_file(s->model, file), offset + l->first * one, room, bytes, error);
+        lies = model_place(s->model, l->tensor, &file, &batch.offset); /* of one tensor, all of them */
         blocks[i - first] = (conv_block){.shape = &l->shape, .dtype = s->dtype, .weights = room};
-        room += (bytes + 63) / 64 * 64;
+        room += (l->shape.kernels * row_bytes(s, l) + 63) / 64 * 64;
     }
+    fpr_status status = FPR_OK;
+    if (lies) {
+        batch.file = model_file(s->model, file);
+        base_parallel(s->settings.threads, last - first, read_rows, &batch);
+        status = base_first_error(batch.errors, last - first, error);
+    } else {
+        status = base_fail(error, FPR_USAGE, "its rows do not lie in the file as they are");
+    }
+    base_free(batch.errors);
     if (!status) status = job_cancelled(s->options, error);
     return status ? status : visit(s, s->chosen + first, blocks, last - first, error);
 }

@@ -186,6 +186,49 @@ class Corpus(harness.Case):
         Path("wrong.csv").write_text("\n".join(lines[:-1] + [lines[-1].rsplit(":")[0] + ":999999"]) + "\n")
         self.fails(2, "corpus", "--layers", "wrong.csv", "--out", "w", "dataset.safetensors")
 
+    def test_rows_of_a_database(self):
+        """dataset.h5 as CNN Filter DB has it: /filters float64 [N, 3, 3] in one piece, its table as text in /meta."""
+        try:
+            import h5py # which needs numpy
+        except ImportError:
+            self.skipTest("h5py or numpy is missing: no dataset.h5 was read")
+        dice, meta, at = numpy.random.default_rng(4), ["model,tensor,conv_depth_norm,filter_ids"], 0
+        for model in range(5):
+            for layer in range(4):
+                count = int(dice.integers(1, 400))
+                meta.append(f"net{model},l{layer},{layer / 3},{at}:{at + count - 1}")
+                at += count
+        rows = dice.normal(size=(at, 3, 3))
+        rows[::7] *= 1e-4
+        text = "\n".join(meta) + "\n"
+        with h5py.File("dataset.h5", "w") as file:
+            file.create_dataset("filters", data=rows)
+            file.create_dataset("meta", data=numpy.frombuffer(text.encode(), "u1"))
+        with h5py.File("pieces.h5", "w") as file:
+            file.create_dataset("filters", data=rows, chunks=(64, 3, 3), compression="gzip")
+        harness.write_checkpoint("dataset.safetensors", {"filters": ("F64", rows.shape, rows.tobytes())})
+        Path("layers.csv").write_text(text)
+        Path("models.csv").write_text("model,task\n" + "".join(f"net{m},{'ab'[m % 2]}\n" for m in range(5)))
+        run = lambda out, source: self.ok("corpus", "-q", "--table", "models.csv", "--layers", "layers.csv", "--by", "task",
+                                          "--by", "depth:10", "--out", out, source)
+        for out, source in (("h5", "dataset.h5"), ("plain", "dataset.safetensors")):
+            run(out, source)
+        found = json.loads(Path("h5/corpus.json").read_text())
+        self.assertEqual(sum(m["kernels"] for m in found["models"]), at)
+        self.assertEqual(len(found["models"]), 5)
+        self.assertEqual(Path("h5/corpus.json").read_bytes(), Path("plain/corpus.json").read_bytes())
+        self.assertEqual(Path("h5/layers.csv").read_bytes(), Path("plain/layers.csv").read_bytes())
+        # Of one layer, by numpy: the rows are those of its range, the last one included.
+        _, tensor, _, ids = meta[6].split(",")
+        first, last = map(int, ids.split(":"))
+        row = next(r for r in csv.DictReader(Path("h5/layers.csv").read_text().splitlines())
+                   if (r["model"], r["tensor"]) == ("net1", tensor))
+        peaks = numpy.abs(rows[first:last + 1]).max((1, 2))
+        self.assertEqual((int(row["kernels"]), int(row["sparse"])), (last - first + 1, int((peaks < 0.01 * peaks.max()).sum())))
+        # In compressed pieces there are no ranges to read.
+        self.assertIn("do not lie in the file as they are",
+                      self.fails(2, "corpus", "--layers", "layers.csv", "--out", "p", "pieces.h5"))
+
     def test_depth_of_a_graph(self):
         """By the longest path to a convolution, whatever the order in the file; 1x1 layers count, others' depths do not."""
         some = {name: harness.weights(i, 4, 4, kernel=(1, 1) if name == "skip" else (3, 3))
