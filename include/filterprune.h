@@ -229,6 +229,7 @@ typedef struct fpr_options {
     /* what is read */
     const char *key;           /* the dictionary of a checkpoint to take, as "a.b"; NULL: by the rules of its format */
     const char *graph;         /* an ONNX file whose initializers are the checkpoint's tensors, by name and size; NULL: none */
+    bool keep_channels;        /* with graph: OUTPUT keeps all channels; else those that nobody needs leave it, and it is dense */
     unsigned side;             /* of dimensions that the graph leaves open, for multiply-adds; 0: 224 */
     bool allow_expand;         /* tensors may have more bytes than the file stores of them */
     /* diagnostics */
@@ -515,6 +516,7 @@ typedef struct fpr_removal {
      * the largest magnitude. What is folded is rounded to the tensor's type. NaN: not compared, for that reason. */
     double difference;
     char *not_compared;              /* NULL: compared */
+    char *shapes;                    /* of a checkpoint that lost channels: JSON of what changed, "filterprune-shapes-1" */
 } fpr_removal;
 
 /* One setting that a sweep tried. */

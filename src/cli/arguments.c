@@ -138,6 +138,8 @@ static const option_row rows[] = {
       "the bit order of Larq Compute Engine" },
     { OPT_GRAPH, running, "graph", 0, "ONNX", CMD_PRUNE | CMD_INSPECT, TEXT, AT(job.graph), 0, 0, NULL,
       "the network that INPUT's tensors belong to" },
+    { OPT_KEEP_CHANNELS, running, "keep-channels", 0, NULL, CMD_PRUNE, FLAG, AT(job.keep_channels), 0, 0, NULL,
+      "--graph: OUTPUT keeps channels that nobody needs" },
     { OPT_INPUT_SIZE, running, "input-size", 0, "N", CMD_PRUNE, WHOLE, AT(job.side), 1, 65536, NULL,
       "of what a graph leaves open, for multiply-adds (224)" },
     { OPT_KEY, running, "key", 0, "PATH", CMD_ALL & ~(unsigned)CMD_UNPACK, TEXT, AT(job.key), 0, 0, NULL,

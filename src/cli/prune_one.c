@@ -95,6 +95,21 @@ static int write_report(const fpr_report *report, const char *json_path, const c
     return status;
 }
 
+/* What the module is to be rebuilt with: beside OUTPUT, or for a dry run on standard output. */
+static int write_shapes(const fpr_report *report, const char *path, bool force)
+{
+    page out;
+    if (!report->removal || !report->removal->shapes) return EXIT_DONE;
+    if (!path) return fputs(report->removal->shapes, stdout) < 0 || fflush(stdout) != 0 ? fail_text(EXIT_MACHINE, "-", "cannot write") : EXIT_DONE;
+    int status = page_open(&out, path, report->input_path, force);
+    if (status) return status;
+    if (fputs(report->removal->shapes, out.stream) < 0) {
+        page_abandon(&out);
+        return fail_text(EXIT_MACHINE, path, "cannot write");
+    }
+    return page_commit(&out);
+}
+
 /* --target-size 0.5 is half of the input. */
 static int resolve_target(fpr_options *job, double ratio, const char *input)
 {
@@ -111,7 +126,7 @@ int run_prune(const settings *set, const char *input, const char *output, const 
 {
     fpr_options job = set->job;
     fpr_error error;
-    char *stem = NULL;
+    char *stem = NULL, *shapes = NULL;
     fpr_trial *trials = NULL; /* the report borrows them until it is written */
     int status = EXIT_DONE;
     memset(result, 0, sizeof *result);
@@ -125,6 +140,12 @@ int run_prune(const settings *set, const char *input, const char *output, const 
         if (!status) status = page_check(result->html, input, job.force);
         if (!status) status = check_places(result, input, output, &job);
     }
+    if (!status && job.graph && !job.keep_channels && !job.dry_run) {
+        char *own = stem ? NULL : default_stem(input, output);
+        shapes = stem || own ? join_text(stem ? stem : own, ".shapes.json", "") : NULL;
+        free(own);
+        status = shapes ? page_check(shapes, input, job.force) : fail_memory();
+    }
     if (!status) status = resolve_target(&job, set->target_ratio, input);
     if (!status && set->accept) status = accept_settle(set, input, output, &job, &trials);
     if (!status) {
@@ -135,6 +156,7 @@ int run_prune(const settings *set, const char *input, const char *output, const 
         result->seconds = seconds_now() - bar.start;
         if (done != FPR_OK) status = fail(&error, input);
     }
+    if (!status) status = write_shapes(result->report, shapes, job.force);
     if (!status && result->json) status = write_report(result->report, result->json, result->html, job.force);
     if (status) {
         fpr_report_free(result->report);
@@ -145,5 +167,6 @@ int run_prune(const settings *set, const char *input, const char *output, const 
     if (result->report) result->report->options.trials = NULL, result->report->options.trial_count = 0;
     free(trials);
     free(stem);
+    free(shapes);
     return status;
 }

@@ -363,6 +363,7 @@ static void print_removal(const fpr_removal *r, const terminal *term)
     fprintf(term->out, " %s %s %s\n", number_count(a, r->parameters_before), arrow(term), number_count(b, r->parameters_after));
     if (r->not_compared) fprintf(term->out, "  outputs  not compared: %s\n", safe_name(name, r->not_compared));
     else fprintf(term->out, "  outputs  differ by at most %s of their largest magnitude\n", number_plain(a, r->difference));
+    if (r->shapes) fprintf(term->out, "  shapes   of what changed are in the .shapes.json beside OUTPUT: build the module with them\n");
     for (size_t i = 0; i < r->stop_count && i < 5; i++) {
         fprintf(term->out, "  stopped  by %s", safe_name(name, r->stops[i].op));
         fprintf(term->out, " %s: %s needless channels stay\n", safe_name(name, r->stops[i].node), number_count(a, r->stops[i].channels));

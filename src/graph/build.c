@@ -127,6 +127,18 @@ bool graph_is_replaced(const graph *g, uint32_t tensor)
            g->weights.has(g->weights.context, name->text, name->bytes, t->bytes);
 }
 
+uint32_t graph_tensor(const graph *g, onnx_name name) { return g->values[name].tensor; }
+
+bool graph_is_frozen(const graph *g, onnx_name operand)
+{
+    const graph_value *v = &g->values[operand];
+    if (!operand || v->tensor == ONNX_NONE || !g->weights.frozen) return false;
+    const onnx_text *name = &g->model->names[g->names[v->tensor]];
+    /* One tensor of a checkpoint cannot become two. */
+    if (v->readers != 1 || v->is_output || v->captured || g->names[v->tensor] != operand) return true;
+    return g->weights.frozen(g->weights.context, name->text, name->bytes);
+}
+
 fpr_status graph_tensor_bytes(const graph *g, uint32_t tensor, void *dst, fpr_error *error)
 {
     const onnx_tensor *t = &g->model->tensors[tensor];

@@ -483,13 +483,29 @@ static void forward_mixer(lattice *l, mixer *m)
 
 /* ---- all of them */
 
+/* Whether channels that leave would change a tensor that must not. */
+static bool has_frozen(const lattice *l, const onnx_node *n, const op_row *op, bool mixes)
+{
+    const lane *y = &l->lanes[n->outputs[0]];
+    bool frozen = false;
+    unsigned axis;
+    for (uint32_t k = 0; k < n->input_count && l->g->weights.frozen && !frozen; k++) {
+        const uint32_t t = n->inputs[k] ? l->g->values[n->inputs[k]].tensor : ONNX_NONE;
+        /* A parameter of one number is none of the file's own constants. */
+        const bool along = mixes || op->way == WAY_NORM || (op->way == WAY_NARY && t != ONNX_NONE &&
+            (t < l->g->model->initializer_count || (y->channels > 1 && lattice_along(l, t, y, &axis) == y->channels)));
+        frozen = along && t != ONNX_NONE && graph_is_frozen(l->g, n->inputs[k]);
+    }
+    return frozen;
+}
+
 static void forward_node(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
     const op_row *op = l->g->ops[node];
     bool tracked = op && n->output_count && l->lanes[n->outputs[0]].tracked;
     if (op && (op->way == WAY_CONSTANT || op->way == WAY_SHAPE)) return;
-    if (!tracked) {
+    if (!tracked || has_frozen(l, n, op, l->mixer_of[node] != ONNX_NONE)) {
         stop(l, node);
         return;
     }

@@ -21,6 +21,9 @@ typedef struct graph_weights {
     /* Whether the tensor of that name is replaced; its dense bytes then come from read. */
     bool (*has)(void *context, const char *name, size_t name_bytes, uint64_t bytes);
     fpr_status (*read)(void *context, const char *name, size_t name_bytes, void *dst, uint64_t bytes, fpr_error *error);
+    /* NULL, or whether the tensor of that name can not be changed: what only would with its channels is not removed, and
+     * nothing is concluded from its values. */
+    bool (*frozen)(void *context, const char *name, size_t name_bytes);
     void *context;
 } graph_weights;
 
@@ -29,6 +32,12 @@ typedef struct graph_weights {
 fpr_status graph_open(onnx_model *model, const graph_weights *weights, graph **g, fpr_error *error);
 void graph_close(graph *g); /* NULL allowed */
 const onnx_model *graph_model(const graph *g);
+/* The tensor that a value is when it is constant; ONNX_NONE. */
+uint32_t graph_tensor(const graph *g, onnx_name name);
+/* The numbers that a value is, when it is a constant of at most GRAPH_LIST_MAX of them: a tensor, or a Constant that names
+ * them by an attribute. Caller frees. NULL: it is none. */
+#define GRAPH_LIST_MAX 64
+double *graph_list(const graph *g, onnx_name name, int64_t *count);
 
 /* ---- arrays: values of a graph in double precision, whole numbers among them */
 

@@ -56,14 +56,12 @@ const onnx_node *graph_node(const graph *g, uint32_t node);
 double *graph_tensor_values(const graph *g, uint32_t tensor, fpr_error *error);
 fpr_status graph_tensor_bytes(const graph *g, uint32_t tensor, void *dst, fpr_error *error);
 bool graph_is_replaced(const graph *g, uint32_t tensor);
+/* Whether a constant operand may not change: see graph_weights. */
+bool graph_is_frozen(const graph *g, onnx_name operand);
 double graph_load(fpr_dtype dtype, const uint8_t *p);
 void graph_store(fpr_dtype dtype, uint8_t *p, double value); /* to nearest even */
 bool graph_is_number(fpr_dtype dtype);
 
-/* The numbers that a value is, when it is a constant of at most GRAPH_LIST_MAX of them: a tensor, or a Constant that names
- * them by an attribute. Caller frees. NULL: it is none. */
-#define GRAPH_LIST_MAX 64
-double *graph_list(const graph *g, onnx_name name, int64_t *count);
 /* The attribute of the Constant that the value comes from when it is a single number there; NULL: it is none. */
 const onnx_attribute *graph_number(const graph *g, onnx_name name);
 

@@ -21,7 +21,7 @@ static fpr_status read_tensor(void *context, const char *name, size_t name_bytes
     return fpr_model_read(context, model_number(context, t), dst, error);
 }
 
-graph_weights job_weights_of(fpr_model *model) { return (graph_weights){has_tensor, read_tensor, model}; }
+graph_weights job_weights_of(fpr_model *model) { return (graph_weights){.has = has_tensor, .read = read_tensor, .context = model}; }
 
 /* ---- the scales of layers */
 

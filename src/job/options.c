@@ -36,6 +36,7 @@ FPR_API fpr_status fpr_options_check(const fpr_options *o, fpr_error *error)
     if (!(o->amount <= 1)) return base_fail(error, FPR_USAGE, "amount must lie between 0 and 1");
     if ((o->criterion == FPR_CRITERION_L1 || o->criterion == FPR_CRITERION_L2) && o->prune && o->amount < 0 && !(o->target_bytes > 0))
         return base_fail(error, FPR_USAGE, "criterion l1 or l2 needs an amount: eps is a threshold on the peak");
+    if (o->keep_channels && !o->graph) return base_fail(error, FPR_USAGE, "channels are kept or leave where a graph is given");
     if (o->global && o->amount < 0 && !(o->target_bytes > 0))
         return base_fail(error, FPR_USAGE, "global needs an amount");
     if (!(o->target_bytes >= 0)) return base_fail(error, FPR_USAGE, "target size must be a positive number");

@@ -191,7 +191,7 @@ FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_op
                              fpr_error *error)
 {
     if (report) *report = NULL;
-    if (job_is_onnx(output)) return job_remove(input, output, options, report, error);
+    if (job_is_onnx(output) || (options->graph && !options->keep_channels)) return job_remove(input, output, options, report, error);
     const volatile int *watched = base_watch(options->cancel);
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);

@@ -1,7 +1,9 @@
 /* ONNX in, ONNX out: prunes by the main job's rules into a checkpoint of its own, then takes out of the graph what
- * nobody needs, until nothing more leaves, and compares the outputs before and after. */
-#include "job/graphs.h"
+ * nobody needs, until nothing more leaves, and compares the outputs before and after. The same of a checkpoint whose
+ * graph another file holds: its tensors take the place of the graph's, and lose what leaves. */
+#include "job/match.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +14,12 @@
 #define COMPARE_MACS_MAX 3e9  /* more are left to `verify`: the evaluator does some 1e9 a second */
 
 typedef struct remove_run {
-    const char *input, *output;
+    const char *input, *output, *network; /* network: the ONNX file */
     const fpr_options *options;
+    bool checkpoint;         /* what loses channels is a checkpoint */
+    fpr_model *tensors;      /* the checkpoint as it was */
+    graph *original;         /* the network as its file is; with it: */
+    job_match match;
     char *folder, *weights, *model[2]; /* private files, gone at the end */
     fpr_model *pruned;
     fpr_report *report;
@@ -31,7 +37,13 @@ bool job_is_onnx(const char *output)
 static const fpr_tensor *find_weight(void *context, const char *name, size_t name_bytes, uint64_t bytes)
 {
     const remove_run *run = context;
-    const fpr_tensor *t = strlen(name) == name_bytes ? fpr_model_find(run->pruned, name) : NULL;
+    if (strlen(name) != name_bytes) return NULL;
+    if (run->checkpoint) {
+        const onnx_name known = onnx_find_name(run->match.graph, name);
+        const uint32_t of = known ? run->match.of[known] : 0;
+        name = of ? model_tensor(run->tensors, of - 1)->name : NULL;
+    }
+    const fpr_tensor *t = name ? fpr_model_find(run->pruned, name) : NULL;
     return t && t->bytes == bytes ? t : NULL;
 }
 
@@ -47,6 +59,14 @@ static fpr_status read_weight(void *context, const char *name, size_t name_bytes
     return fpr_model_read(run->pruned, model_number(run->pruned, find_weight(context, name, name_bytes, bytes)), dst, error);
 }
 
+/* What the graph has of its own, and the checkpoint has not. New biases are neither's. */
+static bool is_frozen(void *context, const char *name, size_t name_bytes)
+{
+    const remove_run *run = context;
+    const onnx_name known = strlen(name) == name_bytes ? onnx_find_name(run->match.graph, name) : 0;
+    return known && !run->match.of[known];
+}
+
 /* ---- files */
 
 static char *in_folder(const char *folder, const char *name)
@@ -60,13 +80,13 @@ static char *in_folder(const char *folder, const char *name)
 /* Beside the output, where there is room for it; a dry run writes nothing there. */
 static fpr_status make_folder(remove_run *run)
 {
-    const char *slash = strrchr(run->output, '/'), *temporary = getenv("TMPDIR");
+    const char *slash = run->output ? strrchr(run->output, '/') : NULL, *temporary = getenv("TMPDIR");
     size_t n = run->options->dry_run || !slash ? 0 : (size_t)(slash - run->output) + 1;
     char *beside = base_copy_text(n ? run->output : run->options->dry_run ? (temporary ? temporary : "/tmp") : ".",
                                   n ? n : run->options->dry_run ? strlen(temporary ? temporary : "/tmp") : 1);
     run->folder = beside ? in_folder(beside, ".filterprune-XXXXXX") : NULL;
     base_free(beside);
-    if (!run->folder) return base_no_memory(run->error, strlen(run->output));
+    if (!run->folder) return base_no_memory(run->error, PATH_MAX);
     if (!mkdtemp(run->folder)) {
         base_free(run->folder);
         run->folder = NULL;
@@ -190,11 +210,12 @@ static fpr_status run_passes(remove_run *run, const graph_weights *weights, fpr_
 {
     fpr_status status = FPR_OK;
     bool more = true;
-    const char *from = run->input;
+    const char *from = run->network;
+    const graph_weights later = {.frozen = weights->frozen, .context = run};
     for (unsigned pass = 0; more && pass < PASSES_MAX && !status; pass++) {
         graph *g;
         graph_removal removal = {0};
-        status = job_open_graph(from, pass ? NULL : weights, run->options->cancel, &g, run->error);
+        status = job_open_graph(from, pass ? &later : weights, run->options->cancel, &g, run->error);
         if (!status) status = graph_remove(g, side_of(run->options), run->options->cancel, &removal, run->error);
         result->side = g && graph_is_open(g) ? (uint64_t)side_of(run->options) : 0;
         more = removal.channels > 0;
@@ -226,7 +247,7 @@ static fpr_status compare(remove_run *run, const graph_weights *weights, const c
 {
     graph *before, *after = NULL;
     graph_difference d = {0};
-    fpr_status status = job_open_graph(run->input, weights, run->options->cancel, &before, run->error);
+    fpr_status status = job_open_graph(run->network, weights, run->options->cancel, &before, run->error);
     if (!status) status = job_open_graph(small, NULL, run->options->cancel, &after, run->error);
     r->difference = (double)NAN;
     if (!status && compare_macs(before, r, side_of(run->options)) > COMPARE_MACS_MAX) {
@@ -248,10 +269,14 @@ static fpr_status check_options(const remove_run *run)
     const fpr_options *o = run->options;
     fpr_model *model;
     if (o->cast != FPR_CAST_NONE || o->drop.count || o->target_bytes > 0)
-        return base_fail(run->error, FPR_USAGE, "an ONNX OUTPUT is neither cast, nor are tensors dropped, nor has it a target size");
+        return base_fail(run->error, FPR_USAGE,
+                         run->checkpoint ? "what channels leave is neither cast, nor are tensors dropped, nor has it a target size"
+                                         : "an ONNX OUTPUT is neither cast, nor are tensors dropped, nor has it a target size");
     fpr_status status = fpr_model_open_with(run->input, o, &model, run->error);
     if (status) return status;
-    if (strcmp(fpr_model_format(model), "onnx") != 0)
+    if (run->checkpoint && model_is_index(model))
+        status = base_fail(run->error, FPR_USAGE, "a sharded INPUT keeps its channels: join it first with convert");
+    if (!run->checkpoint && strcmp(fpr_model_format(model), "onnx") != 0)
         status = base_fail(run->error, FPR_USAGE, "only an ONNX INPUT can become an ONNX OUTPUT; this one is %s", fpr_model_format(model));
     if (!status) status = output_check(model, run->output, o, run->error);
     fpr_model_close(model);
@@ -266,34 +291,69 @@ static fpr_status finish_report(remove_run *run, const char *small)
     fpr_status status = file_source_open(small, &file, run->error);
     if (status) return status;
     base_free(r->output_path);
-    r->output_path = copy(run->output);
+    r->output_path = run->output ? copy(run->output) : NULL;
     r->output_bytes = file_source_size(file);
     r->output_dense = true;
     r->options.dry_run = run->options->dry_run;
     r->options.dense = run->options->dense;
     file_source_close(file);
-    return r->output_path ? FPR_OK : base_no_memory(run->error, strlen(run->output));
+    return r->output_path || !run->output ? FPR_OK : base_no_memory(run->error, PATH_MAX);
+}
+
+/* The graph as its file is, and whose tensors it has. */
+static fpr_status match_checkpoint(remove_run *run)
+{
+    if (!run->checkpoint) return FPR_OK;
+    fpr_status status = fpr_model_open_with(run->input, run->options, &run->tensors, run->error);
+    if (!status) status = job_open_graph(run->network, NULL, run->options->cancel, &run->original, run->error);
+    return status ? status : job_match_new(graph_model(run->original), run->tensors, &run->match, run->error);
+}
+
+static fpr_status write_output(remove_run *run, const char *small, fpr_removal *result)
+{
+    if (!run->checkpoint) return run->options->dry_run ? FPR_OK : copy_out(run, small);
+    graph *after;
+    char *made = in_folder(run->folder, "small.safetensors");
+    fpr_status status = made ? job_open_graph(small, NULL, run->options->cancel, &after, run->error) : base_no_memory(run->error, 1);
+    if (!status) {
+        status = job_write_shapes(&run->match, run->original, after, run->pruned, made, true, result, &result->shapes, run->error);
+        graph_close(after);
+    }
+    if (!status) status = finish_report(run, made);
+    if (!status && !run->options->dry_run) status = copy_out(run, made);
+    if (made) unlink(made);
+    base_free(made);
+    return status;
 }
 
 fpr_status job_remove(const char *input, const char *output, const fpr_options *options, fpr_report **report, fpr_error *error)
 {
-    remove_run run = {.input = input, .output = output, .options = options, .error = error};
-    graph_weights weights = {has_weight, read_weight, &run};
+    const bool onnx = job_is_onnx(output);
+    remove_run run = {.input = input, .output = output, .network = onnx ? input : options->graph, .checkpoint = !onnx,
+                      .options = options, .error = error};
+    const graph_weights weights = {has_weight, read_weight, run.checkpoint ? is_frozen : NULL, &run};
     fpr_options own = *options;
     fpr_removal *result = NULL;
     const char *small = NULL;
     own.dense = own.force = true;
+    own.keep_channels = run.checkpoint;
     own.dry_run = false;
     fpr_status status = fpr_options_check(options, error);
+    if (!status && onnx && options->graph)
+        status = base_fail(error, FPR_USAGE, "an ONNX INPUT is its own graph");
     if (!status) status = check_options(&run);
     if (!status) status = make_folder(&run);
+    if (!status) status = match_checkpoint(&run);
     if (!status) status = fpr_prune(input, run.weights, &own, &run.report, error);
     if (!status) status = fpr_model_open(run.weights, &run.pruned, error);
     if (!status && !(result = run.report->removal = base_calloc(1, sizeof *result))) status = base_no_memory(error, sizeof *result);
     if (!status) status = run_passes(&run, &weights, result, &small);
     if (!status) status = compare(&run, &weights, small, result);
-    if (!status) status = finish_report(&run, small);
-    if (!status && !options->dry_run) status = copy_out(&run, small);
+    if (!status && onnx) status = finish_report(&run, small);
+    if (!status) status = write_output(&run, small, result);
+    job_match_free(&run.match);
+    graph_close(run.original);
+    fpr_model_close(run.tensors);
     fpr_model_close(run.pruned);
     remove_folder(&run);
     if (status) base_error_in_file(error, input);

@@ -49,6 +49,7 @@ static void free_removal(fpr_removal *r)
     base_free(r->layers);
     base_free(r->stops);
     base_free(r->not_compared);
+    base_free(r->shapes);
     base_free(r);
 }
 
