@@ -295,11 +295,13 @@ static void sums_and_ranges(void **state)
     static double x[257], y[257];
     static double by[257];
     static float f[257];
+    static double doubles[257];
     for (size_t i = 0; i < COUNT_OF(x); i++) {
         by[i] = fabs(random_normal());
         x[i] = random_normal();
         y[i] = random_normal();
         f[i] = (float)random_normal();
+        doubles[i] = f[i];
     }
     for (size_t n = 0; n <= COUNT_OF(x); n++) {
         double squares = 0, sum = 0, dot = 0, low = INFINITY, high = -INFINITY;
@@ -311,12 +313,14 @@ static void sums_and_ranges(void **state)
             high = fmax(high, x[i]);
         }
         assert_close(base()->sum_squares(x, n), squares, 1e-11);
+        const double of_floats = base()->sum_squares(doubles, n);
         assert_close(base()->sum_abs(f, by, n), sum, 1e-11);
         assert_close(base()->dot(x, y, n), dot, 1e-11);
         for (unsigned v = 0; num_kernels_variant(v); v++) {
             const num_kernels *kernels = num_kernels_variant(v);
-            const double got[] = {kernels->sum_squares(x, n), kernels->sum_abs(f, by, n), kernels->dot(x, y, n)};
-            const double want[] = {base()->sum_squares(x, n), base()->sum_abs(f, by, n), base()->dot(x, y, n)};
+            const double got[] = {kernels->sum_squares(x, n), kernels->float_sum_squares(f, n), kernels->sum_abs(f, by, n),
+                                  kernels->dot(x, y, n)};
+            const double want[] = {base()->sum_squares(x, n), of_floats, base()->sum_abs(f, by, n), base()->dot(x, y, n)};
             assert_memory_equal(got, want, sizeof got);
             double range[2] = {INFINITY, -INFINITY}, wide[2] = {-10, 10};
             kernels->range(range, x, n);

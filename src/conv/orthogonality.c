@@ -117,6 +117,12 @@ static void norm_task(void *context, size_t index, unsigned worker)
             }
             for (size_t f = 0; f < n && !pass; f++) unit[f] = row_unit(peak[f]);
         }
+    } else if (block->dtype == FPR_F32 && !half) {
+        for (size_t f = 0; f < n; f++) {
+            const float *w = (const float *)block->weights + taken(s, first + f) * width;
+            for (uint64_t d = 0; d < width && !base_cancelled(); d += RUN)
+                squares[f] += t->kernels->float_sum_squares(w + d, width - d < RUN ? (size_t)(width - d) : RUN);
+        }
     } else {
         for (size_t f = 0; f < n; f++) {
             double range[2] = {0, 0};

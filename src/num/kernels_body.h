@@ -372,59 +372,77 @@ INLINE double NAME(fold)(const vec sum[STEPS])
     return p[0][0] + p[0][1];
 }
 
-/* sum (x[i] - pivot); n: multiple of NUM_LANES */
-static double NAME(sum_from)(const double *x, size_t n, double pivot)
+/* Takes the means of the first n numbers off rows of `padded` numbers, a multiple of NUM_LANES; what is behind the n-th
+ * becomes 0. The mean is taken about the first number, so that equal ones leave exactly zero. Several rows at once hide
+ * the latency of the additions. */
+INLINE void NAME(center)(double *mean, double *x, size_t stride, size_t n, size_t padded, unsigned rows)
 {
-    vec sum[STEPS] = {{0}};
-    for (size_t i = 0; i < n; i += NUM_LANES)
-        for (unsigned s = 0; s < STEPS; s++) sum[s] += *(const vec *)(x + i + s * WIDE) - pivot;
-    return NAME(fold)(sum);
+    vec sum[3][STEPS], pivot[3], shift[3];
+    for (unsigned d = 0; d < rows; d++) {
+        for (size_t i = n; i < padded; i++) x[d * stride + i] = x[d * stride];
+        pivot[d] = (vec){0} + x[d * stride];
+        for (unsigned s = 0; s < STEPS; s++) sum[d][s] = (vec){0};
+    }
+    for (size_t i = 0; i < padded; i += NUM_LANES)
+        for (unsigned d = 0; d < rows; d++)
+            for (unsigned s = 0; s < STEPS; s++) sum[d][s] += *(const vec *)(x + d * stride + i + s * WIDE) - pivot[d];
+    for (unsigned d = 0; d < rows; d++) {
+        const double by = NAME(fold)(sum[d]) / (double)n;
+        mean[d] = x[d * stride] + by;
+        shift[d] = (vec){0} + by;
+    }
+    for (unsigned d = 0; d < rows; d++) {
+        for (size_t i = 0; i < padded; i += NUM_LANES)
+            for (unsigned s = 0; s < STEPS; s++) {
+                vec *v = (vec *)(x + d * stride + i + s * WIDE);
+                *v = *v - pivot[d] - shift[d];
+            }
+        for (size_t i = n; i < padded; i++) x[d * stride + i] = 0;
+    }
 }
 
-/* Sums of products of ni rows with nj rows: nine of them and their operands fit into 16 registers. */
+/* Sums of products of ni rows with nj rows: nine of them and their operands fit into 16 registers. Where both are the
+ * same rows, of each with itself and those that follow. */
 INLINE void NAME(products)(double *scatter, const double *a, const double *b, size_t stride, size_t n, unsigned k,
-                           unsigned ni, unsigned nj)
+                           unsigned ni, unsigned nj, bool same)
 {
     vec lanes[3][3][STEPS];
     for (unsigned s = 0; s < STEPS; s++) {
-        vec sum[3][3] = {{{0}}};
+        vec sum[3][3];
+        for (unsigned p = 0; p < ni; p++)
+            for (unsigned q = same ? p : 0; q < nj; q++) sum[p][q] = (vec){0};
         for (size_t i = s * WIDE; i < n; i += NUM_LANES) {
             vec u[3], v[3];
             for (unsigned p = 0; p < ni; p++) u[p] = *(const vec *)(a + p * stride + i);
-            for (unsigned q = 0; q < nj; q++) v[q] = *(const vec *)(b + q * stride + i);
+            for (unsigned q = 0; q < nj; q++) v[q] = same ? u[q] : *(const vec *)(b + q * stride + i);
             for (unsigned p = 0; p < ni; p++)
-                for (unsigned q = 0; q < nj; q++) sum[p][q] += u[p] * v[q];
+                for (unsigned q = same ? p : 0; q < nj; q++) sum[p][q] += u[p] * v[q];
         }
         for (unsigned p = 0; p < ni; p++)
-            for (unsigned q = 0; q < nj; q++) lanes[p][q][s] = sum[p][q];
+            for (unsigned q = same ? p : 0; q < nj; q++) lanes[p][q][s] = sum[p][q];
     }
     for (unsigned p = 0; p < ni; p++)
-        for (unsigned q = 0; q < nj; q++) scatter[p * k + q] = NAME(fold)(lanes[p][q]);
+        for (unsigned q = same ? p : 0; q < nj; q++) scatter[p * k + q] = NAME(fold)(lanes[p][q]);
 }
 
-/* The mean is taken about the first vector, so that equal vectors have a scatter of exactly zero. */
 static void NAME(tile_moments)(double *mean, double *scatter, double *x, size_t stride, size_t n, unsigned k)
 {
-    size_t padded = (n + NUM_LANES - 1) / NUM_LANES * NUM_LANES;
-    for (unsigned d = 0; d < k; d++) {
-        double *row = x + d * stride, pivot = row[0];
-        for (size_t i = n; i < padded; i++) row[i] = pivot;
-        const double shift = NAME(sum_from)(row, padded, pivot) / (double)n;
-        for (size_t i = 0; i < n; i++) row[i] = row[i] - pivot - shift;
-        for (size_t i = n; i < padded; i++) row[i] = 0;
-        mean[d] = pivot + shift;
-    }
+    const size_t padded = (n + NUM_LANES - 1) / NUM_LANES * NUM_LANES;
+    unsigned d = 0;
+    for (; d + 3 <= k; d += 3) NAME(center)(mean + d, x + d * stride, stride, n, padded, 3);
+    for (; d < k; d++) NAME(center)(mean + d, x + d * stride, stride, n, padded, 1);
     for (unsigned i = 0; i < k; i += 3) {
         for (unsigned j = i; j < k; j += 3) {
             double *s = scatter + (size_t)i * k + j;
             const double *a = x + i * stride, *b = x + j * stride;
             unsigned ni = k - i < 3 ? k - i : 3, nj = k - j < 3 ? k - j : 3;
-            switch (ni * 4 + nj) {
-            case 15: NAME(products)(s, a, b, stride, padded, k, 3, 3); break;
-            case 14: NAME(products)(s, a, b, stride, padded, k, 3, 2); break;
-            case 13: NAME(products)(s, a, b, stride, padded, k, 3, 1); break;
-            case 10: NAME(products)(s, a, b, stride, padded, k, 2, 2); break;
-            default: NAME(products)(s, a, b, stride, padded, k, 1, 1); break;
+            switch ((i == j) * 16 + ni * 4 + nj) {
+            case 15: NAME(products)(s, a, b, stride, padded, k, 3, 3, false); break;
+            case 14: NAME(products)(s, a, b, stride, padded, k, 3, 2, false); break;
+            case 13: NAME(products)(s, a, b, stride, padded, k, 3, 1, false); break;
+            case 31: NAME(products)(s, a, b, stride, padded, k, 3, 3, true); break;
+            case 26: NAME(products)(s, a, b, stride, padded, k, 2, 2, true); break;
+            default: NAME(products)(s, a, b, stride, padded, k, 1, 1, true); break;
             }
         }
     }
@@ -593,6 +611,21 @@ static double NAME(sum_squares)(const double *x, size_t n)
 #undef TAIL
 }
 
+INLINE vec NAME(float_squares)(const float *x)
+{
+    const vec v = __builtin_convertvector(*(const narrow *)x, vec);
+    return v * v;
+}
+
+static double NAME(float_sum_squares)(const float *x, size_t n)
+{
+#define TERM(i) NAME(float_squares)(x + (i))
+#define TAIL(i) (double)x[i] * (double)x[i]
+    SUM_IN_LANES(TERM, TAIL);
+#undef TERM
+#undef TAIL
+}
+
 INLINE vec NAME(sizes)(const float *x)
 {
     narrow v = *(const narrow *)x;
@@ -720,6 +753,6 @@ const num_kernels TABLE = {
     .tile_above = NAME(tile_above), .tile_pick = NAME(tile_pick),
     .tile_moments = NAME(tile_moments), .tile_project = NAME(tile_project),
     .range = NAME(range), .cells = NAME(cells),
-    .sum_squares = NAME(sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot),
+    .sum_squares = NAME(sum_squares), .float_sum_squares = NAME(float_sum_squares), .sum_abs = NAME(sum_abs), .dot = NAME(dot),
     .gram = NAME(gram), .pack = NAME(pack),
 };

@@ -81,6 +81,7 @@ typedef struct num_kernels {
     void (*cells)(uint32_t *cell, uint32_t *fraction, const double *x, size_t n, const num_cells_view *view);
 
     double (*sum_squares)(const double *x, size_t n);
+    double (*float_sum_squares)(const float *x, size_t n); /* the same in every bit, of the same numbers */
     /* sum |x[i]| by[i], products and sums in doubles. */
     double (*sum_abs)(const float *x, const double *by, size_t n);
     double (*dot)(const double *x, const double *y, size_t n);
