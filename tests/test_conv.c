@@ -277,6 +277,10 @@ static void what_initialisers_leave_looks_untrained(void **state)
     }
     /* The first layer of a network is small: the sharp ends of uniform weights show even there, normal ones prove nothing. */
     assert_string_equal(untrained_of(16, 3, UNIFORM, sqrt(1 / 27.0) / sqrt(3), 0, 0).rule, "the default of torch.nn.Conv");
+    /* 2 % beside each other, which only the ends tell apart; the same for as many channels as filters. */
+    assert_string_equal(untrained_of(64, 3, UNIFORM, sqrt(2 / 603.0), 0, 0).rule, "Glorot");
+    assert_string_equal(untrained_of(64, 3, UNIFORM, sqrt(2 / 576.0), 0, 0).rule, "He by fan-out");
+    assert_string_equal(untrained_of(64, 64, UNIFORM, sqrt(1 / 576.0), 0, 0).rule, "Glorot");
     assert_null(untrained_of(16, 3, NORMAL, sqrt(2 / 27.0), 0, 0).distribution);
     assert_null(untrained_of(256, 64, NORMAL, 7, 0, 0).distribution);
 }

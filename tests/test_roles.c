@@ -29,7 +29,7 @@ typedef struct checkpoint {
     conv_role roles[MOST];
     size_t by_name[MOST], count;
     fpr_layout layout;
-    bool close;
+    conv_evidence evidence;
 } checkpoint;
 
 static const checkpoint *sorted_for;
@@ -57,7 +57,7 @@ static checkpoint open_entries(const entry *entries, size_t count)
     sorted_for = &c;
     qsort(c.by_name, count, sizeof *c.by_name, by_name);
     conv_roles(c.tensors, c.by_name, count, c.roles);
-    c.layout = conv_roles_layout(c.tensors, c.roles, count, &c.close);
+    c.layout = conv_roles_layout(c.tensors, c.roles, count, &c.evidence);
     return c;
 }
 
@@ -251,13 +251,13 @@ static void the_whole_file_decides_on_the_order(void **state)
     static const entry table[] = {{"relative_coords_table", 4, {1, 15, 15, 2}, 0, 0}, {"a.anchors", 4, {3, 3, 2, 8}, 0, 0}};
     static const entry mixed[] = {{"a.weight", 4, {64, 64, 3, 3}, 0, 0}, {"b.weight", 4, {3, 3, 64, 64}, 0, 0}};
     assert_int_equal(open_entries(mlx, 4).layout, FPR_LAYOUT_OHWI);
-    assert_false(open_entries(mlx, 4).close);
+    assert_int_equal(open_entries(mlx, 4).evidence, CONV_BY_SHAPE);
     assert_int_equal(open_entries(mnist, 2).layout, FPR_LAYOUT_OHWI);
     assert_int_equal(open_entries(torch, 3).layout, FPR_LAYOUT_OIHW);
-    assert_false(open_entries(torch, 3).close);
+    assert_int_equal(open_entries(torch, 3).evidence, CONV_BY_SHAPE);
     assert_int_equal(open_entries(one, 1).layout, FPR_LAYOUT_OIHW);
     assert_int_equal(open_entries(table, 2).layout, FPR_LAYOUT_OIHW);
-    assert_true(open_entries(mixed, 2).close);
+    assert_int_equal(open_entries(mixed, 2).evidence, CONV_CLOSE);
 }
 
 /* ---- computed weights */

@@ -134,12 +134,18 @@ enum { CERTAIN = 1000, LIKELY = 10 }; /* as in layers.c */
 /* A vote that leads by less than this factor is close. */
 #define CLEAR_LEAD 3
 
-fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles, size_t count, bool *close)
+fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles, size_t count, conv_evidence *evidence)
 {
     int64_t votes[FPR_LAYOUT_OHWI + 1] = {0};
+    *evidence = CONV_TOLD;
     for (size_t i = 0; i < count; i++) {
         const conv_tensor *t = &tensors[i];
-        if (!may_be_weights(&roles[i]) || t->layout != FPR_LAYOUT_AUTO) continue;
+        if (!may_be_weights(&roles[i])) continue;
+        if (t->layout != FPR_LAYOUT_AUTO) {
+            votes[t->layout] += LIKELY;
+            continue;
+        }
+        *evidence = CONV_BY_SHAPE;
         const int ohwi = conv_layout_vote_ohwi(t->dtype, t->rank, t->shape);
         int vote = ohwi ? 0 : conv_layout_vote(t->dtype, t->rank, t->shape);
         /* [64, 3, 3, 3], [3, 3, 3, 64]: the first or the last layer of an image network, in two orders. */
@@ -152,9 +158,8 @@ fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles,
     fpr_layout best = FPR_LAYOUT_OIHW;
     for (int l = FPR_LAYOUT_HWIO; l <= FPR_LAYOUT_OHWI; l++)
         if (votes[l] > votes[best]) best = (fpr_layout)l;
-    *close = false;
     for (int l = FPR_LAYOUT_OIHW; l <= FPR_LAYOUT_OHWI; l++)
-        if (l != (int)best && votes[l] && votes[best] < CLEAR_LEAD * votes[l]) *close = true;
+        if (l != (int)best && votes[l] && votes[best] < CLEAR_LEAD * votes[l]) *evidence = CONV_CLOSE;
     return best;
 }
 

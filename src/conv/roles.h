@@ -48,9 +48,14 @@ typedef struct conv_role {
 
 /* roles[i] of tensors[i]. by_name: tensor numbers, sorted by name (memcmp, then length). */
 void conv_roles(const conv_tensor *tensors, const size_t *by_name, size_t count, conv_role *roles);
-/* The layout that explains the file best, OIHW on a tie; *close: another does nearly as well. Only what may be weights
- * votes. */
-fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles, size_t count, bool *close);
+typedef enum conv_evidence {
+    CONV_TOLD,     /* by the format, of every tensor that may be weights */
+    CONV_BY_SHAPE,
+    CONV_CLOSE     /* by shape, and another layout does nearly as well */
+} conv_evidence;
+
+/* The layout that explains the file best, OIHW on a tie. Only what may be weights votes. */
+fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles, size_t count, conv_evidence *evidence);
 
 typedef struct conv_reading {
     fpr_layout layout; /* never AUTO */

@@ -53,23 +53,31 @@ static drawn distribution(double peak, double n)
     return beyond > 1e-5 && beyond < 12 ? DRAWN_NORMAL : DRAWN_OTHERWISE;
 }
 
-static const char *rule(drawn d, double rms, double n, double in, double out)
+/* The rule that comes nearest, of those that chance allows. The end of uniform draws tells their width far better than their
+ * root mean square does: Glorot's and He's are often but few per cent apart. */
+static const char *rule(drawn d, double rms, double peak, double n, double in, double out)
 {
     enum { ALL = 1 << DRAWN_UNIFORM | 1 << DRAWN_TRUNCATED | 1 << DRAWN_NORMAL };
-    /* TensorFlow's, which are truncated, go by fan-in or by both. */
+    /* Of two that are the same, the more usual one first. TensorFlow's, which are truncated, go by fan-in or by both. */
     const struct { const char *name; double deviation; unsigned drawn; } rules[] = {
         {"the default of torch.nn.Conv", sqrt(1 / (3 * in)), 1 << DRAWN_UNIFORM},
-        {"LeCun", sqrt(1 / in), ALL},
+        {"Glorot", sqrt(2 / (in + out)), ALL},
         {"He by fan-in", sqrt(2 / in), ALL},
         {"He by fan-out", sqrt(2 / out), 1 << DRAWN_UNIFORM | 1 << DRAWN_NORMAL},
-        {"Glorot", sqrt(2 / (in + out)), ALL},
+        {"LeCun", sqrt(1 / in), ALL},
         {"a width of 0.02", 0.02, 1 << DRAWN_TRUNCATED | 1 << DRAWN_NORMAL},
         {"a width of 0.01", 0.01, 1 << DRAWN_NORMAL},
     };
-    const double most = DEVIATIONS * rms_error(d, n) + ROUNDING;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
-        if ((rules[i].drawn >> d & 1) && fabs(rms / rules[i].deviation - 1) < most) return rules[i].name;
-    return NULL;
+    const double width = d == DRAWN_UNIFORM ? peak / 1.7320508075688772 : rms;
+    const char *name = NULL;
+    double nearest = (d == DRAWN_UNIFORM ? 12 / n : DEVIATIONS * rms_error(d, n)) + ROUNDING;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const double off = fabs(width / rules[i].deviation - 1);
+        if (!(rules[i].drawn >> d & 1) || !(off < nearest)) continue;
+        nearest = off;
+        name = rules[i].name;
+    }
+    return name;
 }
 
 bool conv_looks_untrained(const fpr_layer_shape *shape, const conv_measure *measured, const double *ratio,
@@ -86,7 +94,8 @@ bool conv_looks_untrained(const fpr_layer_shape *shape, const conv_measure *meas
     if (!(k * largest < limit)) return false;
     const drawn d = distribution(measured->max_abs / rms, weights);
     if (d == DRAWN_OTHERWISE) return false;
-    const char *by = rule(d, rms, weights, (double)shape->channels * k, (double)shape->filters * k);
+    const char *by = rule(d, rms, measured->max_abs, weights, (double)shape->channels * k,
+                          (double)shape->filters * k);
     /* Normal weights are many; and where a direction of half as much variance again would not show, only sharp ends of a
      * known width are a sign. */
     if ((d == DRAWN_NORMAL && (!by || limit > 1.5)) || (limit > 1.5 && !by)) return false;

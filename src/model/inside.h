@@ -38,7 +38,7 @@ struct fpr_model {
     size_t file_count;
     conv_role *roles;          /* [tensor_count] */
     fpr_layout layout;
-    bool layout_close;
+    conv_evidence layout_by;
     model_buffer *buffers;     /* [2], of the job that owns the model */
 };
 

@@ -101,7 +101,7 @@ static const source_tensor *source_of(const fpr_model *m, size_t index)
 
 const conv_role *model_role(const fpr_model *m, size_t index) { return &m->roles[index]; }
 
-bool model_layout_is_close(const fpr_model *m) { return m->layout_close; }
+conv_evidence model_layout_by(const fpr_model *m) { return m->layout_by; }
 
 conv_tensor model_conv_tensor(const fpr_model *m, size_t index)
 {

@@ -47,8 +47,8 @@ const conv_role *model_role(const fpr_model *model, size_t index);
 bool model_layer(const fpr_model *model, size_t index, conv_reading reading, fpr_layer_shape *shape, fpr_known *known);
 /* What roles.h wants to know of a tensor; borrowed. */
 conv_tensor model_conv_tensor(const fpr_model *model, size_t index);
-/* Whether the file could be in another layout than fpr_model_layout nearly as well. */
-bool model_layout_is_close(const fpr_model *model);
+/* What fpr_model_layout rests on. */
+conv_evidence model_layout_by(const fpr_model *model);
 /* Reads a tensor into dst (64-byte aligned) with up to threads threads. */
 fpr_status model_read(const fpr_model *model, size_t index, unsigned threads, void *dst, fpr_error *error);
 

@@ -103,7 +103,7 @@ static fpr_status find_roles(fpr_model *m, fpr_error *error)
     for (size_t i = 0; !status && i < m->tensor_count; i++) tensors[i] = model_conv_tensor(m, i);
     if (!status) {
         conv_roles(tensors, m->by_name, m->tensor_count, m->roles);
-        m->layout = conv_roles_layout(tensors, m->roles, m->tensor_count, &m->layout_close);
+        m->layout = conv_roles_layout(tensors, m->roles, m->tensor_count, &m->layout_by);
     }
     base_free(tensors);
     return status;

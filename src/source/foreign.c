@@ -138,7 +138,7 @@ fpr_status foreign_refuse(const file_source *file, fpr_error *error)
         return refuse(error, "a pickle of Python, but none that torch.save wrote", "save the tensors with torch.save or as safetensors");
     if (is_zero(head, n) && n > 16) return refuse(error, "zeros from its first byte on, as an unfinished download has", "fetch it again");
     if (is_text(head, n) && (head[0] == '{' || head[0] == '['))
-        return refuse(error, "a JSON text", "an index of shards is named *.index.json");
+        return refuse(error, "a JSON text", "an index of shards is named *.index.json; of Keras' *.weights.json name the *.weights.h5 it lists");
     if (is_text(head, n)) return refuse(error, "a text", "take the checkpoint itself");
     return FPR_OK;
 }

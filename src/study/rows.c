@@ -164,11 +164,11 @@ static fpr_status warn_of_layout(const fpr_model *m, fpr_report *r, fpr_error *e
 {
     static const char *const orders[] = {"", "OIHW (PyTorch order)", "HWIO (TensorFlow order)", "OHWI (MLX and TFLite order)"};
     const fpr_layout layout = fpr_model_layout(m);
-    if (model_layout_is_close(m))
+    if (model_layout_by(m) == CONV_CLOSE)
         return rows_warn(&r->warnings, &r->warning_count, error,
                          "convolution weights read as %s, but their shapes would fit another order nearly as well: "
                          "see --layout", orders[layout]);
-    if (layout == FPR_LAYOUT_OIHW) return FPR_OK;
+    if (layout == FPR_LAYOUT_OIHW || model_layout_by(m) == CONV_TOLD) return FPR_OK;
     return rows_warn(&r->warnings, &r->warning_count, error, "convolution weights read as %s, by their shapes",
                      orders[layout]);
 }

@@ -89,6 +89,9 @@ class Keras(harness.Case):
         layers = {l["name"]: l for l in report["layers"]}
         first = layers["model_weights/first/first/kernel:0"]
         self.assertEqual((first["layout"], first["kernels"]), ("hwio", 32))
+        # The format tells the order: it is the file's, and nothing to be warned of.
+        self.assertEqual(info["layout"], "hwio")
+        self.assertEqual([w for w in report["warnings"] if " read as " in w], [])
         self.ok("net.h5", "small.safetensors", "-q")
         self.ok("verify", "small.safetensors")
 
