@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the pictures of the README, src/report/figure1.svg and figure3.svg, of pages that the program wrote.
+"""Makes the pictures of the README, src/report/figure1.svg, figure3.svg and figure_medical.svg, of pages that the
+program wrote.
 
     tools/readme_figure.py PAGE.html FIGURE.svg
 
-Of a report: the densities and eigen-kernels of the first three components; of a corpus: the heat map and the ridges. As
+Of a report: the densities and eigen-kernels of the first three components; of a corpus or a comparison: the heat map and the ridges. As
 they stand in the page, and with its colours.
 """
 import re

@@ -24,10 +24,16 @@ static bool resolved(const heat *h, size_t row, size_t column)
     return page_is_resolved(h->c, h->order[row], h->order[column]);
 }
 
+#define MED22_MOST 0.5 /* the last colour of that paper's heat maps */
+
 /* The scale of colours: linear from 0, or logarithmic when the pairs differ by more than a factor of 30. Pairs that are
- * not resolved are no part of it. */
+ * not resolved are no part of it. A paper's is its own. */
 static void find_scale(heat *h)
 {
+    if (h->c->paper == FPR_PAPER_MED22) {
+        h->hi = MED22_MOST;
+        return;
+    }
     double least = INFINITY, most = 0;
     for (size_t i = 0; i < h->n; i++)
         for (size_t j = 0; j < i; j++) {
@@ -171,6 +177,13 @@ static void color_bar(report_out *out, const heat *h)
     svg_close(out);
 }
 
+static bool weighted(const fpr_comparison *c)
+{
+    for (unsigned i = 1; c->weights && i < c->k; i++)
+        if (c->weights[i] != c->weights[0]) return true;
+    return !c->weights;
+}
+
 void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order, size_t count)
 {
     heat h = {.c = c, .order = order, .n = count};
@@ -190,10 +203,12 @@ void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order
     report_text(out, "</div><p id=\"read\" class=\"soft\" aria-hidden=\"true\"></p>");
     color_bar(out, &h);
     report_text(
-        out, "<figcaption><b>Figure 3a.</b> Symmetric Kullback\xE2\x80\x93Leibler divergence of every pair of models, "
-             "weighted by explained variance. Models are ordered ");
-    page_print(out, "%s. Colours run ", captions[by]);
-    report_text(out, h.logarithmic ? "logarithmically." : "linearly from 0.");
+        out, "<figcaption><b>Figure 3a.</b> Symmetric Kullback\xE2\x80\x93Leibler divergence of every pair of models, ");
+    page_print(out, "%s. Models are ordered %s. Colours run ",
+               weighted(c) ? "weighted by explained variance" : "the mean over the components", captions[by]);
+    report_text(out, c->paper == FPR_PAPER_MED22 ? "linearly from 0 to 0.5, the last one also beyond, as in the paper."
+                     : h.logarithmic             ? "logarithmically."
+                                                 : "linearly from 0.");
     if (c->noise_q95)
         report_text(out, " Grey pairs are not resolved: two samples of one distribution, of their sizes, would lie as "
                          "far apart in one of twenty cases. (Kernels of one layer are not independent, so this floor is "

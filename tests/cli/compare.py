@@ -108,6 +108,15 @@ class Compare(harness.Case):
                        ["--order", "name"]):
             self.fails(2, "compare", *self.names, "--paper", "med22", *denied)
 
+    def test_captions_say_how_it_was_counted(self):
+        words = {(): ("weighted by explained variance", "linearly from 0."), ("--weights", "uniform"): ("the mean over",),
+                 ("--paper", "med22"): ("the mean over the components", "from 0 to 0.5, the last one also beyond")}
+        for more, wanted in words.items():
+            self.ok("compare", "-q", "-f", "--html", "p.html", *more, self.names[0], self.names[2], harness.PLAIN_MODEL)
+            page = Path("p.html").read_text()
+            for text in wanted:
+                self.assertIn(text, page)
+
     def test_terminal(self):
         out = self.ok("compare", *self.names).out
         self.assertIn("closest pairs", out)
