@@ -58,8 +58,8 @@ void statement_options(file_text *json, const fpr_options *o, double amount)
 /* The options that the text above leaves out, and still shape the output. */
 static void add_other_options(file_text *text, const fpr_options *o)
 {
-    file_text_format(text, ",%d,%d,%d", o->dense, o->cast, o->layout);
-    add_number(text, "max_error", o->max_error);
+    file_text_format(text, ",%d,%d,%d,%d", o->dense, o->cast, o->layout, o->pool);
+    if (o->graph) file_text_string(text, o->graph, strlen(o->graph));
     add_patterns(text, "transposed", &o->transposed);
     add_patterns(text, "drop", &o->drop);
 }

@@ -83,7 +83,7 @@ class Trust(harness.Case):
         """Copied together by hand, they are refused: by their own digits and by those of the index."""
         index = self.sharded()
         jobs = {"a": ("--lossless",), "b": ("--lossless", "--level", "4"), "c": ("--cast", "f16", "--dense"),
-                "d": ("--amount", "0.5"), "e": ("--amount", "0.5", "--max-error", "0.5")}
+                "d": ("--amount", "0.5"), "e": ("--amount", "0.5", "--max-error", "0.5"), "f": ("--lossless", "--pool", "always")}
         for name, options in jobs.items():
             self.ok("-q", "--no-report", *options, index, name)
         self.ok("-q", "--no-report", "-j1", "--lossless", index, "again")
