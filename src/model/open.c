@@ -8,21 +8,6 @@
 /* A shard index names every tensor once; this is far more than any real one. */
 #define INDEX_BYTES_MAX (100u << 20)
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && memcmp(text + n - m, end, m) == 0;
-}
-
-FPR_API bool fpr_is_index(const char *path)
-{
-    static const char mark[] = ".safetensors.index.";
-    if (ends_with(path, ".index.json")) return true;
-    const char *slash = strrchr(path, '/'), *at = strstr(slash ? slash + 1 : path, mark);
-    if (!at || !ends_with(at, ".json")) return false;
-    return strlen(at) - (sizeof mark - 1) > strlen(".json");
-}
-
 /* ---------------------------------------------------------------- tensors */
 
 static int by_name(const void *a, const void *b, void *context)

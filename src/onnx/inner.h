@@ -54,6 +54,7 @@ typedef struct onnx_building {
     fpr_error *error;
 } onnx_building;
 
+/* In names.c, as others need them. */
 bool onnx_building_failed(onnx_building *b); /* out of memory: false is returned, the status is set */
 /* The text of a field of bytes, as a name. */
 bool onnx_read_name(onnx_building *b, const wire_field *field, onnx_name *name);

@@ -102,3 +102,30 @@ onnx_name onnx_intern(onnx_names *names, onnx_memory *memory, const char *text, 
 }
 
 bool onnx_is_utf8(const onnx_text *text) { return base_is_utf8(text->text, text->bytes); }
+
+bool onnx_building_failed(onnx_building *b)
+{
+    if (!b->w.status) b->w.status = base_no_memory(b->error, sizeof(onnx_node));
+    return false;
+}
+
+bool onnx_expect(onnx_building *b, const wire_field *f, wire_type type, const char *what)
+{
+    return f->type == type ||
+           wire_fail(&b->w, f->begin, "%s has wire type %u, not %u", what, (unsigned)f->type, (unsigned)type);
+}
+
+bool onnx_read_name(onnx_building *b, const wire_field *f, onnx_name *name)
+{
+    char small[512], *text = small;
+    uint64_t after = b->w.at;
+    if (f->bytes > sizeof small && !(text = base_alloc(f->bytes, 1))) return onnx_building_failed(b);
+    bool good = wire_copy(&b->w, f->offset, text, f->bytes);
+    if (good) {
+        *name = onnx_intern(&b->names, &b->memory, text, (size_t)f->bytes);
+        if (*name == ONNX_NONE) good = onnx_building_failed(b);
+    }
+    if (text != small) base_free(text);
+    b->w.at = after;
+    return good;
+}

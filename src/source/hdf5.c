@@ -4,7 +4,7 @@
 #include "source/hdf5.h"
 
 #include "hdf5/wire.h"
-#include "source/archive.h"
+#include "source/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -185,7 +185,7 @@ static fpr_status take_tensor(hdf5_file *f, const uint8_t *p, size_t bytes, fpr_
         if (t->offset > size || t->bytes > size - t->offset || t->offset < offset)
             return base_fail(error, FPR_BAD_HEADER, "has a dataset past the end of the file");
     }
-    status = archive_check_name(t->name, t->name_bytes, error);
+    status = source_check_name(t->name, t->name_bytes, error);
     if (!status && !t->layer) status = name_layer(f, t, error);
     if (!status) tell_kind(f, t);
     f->base.tensor_count++;
@@ -273,7 +273,7 @@ static fpr_status open_whole(hdf5_file *f, const char *variant, const source_opt
     if (!status && f->spool >= 0) status = as_source(f->spool, &f->files[2], error);
     if (!status && !f->base.tensor_count && !f->base.skipped_count)
         status = base_fail(error, FPR_BAD_HEADER, "is HDF5 without any dataset");
-    if (!status) status = archive_check_unique(&f->base, error);
+    if (!status) status = source_check_unique(&f->base, error);
     if (status) {
         close_file(&f->base);
         return status;

@@ -1,7 +1,7 @@
 /* numpy's arrays as a source. */
 #include "source/npz.h"
 
-#include "source/archive.h"
+#include "source/names.h"
 
 #define MAGIC "\x93NUMPY"
 #define MAGIC_BYTES 6
@@ -142,7 +142,7 @@ static fpr_status add(npz_file *f, const zip_member *m, uint64_t size, const cha
 {
     npy_header *h = base_alloc(1, sizeof *h);
     if (!h) return base_no_memory(error, sizeof *h);
-    fpr_status status = archive_check_name(name, name_bytes, error);
+    fpr_status status = source_check_name(name, name_bytes, error);
     if (!status) status = read_header(f, m, size, h, error);
     if (!status && *h->why) {
         status = skip(f, name, name_bytes, h->why, error);
@@ -188,7 +188,7 @@ static fpr_status refuse_key(const source_options *options, fpr_error *error)
 
 static fpr_status finish(npz_file *f, fpr_status status, source **out, fpr_error *error)
 {
-    if (!status) status = archive_check_unique(&f->base, error);
+    if (!status) status = source_check_unique(&f->base, error);
     if (status) close_file(&f->base);
     else *out = &f->base;
     return status;

@@ -10,11 +10,6 @@
 /* As our writer puts it, so that the digits are found in the raw header: see out/writer.c. */
 #define CHECK_PREFIX "\"" SOURCE_PACKED_KEY "\":\"{\\\"format\\\":1,\\\"reader\\\":%u,\\\"check\\\":\\\""
 
-fpr_status packed_bad_key(fpr_error *error, const char *what)
-{
-    return base_fail(error, FPR_BAD_PACKED, "__metadata__ key '%s': %s", SOURCE_PACKED_KEY, what);
-}
-
 /* 16 of 0123456789abcdef: no other spelling is a check. */
 static bool read_check(const file_value *text, uint64_t *check)
 {

@@ -4,6 +4,11 @@
 
 #include <stdlib.h>
 
+fpr_status packed_bad_key(fpr_error *error, const char *what)
+{
+    return base_fail(error, FPR_BAD_PACKED, "__metadata__ key '%s': %s", SOURCE_PACKED_KEY, what);
+}
+
 /* ---------------------------------------------------------------- which tensor is the pool */
 
 static bool may_be_pool(const file_tensor *t)

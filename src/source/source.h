@@ -118,14 +118,16 @@ fpr_status source_open(const char *path, const source_options *options, source *
 void source_close(source *s); /* NULL allowed */
 /* The dense bytes of a tensor whole, by up to so many threads. */
 fpr_status source_read(const source *s, size_t tensor, unsigned threads, void *dst, fpr_error *error);
-/* Bytes of a file as they are, by up to so many threads. */
-fpr_status source_read_file(const file_source *file, uint64_t offset, uint64_t bytes, unsigned threads, uint8_t *dst,
-                            fpr_error *error);
-
-/* Whether it is a string of 16 of 0123456789abcdef. */
-bool source_is_digits(const file_value *text);
 
 extern const source_format source_safetensors;
 extern const source_format source_torch, source_npz, source_onnx, source_hdf5;
+
+/* ---- bytes.c */
+
+/* Bytes of a file as they are, by up to so many threads. */
+fpr_status source_read_file(const file_source *file, uint64_t offset, uint64_t bytes, unsigned threads, uint8_t *dst,
+                            fpr_error *error);
+/* Whether it is a string of 16 of 0123456789abcdef. */
+bool source_is_digits(const file_value *text);
 
 #endif

@@ -1,7 +1,7 @@
 /* PyTorch's files as a source: .pt, .pth, .ckpt, .bin. */
 #include "source/torch.h"
 
-#include "source/archive.h"
+#include "source/names.h"
 
 #include <stdlib.h>
 
@@ -102,7 +102,7 @@ fpr_status torch_add_skipped(torch_file *t, const char *name, size_t name_bytes,
         t->skipped_room = room;
     }
     size_t at = 0, reason = 0;
-    fpr_status status = archive_check_name(name, name_bytes, error);
+    fpr_status status = source_check_name(name, name_bytes, error);
     if (!status) status = add_name(t, name, name_bytes, &at, error);
     if (!status) status = add_name(t, why, strlen(why), &reason, error);
     if (status) return status;
@@ -132,7 +132,7 @@ fpr_status torch_add_tensor(torch_file *t, const char *name, size_t name_bytes, 
     fpr_status status = torch_describe(t, v, &x, shape, stride, error);
     if (status) return status;
     if (x.why) return torch_add_skipped(t, name, name_bytes, x.why, error);
-    status = archive_check_name(name, name_bytes, error);
+    status = source_check_name(name, name_bytes, error);
     if (!status) status = make_room(t, error);
     if (!status) status = add_name(t, name, name_bytes, &name_at, error);
     if (!status) status = add_numbers(t, &x, &numbers_at, error);
@@ -224,7 +224,7 @@ static fpr_status finish(torch_file *t, fpr_status status, source **out, fpr_err
 {
     if (!status) status = torch_list(t, error);
     if (!status) settle_places(t);
-    if (!status) status = archive_check_unique(&t->base, error);
+    if (!status) status = source_check_unique(&t->base, error);
     if (!status) status = check_expansion(t, error);
     pickle_free(&t->pickle);
     torch_script_free(&t->script);
