@@ -401,6 +401,11 @@ typedef struct fpr_scaled {
 } fpr_scaled;
 
 /* NaN in a double field of a report means "not defined here": JSON null. */
+/* Kernels of a layer that a report shows: live ones of largest and of middling norm, and the largest of those that became
+ * zero (of an inspection: that are sparse). Of a layer of more kernels, among 2,048 evenly spaced ones. */
+typedef enum fpr_sample { FPR_SAMPLE_LARGEST, FPR_SAMPLE_TYPICAL, FPR_SAMPLE_GONE, FPR_SAMPLE_KINDS } fpr_sample;
+#define FPR_SAMPLE_KERNELS 6
+
 typedef struct fpr_layer {
     char *name;
     size_t name_bytes;
@@ -442,6 +447,8 @@ typedef struct fpr_layer {
      * the layer is binary-like. */
     unsigned picture_filters, picture_channels;
     float *picture_before, *picture_after;
+    unsigned sample_count[FPR_SAMPLE_KINDS];
+    float *sample[FPR_SAMPLE_KINDS]; /* [sample_count][k], as in the input; NULL: none, or kernels of one weight or of many */
     char **warnings;
     size_t warning_count;
 } fpr_layer;

@@ -181,6 +181,17 @@ static void make_binary(fpr_layer *l, bool after, fpr_scope scope)
     }
 }
 
+static void make_samples(fpr_layer *l)
+{
+    const size_t k = (size_t)l->conv.k;
+    if (k < 2 || k > 49) return;
+    for (unsigned kind = 0; kind < FPR_SAMPLE_KINDS; kind++) {
+        l->sample_count[kind] = kind == FPR_SAMPLE_GONE ? 2 : FPR_SAMPLE_KERNELS;
+        l->sample[kind] = base_alloc(l->sample_count[kind] * k, sizeof(float));
+        for (size_t i = 0; i < l->sample_count[kind] * k; i++) l->sample[kind][i] = (float)sin(0.7 * (double)(i * (kind + 1)));
+    }
+}
+
 static void make_dead(fpr_layer *l)
 {
     static const uint64_t filters[] = {0, 3, 4, 5, 6, 11, 13, 63}, channels[] = {2};
@@ -235,6 +246,7 @@ static fpr_report *blank(const char *input, const char *output)
 static fpr_layer *add_layer(fpr_report *r, const char *name, uint64_t out, uint64_t in, shape s)
 {
     r->layers[r->layer_count] = fake_layer(name, r->layer_count, out, in, s, r->has_output);
+    make_samples(&r->layers[r->layer_count]);
     return &r->layers[r->layer_count++];
 }
 

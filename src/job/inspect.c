@@ -46,6 +46,9 @@ static fpr_status inspect_batch(void *context, size_t first, size_t count, void 
         const study_layer *layer = &run->study->layers[run->layers[first + i]];
         blocks[i] = study_block(run->study, layer, bytes[i]);
         status = look_at_layer(run, layer, bytes[i], error);
+        if (!status)
+            status = job_samples(&blocks[i], run->options->eps * layer->measure.max_abs,
+                                 &run->report->layers[layer - run->study->layers], error);
     }
     if (!status)
         status = study_by_group(run->study, blocks, run->layers + first, count, count_blocks, NULL, error);

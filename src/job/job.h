@@ -11,6 +11,12 @@
 #include "out/out.h"
 #include "study/study.h"
 
+/* ---- samples.c */
+
+/* Keeps kernels of a layer in its row: those that go are those of fate ZERO or, where the block has none, those that are
+ * not zero and have no weight of sparse_limit. */
+fpr_status job_samples(const conv_block *block, double sparse_limit, fpr_layer *row, fpr_error *error);
+
 /* ---- spectra.c */
 
 #define JOB_SPECTRA_PHASE "spectra" /* as progress calls it; nothing is written while it lasts */

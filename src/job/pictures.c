@@ -1,4 +1,4 @@
-/* Kernels of a binary-like layer for Figure 2 of a report. */
+/* Kernels as a report shows them: those of a binary-like layer for Figure 2, and a few of every layer. */
 #include "job/prune.h"
 
 #define PICTURE_SIDE 8 /* filters and channels of Figure 2; 8 x 8 = FPR_PICTURE_KERNELS */
@@ -25,9 +25,20 @@ static fpr_status picture(const fpr_layer_shape *s, fpr_dtype dtype, const void 
     return FPR_OK;
 }
 
+/* What the layer is, and what goes of it. */
+static fpr_status sample(const prune_job *job, const item *it, fpr_layer *row, fpr_error *error)
+{
+    conv_block block = study_block(job->study, it->layer, it->seen ? it->seen : it->bytes);
+    block.fate = it->plan.changes ? it->plan.fate : NULL;
+    return job_samples(&block, 0, row, error);
+}
+
 fpr_status pictures_take(const prune_job *job, const item *items, size_t count, bool before, fpr_error *error)
 {
     fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && before && job->report && job->counting && i < count; i++)
+        if (prune_is_planned(items[i].layer))
+            status = sample(job, &items[i], &job->report->layers[items[i].layer - job->study->layers], error);
     for (size_t i = 0; !status && job->report && i < count; i++) {
         const study_layer *layer = items[i].layer;
         if (!prune_is_planned(layer) || items[i].plan.binary.scope == FPR_SCOPE_NONE) continue;

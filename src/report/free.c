@@ -28,6 +28,7 @@ static void free_layer(fpr_layer *layer)
     base_free(layer->explained_variance_ratio);
     base_free(layer->dead_filters);
     base_free(layer->dead_channels);
+    for (unsigned kind = 0; kind < FPR_SAMPLE_KINDS; kind++) base_free(layer->sample[kind]);
     base_free(layer->picture_before);
     base_free(layer->picture_after);
     base_free(layer->spectrum.values);

@@ -60,10 +60,10 @@ static void navigation(report_out *out, const fpr_report *r)
     static const struct {
         const char *id, *text;
     } links[] = {
-        {"changed", "What was changed"}, {"dead", "Dead filters"}, {"groups", "Kernel groups"}, {"binary", "Binary filters"},
+        {"changed", "What was changed"}, {"dead", "Dead filters"}, {"groups", "Kernel groups"}, {"kernels", "Kernels"}, {"binary", "Binary filters"},
         {"depth", "Layer by layer"},     {"layers", "Layers"},     {"tensors", "Other tensors"}, {"audit", "Provenance"},
         {"words", "Words"}};
-    enum { CHANGED = 0, DEAD = 1, GROUPS = 2, LAYERS = 5 };
+    enum { CHANGED = 0, DEAD = 1, GROUPS = 2, LAYERS = 6 };
     report_text(out, "<nav aria-label=\"Sections\"><ul>");
     for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         if (i == CHANGED ? !r->has_output : i >= DEAD && i <= LAYERS && !r->layer_count) continue;
@@ -161,6 +161,7 @@ fpr_status fpr_report_html(const fpr_report *r, fpr_write write, void *context, 
         page_dead(&out, r);
         page_group_table(&out, r);
         group_sections(&out, r);
+        page_kernels(&out, r);
         page_binary(&out, r);
         page_depth(&out, r);
         page_layers(&out, r);

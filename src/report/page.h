@@ -54,6 +54,7 @@ void page_summary(report_out *out, const fpr_report *r); /* summary.c */
 void page_group_table(report_out *out, const fpr_report *r);
 void page_distributions(report_out *out, const fpr_group *g, char letter); /* distributions.c: Figure 1 */
 void page_binary(report_out *out, const fpr_report *r);                    /* binary.c: Figure 2 */
+void page_kernels(report_out *out, const fpr_report *r);                   /* kernels.c: a few of every layer */
 void page_depth(report_out *out, const fpr_report *r);                     /* depth.c */
 void page_sweep(report_out *out, const fpr_report *r);
 void page_spectra(report_out *out, const fpr_report *r);                   /* spectra.c: only with --spectra */

@@ -1,6 +1,7 @@
 """Report files and JSON on standard output."""
 import json
 import os
+import pathlib
 
 import harness
 
@@ -46,6 +47,48 @@ class Reports(harness.Case):
         peaks = [max(values[i:i + 9]) for i in range(0, len(values), 9)]
         self.assertEqual(report["layers"][2]["live_signed"], sum(p >= 0.01 * max(peaks) for p in peaks))
         self.assertEqual(report["groups"][0]["live_signed"], sum(l["live_signed"] for l in report["layers"]))
+
+    def test_kernels_on_the_page(self):
+        """The largest kernel, a typical one, and the largest of those that go, as they are."""
+        import array
+        import random
+        import re
+        dice = random.Random(3)
+        values = array.array("f", (dice.uniform(0.9, 1) * dice.choice((-1, 1)) for _ in range(32 * 32 * 9)))
+        signs = [1, -1, -1, 1, 1, -1, -1, 1, -1]
+        values[9 * 517:9 * 518] = array.array("f", [3 * s for s in signs])      # the largest
+        for kernel in range(40, 60):                                            # sparse: below a hundredth of 3
+            values[9 * kernel:9 * kernel + 9] = array.array("f", [1e-3 * dice.uniform(-1, 1) for _ in range(9)])
+        values[9 * 47:9 * 48] = array.array("f", [-0.02 * s for s in signs])    # the largest of them
+        harness.write_checkpoint("in.safetensors", {"a.weight": ("F32", (32, 32, 3, 3), values.tobytes()),
+                                                    "b.weight": harness.weights(1, 4, 4, kernel=(1, 1))})
+        self.ok("in.safetensors", "out.safetensors", "-q")
+        self.ok("inspect", "-q", "--html", "inspect.html", "in.safetensors")
+
+        def first(svg):
+            """Shades of the cells of the first kernel, row by row."""
+            shades = {}
+            for shade, path in re.findall(r'<path class="d(\d+)" d="([^"]*)"', svg):
+                x = y = 0
+                for letter, numbers in re.findall(r"([MmhvHVz])([-\d., ]*)", path):
+                    n = [int(v) for v in re.findall(r"-?\d+", numbers)]
+                    if letter == "M":
+                        x, y = n
+                    elif letter == "m":
+                        x, y = x + n[0], y + n[1]
+                    elif letter == "h" and n[0] > 0:
+                        shades.update({(x + i, y): int(shade) for i in range(n[0])})
+            return [shades[x, y] for y in range(3) for x in range(3)]
+
+        for name, gone in (("out.report.html", "Pruned"), ("inspect.html", "Sparse")):
+            page = pathlib.Path(name).read_text()
+            strips = {}
+            for title, svg in re.findall(r'<svg role="img" class="strip"[^>]*><title>(\w+) kernels</title>(.*?)</svg>', page):
+                strips[title] = svg
+            self.assertEqual(set(strips), {"Largest", "Typical", gone})
+            self.assertEqual(first(strips["Largest"]), [14 if s > 0 else 0 for s in signs])
+            self.assertEqual(first(strips[gone]), [0 if s > 0 else 14 for s in signs])
+            self.assertTrue(all(s < 3 or s > 11 for s in first(strips["Typical"])))
 
     def test_table_of_layers(self):
         """The table, the JSON and the terminal have the same figures."""

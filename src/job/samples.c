@@ -1,0 +1,67 @@
+/* Kernels of a layer as the report shows them: of largest norm, of middling norm, and of those that go. */
+#include "job/job.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { LOOKED_AT = 2048, WEIGHTS_MOST = 49 }; /* 7x7 */
+
+typedef struct looked { double norm; uint64_t kernel; } looked;
+
+static int by_norm(const void *a, const void *b)
+{
+    const looked *x = a, *y = b;
+    if (x->norm != y->norm) return x->norm < y->norm ? 1 : -1;
+    return (x->kernel > y->kernel) - (x->kernel < y->kernel);
+}
+
+/* Whether a kernel goes: by its fate, or, where none is given, because it is sparse and not zero. */
+static bool goes(const conv_block *b, double limit, uint64_t kernel, double peak)
+{
+    return b->fate ? b->fate[kernel] == CONV_FATE_ZERO : limit > 0 && peak < limit && peak > 0;
+}
+
+static fpr_status take(const conv_block *b, const looked *from, size_t count, fpr_sample kind, fpr_layer *row, fpr_error *error)
+{
+    const size_t k = (size_t)b->shape->k;
+    double kernel[WEIGHTS_MOST];
+    if (!count) return FPR_OK;
+    float *p = row->sample[kind] = base_alloc(count * k, sizeof *p);
+    if (!p) return base_no_memory(error, count * k * sizeof *p);
+    row->sample_count[kind] = (unsigned)count;
+    for (size_t i = 0; i < count; i++) {
+        conv_kernels(b->shape, b->dtype, b->weights, from[i].kernel, 1, kernel);
+        for (size_t j = 0; j < k; j++) *p++ = (float)kernel[j];
+    }
+    return FPR_OK;
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+fpr_status job_samples(const conv_block *b, double sparse_limit, fpr_layer *row, fpr_error *error)
+{
+    const fpr_layer_shape *s = b->shape;
+    const uint64_t n = s->kernels < LOOKED_AT ? s->kernels : LOOKED_AT;
+    if (s->k < 2 || s->k > WEIGHTS_MOST || row->sample[FPR_SAMPLE_LARGEST] || row->sample[FPR_SAMPLE_GONE]) return FPR_OK;
+    looked *stay = base_alloc(2 * n, sizeof *stay), *go = stay + n;
+    if (!stay) return base_no_memory(error, 2 * n * sizeof *stay);
+    size_t stays = 0, gone = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t at = (uint64_t)((double)i * ((double)s->kernels / (double)n));
+        double kernel[WEIGHTS_MOST], peak = 0, square = 0;
+        conv_kernels(s, b->dtype, b->weights, at, 1, kernel);
+        for (unsigned j = 0; j < s->k; j++) peak = fmax(peak, fabs(kernel[j]));
+        for (unsigned j = 0; j < s->k && peak > 0; j++) square += kernel[j] / peak * (kernel[j] / peak);
+        const looked found = {peak * sqrt(square), at};
+        if (goes(b, sparse_limit, at, peak)) go[gone++] = found;
+        else if (peak > 0) stay[stays++] = found;
+    }
+    qsort(stay, stays, sizeof *stay, by_norm);
+    qsort(go, gone, sizeof *go, by_norm);
+    const size_t shown = least(stays, FPR_SAMPLE_KERNELS), middle = (stays - shown) / 2;
+    fpr_status status = take(b, stay, shown, FPR_SAMPLE_LARGEST, row, error);
+    if (!status) status = take(b, stay + middle, shown, FPR_SAMPLE_TYPICAL, row, error);
+    if (!status) status = take(b, go, least(gone, FPR_SAMPLE_KERNELS), FPR_SAMPLE_GONE, row, error);
+    base_free(stay);
+    return status;
+}
