@@ -5,6 +5,7 @@ computes what the old one did.
     FILTERPRUNE=path/to/filterprune shapes_torch.py
 
 Exit status 77 (skipped) without numpy or a torch that exports ONNX."""
+import inspect
 import json
 import os
 import struct
@@ -84,9 +85,21 @@ def run(*arguments, expect=0):
     return p
 
 
+class Pair(nn.Module):
+    """A convolution, with a normalization behind it or as an exporter folds that: the names of the weights stay."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), norm, nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))))
+
+
 def export(net, path):
+    old = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}  # the other one folds
     torch.onnx.export(net, torch.randn(2, 3, 16, 16), path, training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
-                      input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N", 2: "H", 3: "W"}})
+                      input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N", 2: "H", 3: "W"}}, **old)
 
 
 def rebuilt(path, manifest):
@@ -155,6 +168,20 @@ def main(folder):
     export(Net().eval(), onnx)
     p = run("-f", "--no-prune", "--graph", onnx, pt, out, expect=2)
     assert "export it with these weights" in p.stderr, p.stderr
+
+    # A graph that lacks the normalization: a dead filter must not leave the convolution alone.
+    pair = Pair(nn.BatchNorm2d(8)).eval()
+    with torch.no_grad():
+        pair.norm.weight.uniform_(0.5, 1.5), pair.norm.running_mean.normal_(0, 0.3), pair.norm.running_var.uniform_(0.5, 1.5)
+        pair.conv.weight[3], pair.norm.bias[3] = 0, 1
+    torch.save(pair.state_dict(), pt)
+    export(Pair(nn.Identity()).eval(), onnx)
+    p = run("-f", "--no-prune", "--no-binary", "--graph", onnx, pt, out, expect=2)
+    assert "does not hold norm." in p.stderr, p.stderr
+    export(pair, onnx)
+    run("-f", "--no-prune", "--no-binary", "--graph", onnx, pt, out)
+    assert {k: v.shape[0] for k, v in read(out).items() if k.startswith(("conv.w", "norm.b"))} == {"conv.weight": 7, "norm.bias": 7}
+
     torch.save({"z.weight": torch.randn(5, 5, 3, 3)}, pt)
     run("-f", "--graph", onnx, pt, out, expect=2)
     run("-f", "--keep-channels", pt, out, expect=2)

@@ -12,8 +12,8 @@ typedef struct job_match {
     onnx_name *names;        /* [count] what the graph calls a tensor; 0: it is not in the graph */
 } job_match;
 
-/* Equal name and shape, or equal bytes and shape where names differ. FPR_USAGE where nothing is found, or where the graph
- * takes two tensors for one that the checkpoint holds apart. */
+/* Equal name and shape, or equal bytes and shape where names differ. FPR_USAGE where nothing is found, where the graph has
+ * other numbers and not all the tensors, or where it takes two tensors for one that the checkpoint holds apart. */
 fpr_status job_match_new(const onnx_model *of, fpr_model *tensors, job_match *match, fpr_error *error);
 void job_match_free(job_match *match);
 
