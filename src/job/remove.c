@@ -217,6 +217,8 @@ static fpr_status run_passes(remove_run *run, const graph_weights *weights, fpr_
         graph_removal removal = {0};
         status = job_open_graph(from, pass ? &later : weights, run->options->cancel, &g, run->error);
         if (!status) status = graph_remove(g, side_of(run->options), run->options->cancel, &removal, run->error);
+        if (!status && graph_model(g)->inner_count && run->options->max_error > 0)
+            status = base_fail(run->error, FPR_USAGE, "tensors of subgraphs stay as they are in an ONNX OUTPUT: --max-error cannot hold for them");
         result->side = g && graph_is_open(g) ? (uint64_t)side_of(run->options) : 0;
         more = removal.channels > 0;
         if (!status && (!take_layers(result, &removal) || (!more && !take_stops(result, &removal))))

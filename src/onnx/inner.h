@@ -47,7 +47,7 @@ typedef struct onnx_building {
     onnx_memory memory;
     onnx_names names;
     wire w;
-    onnx_list initializers, constants, nodes, values, sparse, files;
+    onnx_list initializers, constants, inner, nodes, values, sparse, files;
     onnx_list words, ints, floats; /* of the message being read */
     onnx_list locations;           /* onnx_name of files[1 ..] */
     const volatile int *cancel;
@@ -66,5 +66,9 @@ bool onnx_read_tensor(onnx_building *b, onnx_span span, onnx_tensor *tensor);
 
 /* ---- external.c: the file of that name beside or below the model; the index of it in model.files */
 bool onnx_open_external(onnx_building *b, onnx_name location, uint64_t at, uint32_t *index);
+
+/* ---- subgraphs.c: fills b->inner */
+
+bool onnx_read_subgraphs(onnx_building *b);
 
 #endif

@@ -87,8 +87,8 @@ typedef struct onnx_model {
     size_t file_count;
     onnx_text *names;
     size_t name_count;
-    onnx_tensor *tensors;   /* initializers first, in the file's order, then those of attributes */
-    size_t tensor_count, initializer_count;
+    onnx_tensor *tensors;   /* initializers first, in the file's order, then those of attributes, then those of subgraphs, */
+    size_t tensor_count, initializer_count, inner_count; /* inner_count of them, called by the way to them: subgraphs.c */
     onnx_name *sparse;      /* names of sparse initializers */
     size_t sparse_count;
     onnx_node *nodes;

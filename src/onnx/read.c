@@ -341,13 +341,15 @@ static bool check_names(onnx_building *b)
 static bool gather(onnx_building *b)
 {
     onnx_model *m = b->model;
-    size_t a = b->initializers.count, c = b->constants.count;
-    m->tensors = onnx_take(&b->memory, a + c, sizeof *m->tensors);
+    size_t a = b->initializers.count, c = b->constants.count, n = b->inner.count;
+    m->tensors = onnx_take(&b->memory, a + c + n, sizeof *m->tensors);
     if (!m->tensors) return onnx_building_failed(b);
     if (a) memcpy(m->tensors, b->initializers.items, a * sizeof *m->tensors);
     if (c) memcpy(m->tensors + a, b->constants.items, c * sizeof *m->tensors);
+    if (n) memcpy(m->tensors + a + c, b->inner.items, n * sizeof *m->tensors);
     m->initializer_count = a;
-    m->tensor_count = a + c;
+    m->inner_count = n;
+    m->tensor_count = a + c + n;
     m->nodes = b->nodes.items;
     m->node_count = b->nodes.count;
     m->values = b->values.items;
@@ -378,7 +380,7 @@ fpr_status onnx_open(file_source *file, const volatile int *cancel, onnx_model *
     b->error = error;
     m->memory = b;
     if (!wire_open(&b->w, file, error) && onnx_intern(&b->names, &b->memory, "", 0) != 0) onnx_building_failed(b);
-    if (!b->w.status && read_model(b) && check_names(b)) gather(b);
+    if (!b->w.status && read_model(b) && check_names(b) && onnx_read_subgraphs(b)) gather(b);
     fpr_status status = b->w.status;
     if (status) base_error_in_file(error, file_source_path(file));
     wire_close(&b->w);
@@ -396,7 +398,7 @@ void onnx_close(onnx_model *m)
     if (!m) return;
     onnx_building *b = m->memory;
     for (size_t i = 0; i < m->file_count; i++) file_source_close(m->files[i]);
-    onnx_list *lists[] = {&b->initializers, &b->constants, &b->nodes, &b->values, &b->sparse,
+    onnx_list *lists[] = {&b->initializers, &b->constants, &b->inner, &b->nodes, &b->values, &b->sparse,
                           &b->files, &b->words, &b->ints, &b->floats, &b->locations};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) base_free(lists[i]->items);
     base_free(b->names.list);

@@ -1,4 +1,4 @@
-/* ONNX: initializers of the main graph, the Constant nodes that weigh a layer, and what the graph says of them. */
+/* ONNX: initializers, the Constant nodes that weigh a layer, tensors of subgraphs, and what the graph says of them. */
 #include "onnx/onnx.h"
 #include "source/source.h"
 
@@ -113,6 +113,12 @@ static fpr_status list_all(onnx_checkpoint *c, uint8_t *seen, fpr_error *error)
         if (!is_convolution(m, n) && !onnx_is_op(m, n, "Gemm") && !onnx_is_op(m, n, "MatMul")) continue;
         for (uint32_t k = 0; k < n->input_count && !status; k++)
             status = list_constant(c, n->inputs[k], seen, error);
+    }
+    /* Inside subgraphs, whose layers are not followed. */
+    for (size_t i = m->tensor_count - m->inner_count; i < m->tensor_count && !status; i++) {
+        const size_t before = c->base.tensor_count;
+        status = list_tensor(c, (uint32_t)i, m->tensors[i].name, error);
+        if (c->base.tensor_count > before) c->base.tensors[before].kind = SOURCE_KIND_OTHER;
     }
     return status;
 }

@@ -89,7 +89,44 @@ def nothing_is_written(folder):
     assert sorted(os.listdir(folder)) == before, sorted(os.listdir(folder))
 
 
+def subgraphs(folder):
+    """Tensors of branches are listed by the way to them, converted bit for bit, and stay in an ONNX output."""
+    h, nh = onnx.helper, onnx.numpy_helper
+    value = lambda n: h.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None)
+    f = lambda *s: np.random.default_rng(s).standard_normal(s).astype(np.float32)
+    leaf = lambda w: h.make_graph([h.make_node("Identity", ["w"], ["q"])], "leaf", [], [value("q")], [nh.from_array(w, "w")])
+
+    def branch(w, k, nodes=()):
+        conv = [h.make_node("Constant", [], ["k"], value=nh.from_array(k)), h.make_node("Conv", ["x", "w", "k"], ["o"])]
+        return h.make_graph(list(nodes) + conv, "branch", [], [value("o")], [nh.from_array(w, "w")])
+
+    deep = h.make_node("If", ["c"], ["p"], then_branch=leaf(f(2, 2)), else_branch=leaf(f(2, 3)))
+    choose = h.make_node("If", ["c"], ["y"], then_branch=branch(f(4, 3, 3, 3), f(4), [deep]), else_branch=branch(f(5, 3, 1, 1), f(5)))
+    graph = h.make_graph([choose, h.make_node("Conv", ["x", "w"], ["z"])], "g",
+                         [h.make_tensor_value_info("x", 1, [1, 3, 8, 8]), h.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])],
+                         [value("y"), value("z")], [nh.from_array(f(2, 3, 1, 1), "w"), nh.from_array(f(6), "y/else_branch/w")])
+    big, small, flat = (os.path.join(folder, n) for n in ("if.onnx", "if_small.onnx", "if.safetensors"))
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 16)], ir_version=8), big)
+    names = {"w": f(2, 3, 1, 1), "y/else_branch/w": f(6), "y/else_branch/k": f(5), "y/then_branch/k": f(4), "y/then_branch/w": f(4, 3, 3, 3),
+             "y/then_branch/p/then_branch/w": f(2, 2), "y/then_branch/p/else_branch/w": f(2, 3)}
+    run("convert", big, flat)
+    blob = open(flat, "rb").read()
+    n = int.from_bytes(blob[:8], "little")
+    head, found = json.loads(blob[8:8 + n]), {}
+    for k, v in head.items():
+        if k != "__metadata__":
+            found[k] = np.frombuffer(blob[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]], "<f4").reshape(v["shape"])
+    # A name that is taken gets the tensor's place in the file.
+    taken = [k for k in found if k.startswith("y/else_branch/w@")]
+    assert len(taken) == 1 and np.array_equal(found.pop(taken[0]), f(5, 3, 1, 1)), taken
+    assert found.keys() == names.keys() and all(np.array_equal(found[k], names[k]) for k in names), found.keys()
+    run("-f", "--no-report", "--no-prune", "--no-binary", big, small)
+    assert onnx.load(small) == onnx.load(big)
+    run("-f", "--no-report", "--max-error", "0.1", big, small, expect=2)
+
+
 with tempfile.TemporaryDirectory() as place:
+    subgraphs(place)
     removal_alone(place)
     pruned(place)
     nothing_is_written(place)
