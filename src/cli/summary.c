@@ -349,25 +349,29 @@ static void print_norms(const fpr_report *r, const terminal *term)
     char a[NUMBER_TEXT], b[NUMBER_TEXT];
     if (!r->normed_layers) return;
     begin_line(term, "norms");
-    fprintf(term->out, "by batch normalization's scale %s kernels of %s layers are sparse:", number_count(a, r->scaled.sparse),
-            number_count(b, r->normed_layers));
+    fprintf(term->out, "by batch normalization's scale %s kernels of %s layer%s are sparse:", number_count(a, r->scaled.sparse),
+            number_count(b, r->normed_layers), r->normed_layers == 1 ? "" : "s");
     fprintf(term->out, " it revives %s, silences %s\n", number_count(a, r->scaled.revived), number_count(b, r->scaled.silenced));
 }
 
 /* What left an ONNX model. */
 static void print_removal(const fpr_removal *r, const terminal *term)
 {
+    enum { FEW = 5 };
     char a[NUMBER_TEXT], b[NUMBER_TEXT], name[SAFE_NAME];
-    fprintf(term->out, "  removed  %s filters; multiply-adds %s", number_count(a, r->channels), number_count(b, r->macs_before));
+    fprintf(term->out, "  removed  %s filter%s; multiply-adds %s", number_count(a, r->channels), r->channels == 1 ? "" : "s",
+            number_count(b, r->macs_before));
     fprintf(term->out, " %s %s, parameters", arrow(term), number_count(a, r->macs_after));
     fprintf(term->out, " %s %s %s\n", number_count(a, r->parameters_before), arrow(term), number_count(b, r->parameters_after));
     if (r->not_compared) fprintf(term->out, "  outputs  not compared: %s\n", safe_name(name, r->not_compared));
     else fprintf(term->out, "  outputs  differ by at most %s of their largest magnitude\n", number_plain(a, r->difference));
     if (r->shapes) fprintf(term->out, "  shapes   of what changed are in the .shapes.json beside OUTPUT: build the module with them\n");
-    for (size_t i = 0; i < r->stop_count && i < 5; i++) {
+    for (size_t i = 0; i < r->stop_count && i < FEW; i++) {
         fprintf(term->out, "  stopped  by %s", safe_name(name, r->stops[i].op));
-        fprintf(term->out, " %s: %s needless channels stay\n", safe_name(name, r->stops[i].node), number_count(a, r->stops[i].channels));
+        fprintf(term->out, " %s: %s needless channel%s\n", safe_name(name, r->stops[i].node), number_count(a, r->stops[i].channels),
+                r->stops[i].channels == 1 ? " stays" : "s stay");
     }
+    if (r->stop_count > FEW) fprintf(term->out, "           and by %zu more nodes (all in the report)\n", r->stop_count - FEW);
 }
 
 void print_summary(const fpr_report *r, const settings *set, double seconds, page_names pages, const terminal *term)

@@ -127,12 +127,24 @@ static void put_live(sentence *s, const fpr_changes *c, bool changed)
     put(s, " after");
 }
 
+/* What left the network is changed, too, though its outputs are not. */
+static void put_removed(sentence *s, uint64_t filters)
+{
+    put_plural(s, filters, "filter");
+    put(s, " that nothing needs left the network");
+}
+
 static void job_sentence(sentence *s, const fpr_report *r)
 {
     const fpr_changes *c = &r->changes;
+    const uint64_t removed = r->removal ? r->removal->channels : 0;
     if (c->tensors_changed) {
         put_zeroed(s, c);
         put_error(s, r);
+        if (removed) put(s, "; "), put_removed(s, removed);
+    } else if (removed) {
+        put(s, "No weight was pruned or rounded; ");
+        put_removed(s, removed);
     } else {
         put(s, "Nothing was changed: ");
         put(s, c->tensors_dropped ? "what was not dropped keeps" : "every tensor keeps");

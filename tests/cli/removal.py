@@ -48,6 +48,9 @@ def removal_alone(folder):
         assert parameters <= removal["parameters_after"] < removal["parameters_before"]
         assert removal["not_compared"] is None and removal["output_difference"] < 1e-6
         assert report["output"]["bytes"] == os.path.getsize(small)
+        # Without pruning, too, the file that has lost filters is not called unchanged.
+        assert report["removal"]["channels"] > 0 and "left the network" in report["verdict"], report["verdict"]
+        assert "Nothing was changed" not in report["verdict"]
         v = json.loads(run("verify", "--json", small, big).stdout)
         assert v["ok"] and v["tensors"][0]["max_abs"] < 1e-6, v
         assert "id=\"removal\"" in open(os.path.join(folder, "small.report.html")).read()
