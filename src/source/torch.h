@@ -86,12 +86,14 @@ fpr_status torch_describe(const torch_file *t, pickle_ref v, torch_tensor *out, 
 /* The storage type of a persistent id: bytes of an element and how many there are. */
 fpr_status torch_storage_type(const pickle *p, pickle_ref id, unsigned *element, fpr_dtype *dtype, const char **why,
                               uint64_t *count, fpr_error *error);
+/* Storages of the older format, by key: for qsort, and one of them. */
+int torch_legacy_order(const void *a, const void *b);
+const torch_legacy_storage *torch_legacy_find(const torch_file *t, const char *key, size_t bytes);
 
 /* ---- torch_legacy.c, torch_script.c */
 
 bool torch_legacy_probe(const uint8_t *head, size_t n);
 fpr_status torch_legacy_read(torch_file *t, fpr_error *error);
-const torch_legacy_storage *torch_legacy_find(const torch_file *t, const char *key, size_t bytes);
 
 fpr_status torch_script_read(torch_file *t, fpr_error *error);
 /* The names of a class's parameters and buffers, an empty one behind the last; NULL: no module of the archive's code. */
@@ -103,12 +105,15 @@ void torch_script_free(torch_script *s);
 /* Chooses the dictionary and lists its tensors. */
 fpr_status torch_list(torch_file *t, fpr_error *error);
 
-/* ---- torch.c */
+/* ---- torch_lists.c */
 
 fpr_status torch_add_tensor(torch_file *t, const char *name, size_t name_bytes, pickle_ref v, source_kind kind,
                             uint64_t groups, fpr_error *error);
 /* "left out" and the like: why is copied. */
 fpr_status torch_add_skipped(torch_file *t, const char *name, size_t name_bytes, const char *why, fpr_error *error);
+
+/* ---- torch.c */
+
 /* A PyTorch archive; takes file and zip over, also on failure. */
 fpr_status torch_open_zip(file_source *file, zip_archive *zip, const source_options *options, source **out,
                           fpr_error *error);

@@ -38,26 +38,6 @@ static fpr_status check_protocol(pickle_input *in, fpr_error *error)
     return status;
 }
 
-static int compare(const torch_legacy_storage *s, const char *key, size_t bytes)
-{
-    const size_t n = s->key_bytes < bytes ? s->key_bytes : bytes;
-    const int c = memcmp(s->key, key, n);
-    return c ? c : (s->key_bytes > bytes) - (s->key_bytes < bytes);
-}
-
-static int by_key(const void *a, const void *b)
-{
-    const torch_legacy_storage *right = b;
-    return compare(a, right->key, right->key_bytes);
-}
-
-const torch_legacy_storage *torch_legacy_find(const torch_file *t, const char *key, size_t bytes)
-{
-    const torch_legacy_storage wanted = {.key = key, .key_bytes = bytes};
-    if (!t->storages) return NULL;
-    return bsearch(&wanted, t->storages, t->storage_count, sizeof wanted, by_key);
-}
-
 /* Every storage that the object names, once: the same key always has the same type and size. */
 static fpr_status collect_storages(torch_file *t, fpr_error *error)
 {
@@ -76,11 +56,11 @@ static fpr_status collect_storages(torch_file *t, fpr_error *error)
         s->key = pickle_text(p, pickle_item(p, p->nodes[i].a, 2), &s->key_bytes);
         t->storage_count++;
     }
-    qsort(t->storages, t->storage_count, sizeof *t->storages, by_key);
+    qsort(t->storages, t->storage_count, sizeof *t->storages, torch_legacy_order);
     size_t kept = 0;
     for (size_t i = 0; i < t->storage_count; i++) {
         const torch_legacy_storage *s = &t->storages[i];
-        if (!kept || by_key(&t->storages[kept - 1], s)) {
+        if (!kept || torch_legacy_order(&t->storages[kept - 1], s)) {
             t->storages[kept++] = *s;
         } else if (t->storages[kept - 1].element != s->element || t->storages[kept - 1].count != s->count) {
             return base_fail(error, FPR_BAD_HEADER, "the storage \"%.100s\" has two types or sizes", s->key);

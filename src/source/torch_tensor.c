@@ -1,6 +1,8 @@
 /* A tensor of a pickle: which call makes it, of which storage, with which sizes and strides. */
 #include "source/torch.h"
 
+#include <stdlib.h>
+
 typedef enum call_kind {
     CALL_STRIDED,   /* storage, offset, sizes, strides, ... */
     CALL_AROUND,    /* the first argument is a tensor */
@@ -137,6 +139,26 @@ static fpr_status read_id(const pickle *p, pickle_ref v, id_parts *id, fpr_error
         return bad(error, "has a storage of no size");
     id->count = (uint64_t)count;
     return FPR_OK;
+}
+
+static int compare_key(const torch_legacy_storage *s, const char *key, size_t bytes)
+{
+    const size_t n = s->key_bytes < bytes ? s->key_bytes : bytes;
+    const int c = memcmp(s->key, key, n);
+    return c ? c : (s->key_bytes > bytes) - (s->key_bytes < bytes);
+}
+
+int torch_legacy_order(const void *a, const void *b)
+{
+    const torch_legacy_storage *right = b;
+    return compare_key(a, right->key, right->key_bytes);
+}
+
+const torch_legacy_storage *torch_legacy_find(const torch_file *t, const char *key, size_t bytes)
+{
+    const torch_legacy_storage wanted = {.key = key, .key_bytes = bytes};
+    if (!t->storages) return NULL;
+    return bsearch(&wanted, t->storages, t->storage_count, sizeof wanted, torch_legacy_order);
 }
 
 fpr_status torch_storage_type(const pickle *p, pickle_ref v, unsigned *element, fpr_dtype *dtype, const char **why,

@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""No circle of files within a room: check_circles.py BUILD
+
+A file of src/ROOM leads to another when its object of BUILD calls or reads what that one defines. Prints every circle with
+the names that close it; exit status 1 when one is in a room that is free of them, 77 without nm or objects."""
+import collections
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+# Rooms that still have some. A file of a table and those that its rows name are one thing cut in parts.
+KNOWN = {"graph": "operators are rows of a table that the evaluator walks",
+         "job": "the main job of an ONNX model runs the main job on its weights",
+         "pack": "a pool is a blob of blobs",
+         "report": "a page is made of parts that share its phrases"}
+
+
+def room_of(build, room):
+    """{file: {file: names}} of a room."""
+    objects = {}
+    for path in glob.glob(f"{build}/CMakeFiles/*.dir/src/{room}/*.o"):
+        objects.setdefault(os.path.basename(path).split(".")[0], path)
+    home, wanted = {}, {}
+    for name, path in objects.items():
+        out = subprocess.run(["nm", "-P", path], stdout=subprocess.PIPE, check=True).stdout.decode()
+        for symbol, kind, *_ in (line.split() for line in out.splitlines()):
+            if kind == "U":
+                wanted.setdefault(name, []).append(symbol)
+            elif kind in "TDBRVWC":
+                home[symbol] = name
+    graph = {name: collections.defaultdict(list) for name in objects}
+    for name, symbols in wanted.items():
+        for symbol in symbols:
+            if home.get(symbol, name) != name:
+                graph[name][home[symbol]].append(symbol)
+    return graph
+
+
+def reached(graph, start):
+    seen, left = set(), [start]
+    while left:
+        for other in graph[left.pop()]:
+            if other not in seen:
+                seen.add(other)
+                left.append(other)
+    return seen
+
+
+def main():
+    build = sys.argv[1]
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src")
+    wrong = found = 0
+    if not shutil.which("nm"):
+        print("nm is missing")
+        return 77
+    for room in sorted(os.listdir(source)):
+        graph = room_of(build, room) if os.path.isdir(os.path.join(source, room)) else {}
+        found += len(graph)
+        behind = {name: reached(graph, name) for name in graph}
+        circles = {frozenset(o for o in behind[name] if name in behind[o]) for name in graph if name in behind[name]}
+        for circle in circles:
+            print(f"src/{room}:", *sorted(circle), f"({KNOWN[room]})" if room in KNOWN else "")
+            if room in KNOWN:
+                continue
+            wrong += 1
+            for a in sorted(circle):
+                for b in sorted(circle & set(graph[a])):
+                    print(f"    {a} leads to {b} by", *graph[a][b])
+    print(f"{found} files, {wrong} circles that are new")
+    return 77 if not found else 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
