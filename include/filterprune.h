@@ -615,8 +615,9 @@ FPR_API char *fpr_report_verdict(const fpr_report *report, char *dst, size_t siz
 
 /* The main job: diagnose, prune, quantize, write. An output named *.onnx, of an ONNX input: the same model with the
  * pruned weights and without the channels that nobody needs any more (fpr_removal); neither packed nor cast.
- * output may be NULL with dry_run. report may be NULL; else it receives a report that the caller frees. On failure nothing is written and *report is NULL. For a sharded input,
- * output is a directory. */
+ * output may be NULL with dry_run. report may be NULL, and what only a report says is not computed then; else it receives
+ * one that the caller frees. On failure nothing is written and *report is NULL. For a sharded input, output is a
+ * directory. */
 FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_options *options, fpr_report **report,
                              fpr_error *error);
 

@@ -148,15 +148,17 @@ int run_prune(const settings *set, const char *input, const char *output, const 
     }
     if (!status) status = resolve_target(&job, set->target_ratio, input);
     if (!status && set->accept) status = accept_settle(set, input, output, &job, &trials);
+    /* Where nobody reads the report, half of the work is for nothing. */
+    const bool unread = set->quiet && !set->strict && !label && !result->json && !job.graph && !trials && !job.dry_run;
     if (!status) {
         progress bar;
         progress_begin(&bar, set, &job, label);
-        fpr_status done = fpr_prune(input, output, &job, &result->report, &error);
+        fpr_status done = fpr_prune(input, output, &job, unread ? NULL : &result->report, &error);
         progress_end(&bar);
         result->seconds = seconds_now() - bar.start;
         if (done != FPR_OK) status = fail(&error, input);
     }
-    if (!status) status = write_shapes(result->report, shapes, job.force);
+    if (!status && result->report) status = write_shapes(result->report, shapes, job.force);
     if (!status && result->json) status = write_report(result->report, result->json, result->html, job.force);
     if (status) {
         fpr_report_free(result->report);

@@ -138,24 +138,37 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
     return status;
 }
 
+/* Layers are measured for the report, and for what is decided by it. */
+static fpr_status study_layers(prune_job *job, fpr_error *error)
+{
+    const fpr_options *o = job->options;
+    if (job->reported || o->prune || o->binary || o->max_error > 0)
+        return study_new(job->model, o, NULL, input_checksum(job->sum), &job->study, error);
+    fpr_status status = study_find(job->model, o, NULL, &job->study, error);
+    for (size_t i = 0; !status && i < fpr_model_shard_count(job->model); i++) status = model_check_shard(job->model, i, error);
+    return status;
+}
+
+/* report: NULL where nobody reads it. Its rows are made all the same, but no distributions and no checksum of the output. */
 static fpr_status run_job(fpr_model *model, const char *input, const char *output, const fpr_options *options, fpr_report **report,
                           fpr_error *error)
 {
     double since = job_now();
-    prune_job job = {.model = model, .options = options, .counting = true, .dense = options->dense, .amount = options->amount};
+    prune_job job = {.model = model, .options = options, .reported = report != NULL, .counting = report != NULL,
+                     .dense = options->dense, .amount = options->amount};
     /* What cannot change says nothing, and is the input byte for byte. */
     job.plain = !options->prune && !options->binary && !options->cast && !options->drop.count;
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
     out_place *place = NULL;
     fpr_status status = input_new(model, &job.sum, error);
-    if (!status) status = study_new(model, options, NULL, input_checksum(job.sum), &job.study, error);
+    if (!status) status = study_layers(&job, error);
     if (!status) status = input_start(job.sum, job_threads(options), error);
     if (!status) status = rows_new(job.study, &r, error);
-    if (!status && options->spectra) status = job_spectra(job.study, options, r, error);
+    if (!status && job.reported && options->spectra) status = job_spectra(job.study, options, r, error);
     if (!status) status = job_norms(job.study, model, input, r, error);
     if (r) rows_phase(r, "measure", &since);
-    if (!status) status = study_prepare(job.study, error);
+    if (!status && job.counting) status = study_prepare(job.study, error);
     if (r) rows_phase(r, "range", &since);
     job.report = r;
     if (!status) status = job_init(&job, error);
@@ -164,7 +177,7 @@ static fpr_status run_job(fpr_model *model, const char *input, const char *outpu
     if (!status && target) status = place_new(model, target, options, &place, error);
     if (!status) status = produce(&job, place, r, error);
     if (r) rows_phase(r, "shrink and pack", &since);
-    if (!status) status = rows_groups(job.study, true, r, error);
+    if (!status && job.reported) status = rows_groups(job.study, true, r, error);
     if (r) rows_phase(r, "distributions", &since);
     if (!status && output && !(r->output_path = base_copy_text(output, strlen(output))))
         status = base_no_memory(error, strlen(output));

@@ -22,6 +22,7 @@ typedef struct prune_job {
     const fpr_options *options;
     study *study;
     fpr_report *report;       /* NULL: a trial, of which only the size is wanted; nothing is counted */
+    bool reported;            /* somebody reads it */
     bool counting;            /* fill the distributions */
     bool dense, plain;        /* plain: dense, and the file says nothing of its making */
     input_sum *sum;           /* of the input: needed when a header is written */
@@ -120,8 +121,8 @@ fpr_status pool_make(prune_job *job, size_t shard, const void *(*bytes)(void *co
 
 /* ---- shards.c */
 
-/* Encodes and writes all shards, into place; *total are their bytes, *hash is XXH3-64 of all of them in order. place
- * NULL: counts bytes only. */
+/* Encodes and writes all shards, into place; *total are their bytes, *hash is XXH3-64 of all of them in order, for a report
+ * that is read. place NULL: counts bytes only. */
 fpr_status shards_write(prune_job *job, out_place *place, uint64_t *total, uint64_t *hash, fpr_error *error);
 
 /* ---- amount.c */

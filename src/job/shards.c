@@ -275,7 +275,7 @@ static bool is_empty(const prune_job *job, size_t shard)
 static fpr_status close_shard(const prune_job *job, size_t shard, job_writer *writer, out_place *place, file_hash *hash,
                               fpr_error *error)
 {
-    fpr_status status = writer_hash(writer, hash, job_threads(job->options), error);
+    fpr_status status = job->reported ? writer_hash(writer, hash, job_threads(job->options), error) : FPR_OK;
     if (!status) return place_add(place, shard, writer_release(writer), error);
     writer_abandon(writer);
     return status;

@@ -29,6 +29,25 @@ class Reports(harness.Case):
         self.assertTrue(page.lower().startswith("<!doctype html>"))
         self.assertIn("conv2.weight", page)
 
+    def test_what_nobody_reads_changes_no_byte(self):
+        """With -q and --no-report layers are not measured where nothing is decided by it."""
+        self.small()
+        for options in ([], ["--lossless"], ["--lossless", "--level", "12"], ["--no-prune", "--no-binary", "--cast", "bf16"],
+                        ["--max-error", "0.01"], ["--amount", "0.3", "--global"], ["--target-size", "0.5"], ["--dense"]):
+            self.ok("in.safetensors", "read.safetensors", "-f", *options)
+            self.ok("in.safetensors", "unread.safetensors", "-q", "-f", "--no-report", *options)
+            with open("read.safetensors", "rb") as read, open("unread.safetensors", "rb") as unread:
+                self.assertEqual(read.read(), unread.read(), options)
+        # and damage is found all the same
+        self.ok("in.safetensors", "packed.safetensors", "-q", "--no-report")
+        with open("packed.safetensors", "r+b") as file:
+            file.seek(-20, os.SEEK_END)
+            last = file.read(1)
+            file.seek(-20, os.SEEK_END)
+            file.write(bytes([last[0] ^ 1]))
+        self.fails(3, "packed.safetensors", "no.safetensors", "--lossless", "-q", "--no-report")
+        self.assertFalse(os.path.exists("no.safetensors"))
+
     def test_live_by_the_signed_maximum(self):
         import array
         one = array.array("f", [-1] * 9 + [0.5] + [-2] * 8 + [0.004] * 9 + [0.005] * 9 + [-0.001] * 8 + [0.0049])
