@@ -140,7 +140,7 @@ static sink encode(const tensor *t, const lattice *l, int level, unsigned thread
     sink s = {0};
     if (!blob) return s;
     assert_string_equal(pack_blob_codec(blob), "lattice");
-    assert_int_equal(pack_blob_reader(blob), 2);
+    assert_int_equal(pack_blob_reader(blob), 3);
     s.bytes = base_alloc_aligned(pack_blob_size(blob), 1);
     assert_int_equal(pack_blob_write(blob, append, &s, &error), FPR_OK);
     assert_int_equal(s.n, pack_blob_size(blob));
@@ -267,10 +267,11 @@ static void as_small_as_theory_says(void **state)
     lattice l;
     fit(&t, r, false, 2, &l);
     assert_false(l.transformed);
-    for (int level = 3; level <= 6; level += 3) {
+    for (int level = 3; level <= 12; level += 9) {
         sink s = encode(&t, &l, level, 2, false);
         const double each = 8.0 * (double)s.n / (double)t.count;
-        assert_true(each < bits * 1.006 && each > bits * 0.995);
+        /* Tokens say less exactly what a weight is than four opinions do. */
+        assert_true(each < bits * (level < 10 ? 1.0075 : 1.006) && each > bits * 0.995);
         base_free(s.bytes);
     }
     release(&t, &l);

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#define TRELLIS_LEVEL 10        /* from here on time is for sale */
+#define TRELLIS_LEVEL 6         /* from here on time is for sale */
 #define KEPT_BYTES (64u << 10)  /* a tensor so small gets its own bits back when a lattice does not make it smaller */
 #define COLOURS 256u
 #define PER_COLOUR 8u           /* weights for each colour of a palette that deserves the name */

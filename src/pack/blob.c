@@ -139,7 +139,7 @@ void pack_head_write(pack_head *head, uint8_t *dst)
 {
     memcpy(dst, "FPZ1", 4);
     dst[4] = PACK_FORMAT;
-    head->info.reader = head->codec == PACK_POOL ? 3 : head->codec == PACK_LATTICE ? 2 : 1;
+    head->info.reader = head->codec >= PACK_LATTICE ? 3 : 1;
     dst[5] = (uint8_t)head->info.reader;
     dst[6] = head->codec;
     dst[7] = (uint8_t)head->info.dtype;

@@ -11,9 +11,10 @@
 #define FLAG_TRANSFORMED 1u
 #define FLAG_TRELLIS 2u
 #define FLAG_MIXED 4u
-#define FLAGS 7u
+#define FLAG_QUICK 8u
+#define FLAGS 15u
 #define PREFIX 10u        /* flags, start, step */
-#define MIXED_LEVEL 6     /* from here on four opinions are mixed */
+#define MIXED_LEVEL 10    /* from here on four opinions are mixed: a quarter of the speed, 1.5 % smaller */
 #define SAMPLED 65536u    /* weights that the first mean is taken from */
 
 typedef struct worker {
@@ -62,7 +63,7 @@ static worker *workers_new(const job *j, unsigned count)
     const uint64_t n = chunk_weights(j);
     for (unsigned i = 0; workers && i < count; i++) {
         worker *w = &workers[i];
-        w->coder = lattice_coder_new(&j->code);
+        w->coder = lattice_coder_new(&j->code, j->pieces != NULL);
         w->indices = base_alloc(n, sizeof *w->indices);
         w->dead = base_calloc(n / j->shape.k, 1);
         w->out = base_alloc(j->capacity, 1);
@@ -81,8 +82,7 @@ static void set_code(job *j, unsigned flags, unsigned start)
     j->code = (lattice_code_shape){.channels = j->shape.channels,
                                    .k = j->shape.k,
                                    .row = j->shape.row,
-                                   .mixed = flags & FLAG_MIXED,
-                                   .plain_signs = j->lattice.transformed && !(flags & FLAG_MIXED),
+                                   .quick = flags & FLAG_QUICK,
                                    .trellis = j->lattice.trellis,
                                    .start = start};
 }
@@ -191,19 +191,19 @@ fpr_status pack_lattice_encode(const pack_input *input, unsigned threads, pack_b
     if (!lattice_shape_of(input->dtype, input->rank, input->shape, hwio, &j.shape)) return FPR_OK;
     const uint64_t chunks = lattice_chunks(&j.shape);
     const unsigned flags = (j.lattice.transformed ? FLAG_TRANSFORMED : 0) | (j.lattice.trellis ? FLAG_TRELLIS : 0) |
-                           (input->level >= MIXED_LEVEL ? FLAG_MIXED : 0);
+                           (input->level >= MIXED_LEVEL ? FLAG_MIXED : FLAG_QUICK);
     set_code(&j, flags, find_start(&j));
     j.capacity = (size_t)chunk_weights(&j) * pack_element_of(input->dtype).width + 64;
     threads = pack_threads(threads, chunks);
-    j.workers = workers_new(&j, threads);
     pack_build_section *s = pack_add_section(blob, PACK_LATTICE_SECTION, PACK_RAW, 0, chunks + 1);
+    if (s) j.pieces = s->pieces + 1;
+    j.workers = s ? workers_new(&j, threads) : NULL;
     uint8_t prefix[PREFIX] = {(uint8_t)flags, (uint8_t)j.code.start};
     uint64_t step;
     memcpy(&step, &j.lattice.step, sizeof step);
     base_store_le64(prefix + 2, step);
     bool no_memory = !j.workers || !s || !pack_copy_piece(&s->pieces[0], prefix, PREFIX);
     if (!no_memory) {
-        j.pieces = s->pieces + 1;
         base_parallel(threads, (size_t)chunks, encode_chunk, &j);
         for (uint64_t i = 0; i <= chunks; i++) s->raw += s->pieces[i].count;
         no_memory = atomic_load(&j.no_memory);
@@ -226,6 +226,8 @@ static fpr_status open_prefix(job *j, const uint8_t **at, const uint8_t *end, fp
     memcpy(&j->lattice.step, &step, sizeof step);
     if (flags > FLAGS || !(j->lattice.step > 0) || !isfinite(j->lattice.step))
         return pack_bad(error, "a lattice that is none");
+    if (!(flags & FLAG_MIXED) == !(flags & FLAG_QUICK))
+        return pack_bad(error, "a lattice of a version that was never released");
     if (flags & FLAG_TRANSFORMED && !j->shape.axes) return pack_bad(error, "a transform of kernels that have none");
     set_code(j, flags, (*at)[1]);
     *at += PREFIX;

@@ -11,8 +11,7 @@
 typedef struct lattice_code_shape {
     uint64_t channels, k; /* as of lattice_shape */
     unsigned row;         /* weights of a kernel's row, or 0 */
-    bool mixed;           /* four opinions mixed, instead of the mean of two: slower, smaller */
-    bool plain_signs;     /* signs are not foretold */
+    bool quick;           /* by tokens, instead of bits that are foretold by four opinions: faster, larger */
     bool trellis;         /* indices are of two quantizers in turn */
     unsigned start;       /* code of the mean magnitude that the weights begin with, see lattice_start */
 } lattice_code_shape;
@@ -22,7 +21,7 @@ unsigned lattice_start(uint64_t sixteenths);
 
 /* All that one thread needs: 400 KB, and up to 12 bytes a weight of a filter. */
 typedef struct lattice_coder lattice_coder;
-lattice_coder *lattice_coder_new(const lattice_code_shape *shape); /* NULL: out of memory. lattice_coder_free */
+lattice_coder *lattice_coder_new(const lattice_code_shape *shape, bool encoding); /* NULL: out of memory. lattice_coder_free */
 void lattice_coder_free(lattice_coder *c);
 
 /* A chunk of n kernels from `first` on, indices[n * k]. dead[n]: whether a kernel is only said to be zero; with k = 1

@@ -140,7 +140,7 @@ class Decode(Case):
                     self.assertEqual(codecs, {4})
                     self.restores(packed)
                     flags |= set(self.flags_of(packed))
-        self.assertTrue({0, 1, 4, 6, 7} <= flags, flags)  # transformed, trellis, mixed
+        self.assertTrue({4, 6, 7, 8, 9} <= flags, flags)  # transformed, trellis, mixed, quick
 
     def flags_of(self, packed):
         for blob in self.blobs(packed):

@@ -7,11 +7,14 @@ from typing import List, Tuple
 
 import numpy as np
 
-from ._adaptive import _coder, _clamp
+from . import _tokens
+from ._adaptive import _clamp, _coder
 from ._bits import Bits, Damaged
+from ._logs import DEPTH as _DEPTH
+from ._logs import MOST_COLUMNS, MOST_MAGNITUDE
+from ._logs import lg as _lg
 
 LARGER, UP, DOWN, UPPER, LOWER = range(5)  # LOWER + the second digit
-_PARTS = (0, 1, 1, 2, 3, 3, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 14, 15, 15, 16)
 # By question: the lowest octave that has a row, and the rows from there on.
 _ROWS = (
     (0, (
@@ -57,20 +60,8 @@ _ROWS = (
 )
 CHUNK = 131072
 MOST_KERNEL = 4096
-MOST_COLUMNS = 262144
 MOST_DIGITS = 26
-MOST_MAGNITUDE = 32767
 _DCT = (0.57735026918962576451, 0.70710678118654752440, 0.40824829046386301637)
-
-
-def _lg(x: int) -> int:
-    if not x:
-        return -16
-    n = x.bit_length() - 1
-    return 16 * n + _PARTS[(x << 5 >> n) & 31]
-
-
-_DEPTH = [_lg(16 * m + 8) - 64 for m in range(MOST_MAGNITUDE + 1)]
 
 
 class _Tables:
@@ -107,8 +98,8 @@ class _Tables:
 _RATE = [65536 // (2 * n + 3) for n in range(256)]
 
 
-def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, row: int, start: int, mixed: bool,
-                 plain_signs: bool, trellis: bool) -> np.ndarray:
+def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, row: int, start: int,
+                 trellis: bool) -> np.ndarray:
     """The points of the kernels from `first` on, [kernels][k]."""
     tables = _Tables()
     ask_mixed, bit, ends = _coder(data, tables)
@@ -193,8 +184,6 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
                 e = 16 * (o - 1)
                 a = tables.a[question][slot] + _clamp((estimate - e + 2 >> 2) + 20, 0, 39)
                 b = tables.b[question][slot] + _clamp((level - e + 4 >> 3) + 12, 0, 23) * 8 + by_last
-                if not mixed:
-                    return ask_plainly(a, b)
                 return ask_mixed((a, tables.c[question][slot] + _clamp((local - e + 4 >> 3) + 12, 0, 23) * 16 + by_around,
                                   tables.d[question][slot] + _clamp((both - e + 4 >> 3) + 12, 0, 23) * 32 + second, b),
                                  mixers[(question * 10 + slot) * 4 + _clamp(estimate - e + 16 >> 4, 0, 3)])
@@ -217,17 +206,11 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
                         index = index << 1 | ask(LOWER + upper, o)
                 for _ in range(o - 3):
                     index = index << 1 | bit(32768)
-                if plain_signs:
-                    negative = bit(32768)
-                else:
-                    size = _clamp((estimate - 16 * (o - 1) + 8 >> 4) + 1, 0, 3)
-                    s1, s2, sa, sc = (((x > 0) - (x < 0)) + 1 for x in (i1, i2, above, column))
-                    e_at, g_at = tables.e + (s1 * 9 + sa * 3 + s2) * 4 + size, tables.g + m * 9 + sc * 3 + s1
-                    if mixed:
-                        negative = ask_mixed((e_at, g_at, tables.h + ((s1 + s2) * 3 + sa) * 4 + size,
-                                              tables.i + s1 * 27 + s2 * 9 + sa * 3 + sc), sign_mixers[size])
-                    else:
-                        negative = ask_plainly(e_at, g_at)
+                size = _clamp((estimate - 16 * (o - 1) + 8 >> 4) + 1, 0, 3)
+                s1, s2, sa, sc = (((x > 0) - (x < 0)) + 1 for x in (i1, i2, above, column))
+                negative = ask_mixed((tables.e + (s1 * 9 + sa * 3 + s2) * 4 + size, tables.g + m * 9 + sc * 3 + s1,
+                                      tables.h + ((s1 + s2) * 3 + sa) * 4 + size, tables.i + s1 * 27 + s2 * 9 + sa * 3 + sc),
+                                     sign_mixers[size])
                 if negative:
                     index = -index
             indices.append(index)
@@ -302,17 +285,19 @@ def decode(data: memoryview, dtype: str, shape: Tuple[int, ...], hwio: bool) -> 
     cursor = Bits(data)
     flags, start = cursor.byte(), cursor.byte()
     (step,) = struct.unpack("<d", cursor.bytes(8))
-    if flags > 7 or not 0 < step < float("inf"):
+    if flags > 15 or not 0 < step < float("inf"):
         raise Damaged("a lattice that is none")
-    transformed, trellis, mixed = bool(flags & 1), bool(flags & 2), bool(flags & 4)
+    transformed, trellis, mixed, quick = bool(flags & 1), bool(flags & 2), bool(flags & 4), bool(flags & 8)
+    if mixed == quick:
+        raise Damaged("a lattice of a version that was never released")
     if transformed and not axes:
         raise Damaged("a transform of kernels that have none")
     kernels, each = filters * channels, CHUNK // k
     bodies = []
     for at in range(0, kernels, each):
         bodies.append((at, cursor.bytes(cursor.varint()) if at + each < kernels else cursor.rest()))
-    parts = [decode_chunk(bytes(body), at, min(each, kernels - at), channels, k, row, start, mixed,
-                          transformed and not mixed, trellis) for at, body in bodies]
+    decode_one = _tokens.decode_chunk if quick else decode_chunk
+    parts = [decode_one(bytes(body), at, min(each, kernels - at), channels, k, row, start, trellis) for at, body in bodies]
     w = np.concatenate(parts).astype(np.float64)
     if transformed:
         w = _inverse(w, axes)
