@@ -20,14 +20,29 @@ bool linalg_is_finite(fpr_dtype dtype, const void *weights, uint64_t n)
     }
 }
 
-static void load_run(const linalg_view *v, uint64_t at, uint64_t n, double *out)
+static void load_run(fpr_dtype dtype, const void *weights, uint64_t at, uint64_t n, double *out)
 {
     const num_kernels *kernels = num_kernels_best();
-    switch (v->dtype) {
-    case FPR_F64: kernels->load_f64(out, (const double *)v->weights + at, n, 1); break;
-    case FPR_F32: kernels->load_f32(out, (const float *)v->weights + at, n, 1); break;
-    case FPR_F16: kernels->load_f16(out, (const uint16_t *)v->weights + at, n, 1); break;
-    default: kernels->load_bf16(out, (const uint16_t *)v->weights + at, n, 1); break;
+    switch (dtype) {
+    case FPR_F64: kernels->load_f64(out, (const double *)weights + at, n, 1); break;
+    case FPR_F32: kernels->load_f32(out, (const float *)weights + at, n, 1); break;
+    case FPR_F16: kernels->load_f16(out, (const uint16_t *)weights + at, n, 1); break;
+    default: kernels->load_bf16(out, (const uint16_t *)weights + at, n, 1); break;
+    }
+}
+
+/* n weights that do not lie side by side: brought together first, so that they are converted as a run. */
+static void load_apart(const linalg_view *v, uint64_t at, uint64_t stride, uint64_t n, double *out)
+{
+    enum { SOME = 256 };
+    union { uint64_t wide[SOME]; uint32_t word[SOME]; uint16_t half[SOME]; } near;
+    const unsigned bits = v->dtype == FPR_F64 ? 64 : v->dtype == FPR_F32 ? 32 : 16;
+    for (uint64_t done = 0, some; done < n; done += some, at += some * stride) {
+        some = n - done < SOME ? n - done : SOME;
+        for (uint64_t i = 0; bits == 64 && i < some; i++) near.wide[i] = ((const uint64_t *)v->weights)[at + i * stride];
+        for (uint64_t i = 0; bits == 32 && i < some; i++) near.word[i] = ((const uint32_t *)v->weights)[at + i * stride];
+        for (uint64_t i = 0; bits == 16 && i < some; i++) near.half[i] = ((const uint16_t *)v->weights)[at + i * stride];
+        load_run(v->dtype, &near, 0, some, out + done);
     }
 }
 
@@ -38,9 +53,8 @@ static void load_row(const linalg_view *v, uint64_t row, uint64_t from, uint64_t
     while (n) {
         const uint64_t o = from / v->inner, i = from % v->inner, rest = v->inner - i, run = rest < n ? rest : n;
         const uint64_t at = start + o * v->outer_stride + i * v->inner_stride;
-        if (v->inner_stride == 1) load_run(v, at, run, out);
-        else
-            for (uint64_t j = 0; j < run; j++) load_run(v, at + j * v->inner_stride, 1, out + j);
+        if (v->inner_stride == 1) load_run(v->dtype, v->weights, at, run, out);
+        else load_apart(v, at, v->inner_stride, run, out);
         out += run, from += run, n -= run;
     }
 }

@@ -113,8 +113,7 @@ static fpr_status tail(double *pool, size_t n, double scale, fpr_spectrum *out, 
 static fpr_status tail_of_slices(const axes *a, linalg_view w, double scale, unsigned threads, fpr_spectrum *out,
                                  fpr_error *error)
 {
-    w.outer = a->in, w.outer_stride = a->in_stride, w.inner = 1, w.inner_stride = 1;
-    if (a->in_stride == 1) w.outer = 1, w.inner = a->in;
+    w.outer = 1, w.outer_stride = 0, w.inner = a->in, w.inner_stride = a->in_stride;
     slices s = {.a = a, .view = w, .each = (size_t)(a->out < a->in ? a->out : a->in)};
     const size_t n = s.each * (size_t)a->k;
     s.squares = base_alloc(n, sizeof *s.squares);
@@ -151,6 +150,8 @@ fpr_status linalg_spectrum(const linalg_layer *layer, unsigned threads, fpr_spec
                      .outer = a.in, .outer_stride = a.in_stride, .inner = a.k, .inner_stride = a.k_stride};
     if (a.in_stride == 1) /* runs that lie together */
         w.outer = a.k, w.outer_stride = a.k_stride, w.inner = a.in, w.inner_stride = 1;
+    if (w.inner_stride == 1 && w.outer_stride == w.inner) /* a row in one piece */
+        w.inner *= w.outer, w.outer = 1;
     const size_t n = (size_t)(a.out < a.in * a.k ? a.out : a.in * a.k);
     *out = (fpr_spectrum){.known = true, .norm = 0, .stable_rank = NAN, .effective_rank = NAN, .condition = NAN, .alpha = NAN, .full_rank = n};
     double *squares = base_alloc(n, sizeof *squares);
