@@ -52,7 +52,7 @@ bool linalg_is_finite(fpr_dtype dtype, const void *weights, uint64_t n);
  * an error of some 1e-16 of the largest. *singular: a row or column of the smaller side is all zero. Memory: 8 bytes an element of that matrix's lower triangle, and 16 MiB. */
 fpr_status linalg_squares(const linalg_view *v, unsigned threads, double *squares, bool *singular, fpr_error *error);
 /* The smallest singular value by LQ, which loses nothing by squaring: relative to the largest within some 1e-15. Memory:
- * 12 bytes an element of the smaller Gram matrix. */
+ * 12 bytes an element of the smaller Gram matrix, or 4 MiB. */
 fpr_status linalg_smallest(const linalg_view *v, double *smallest, fpr_error *error);
 
 /* ---- tail.c */

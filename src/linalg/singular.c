@@ -6,6 +6,7 @@
 
 #define BLOCK 512              /* rows and columns of the Gram matrix that one task sums */
 #define PANEL_DOUBLES (1u << 21) /* 16 MiB */
+#define LQ_DOUBLES (1u << 18)    /* 2 MiB */
 
 uint64_t linalg_columns(const linalg_view *v) { return v->outer * v->inner; }
 
@@ -136,7 +137,9 @@ fpr_status linalg_smallest(const linalg_view *v, double *smallest, fpr_error *er
     const uint64_t columns = linalg_columns(v);
     const bool tall = v->rows > columns;
     const uint64_t n = tall ? columns : v->rows, longer = tall ? v->rows : columns;
-    const uint64_t step = n / 2 ? n / 2 : 1, ld = n + step;
+    /* Narrow panels take little memory and three times the work of one: where all of it is little, they are wide. */
+    const uint64_t wide = LQ_DOUBLES / n > n ? LQ_DOUBLES / n - n : 0, narrow = n / 2 ? n / 2 : 1;
+    const uint64_t most = wide > narrow ? wide : narrow, step = most < longer ? most : longer, ld = n + step;
     double *a = base_calloc(n * ld, sizeof *a), *part = base_alloc(tall ? step * n : 1, sizeof *part);
     fpr_status status = a && part ? FPR_OK : base_no_memory(error, n * ld * sizeof *a);
     for (uint64_t from = 0; !status && from < longer; from += step) {
