@@ -238,6 +238,25 @@ static uint32_t follow_weight(const onnx_checkpoint *c, onnx_name name, size_t *
     return c->listed[name];
 }
 
+/* Weights that the graph computes from a tensor (an exporter or optimizer that left a fold undone, weight normalization) are
+ * no kernels of the file: the tensor behind them is named. */
+static void note_computed(onnx_checkpoint *c, onnx_name name, size_t *steps)
+{
+    while (from_a_node(c, name)) {
+        const onnx_node *n = &c->model->nodes[c->producer[name]];
+        name = 0;
+        for (uint32_t k = 0; k < n->input_count; k++) {
+            if (++*steps > 4 * c->model->node_count + 16) return; /* as in follow_weight */
+            const uint32_t at = c->listed[n->inputs[k]];
+            if (at == ONNX_NONE) name = !name && from_a_node(c, n->inputs[k]) ? n->inputs[k] : name;
+            else if (c->base.tensors[at].rank > 2 && !c->base.tensors[at].groups) {
+                c->base.tensors[at].unread = "the graph computes the weights of a convolution from it: let constants be folded first";
+                return;
+            }
+        }
+    }
+}
+
 static void describe_layer(onnx_checkpoint *c, const depths *d, const onnx_node *n, source_tensor *t)
 {
     const onnx_attribute *group = onnx_find_attribute(c->model, n, "group");
@@ -268,6 +287,7 @@ static fpr_status describe_layers(onnx_checkpoint *c, fpr_error *error)
         const char *unread = unread_convolution(m, n);
         if (n->input_count < 2 || !(unread || is_convolution(m, n))) continue;
         uint32_t at = follow_weight(c, n->inputs[1], &steps);
+        if (at == ONNX_NONE) note_computed(c, n->inputs[1], &steps);
         if (at == ONNX_NONE || c->base.tensors[at].groups) continue; /* the first layer of a shared weight counts */
         if (unread) c->base.tensors[at].unread = unread;
         else describe_layer(c, &d, n, &c->base.tensors[at]);

@@ -92,6 +92,18 @@ class Formats(harness.Case):
             read.append(([layer["name"] for layer in report["layers"]], [t["why"].split(" by ")[0] for t in report["lookalikes"]]))
         self.assertEqual(read, [(["w0"], []), ([], ["reordered"]), ([], ["read"])])
 
+    def test_weights_that_the_graph_computes(self):
+        """w = v * g, as an optimizer leaves a batch normalization that it moved in front of the convolution."""
+        nodes = field(1, field(1, b"v") + field(1, b"g") + field(2, b"w") + field(4, b"Mul")) + \
+            field(1, field(1, b"x") + field(1, b"w") + field(2, b"y") + field(4, b"Conv"))
+        tensors = field(5, onnx_weight("v", (4, 4, 3, 3)) + field(9, pack(*range(1, 145)))) + \
+            field(5, onnx_weight("g", (4, 1, 1, 1)) + field(9, pack(*range(1, 5))))
+        save("computed.onnx", number(1, 8) + field(8, number(2, 13)) +
+             field(7, nodes + field(2, b"g") + tensors + field(11, field(1, b"x")) + field(12, field(1, b"y"))))
+        report = json.loads(self.ok("inspect", "--json", "computed.onnx").out)
+        self.assertEqual(([], [("v", "the graph computes the weights of a convolution from it")]),
+                         (report["layers"], [(t["name"], t["why"].split(":")[0]) for t in report["lookalikes"]]))
+
     # ---- what is read
 
     def test_protocols_and_both_containers(self):
