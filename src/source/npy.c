@@ -127,6 +127,8 @@ static fpr_status type(text *t, npy_header *h)
     if (kind == 'c' && bytes == 16) name = "complex128";
     if (kind == 'c' && bytes == 32) name = "complex256";
     if (kind == 'f' && (bytes == 16 || bytes == 12)) name = "long double";
+    /* What numpy.save makes of float8_e5m2 of ml_dtypes; numpy.load knows no such type either. */
+    if (kind == 'f' && bytes == 1) name = "eight-bit floats that numpy cannot read";
     if (!name) return bad(t, "has a type that is none");
     snprintf(h->why, sizeof h->why, "%s", name);
     h->element = kind == 'c' || kind == 'f' ? bytes : 0;

@@ -584,7 +584,8 @@ class Formats(harness.Case):
             "three": self.npy("'<i8'", (), pack(-5, kind="q"), version=3), "c": self.npy("'>c8'", (1,), struct.pack(">2f", 1, 2)),
             "old": self.npy("", (), b"ab", head="{\"shape\": (2L,), 'fortran_order': False, 'descr': '|b1'}"),
             "text": self.npy("'<U3'", (1,), bytes(12)), "rows": self.npy("[('a', '<f4'), ('b', '<i2')]", (1,), bytes(6)),
-            "objects": self.npy("'|O'", (1,), b"\x80\x02N."), "wide": self.npy("'<c16'", (1,), bytes(16))}
+            "objects": self.npy("'|O'", (1,), b"\x80\x02N."), "wide": self.npy("'<c16'", (1,), bytes(16)),
+            "narrow": self.npy("'<f1'", (4,), bytes(4))}
         want = {"plain": ("F32", [2, 3], data), "turned": ("F32", [2, 3], pack(0, 2, 4, 1, 3, 5)),
                 "big": ("F32", [2, 3], data), "two": ("U8", [3], b"abc"), "three": ("I64", [], pack(-5, kind="q")),
                 "c": ("C64", [1], pack(1, 2)), "old": ("BOOL", [2], b"ab")}
@@ -593,7 +594,7 @@ class Formats(harness.Case):
             self.assertEqual(self.convert(file, name="in.npz"), want)
         left = json.loads(self.ok("info", "--json", "in.npz").out)["skipped"]
         self.assertEqual(left, {"text": "text", "rows": "structured", "objects": "objects", "wide": "complex128",
-                                "readme": "no array"})
+                                "narrow": "eight-bit floats that numpy cannot read", "readme": "no array"})
         self.assertEqual(self.convert(arrays["turned"], name="x.npy"), {"x": want["turned"]})
 
     def test_arrays_refused(self):
