@@ -249,6 +249,10 @@ static void the_whole_file_decides_on_the_order(void **state)
                                   {"e.weight", 4, {32, 3, 3, 1}, 0, 0}};
     static const entry one[] = {{"c.weight", 4, {64, 3, 3, 3}, 0, 0}};
     static const entry table[] = {{"relative_coords_table", 4, {1, 15, 15, 2}, 0, 0}, {"a.anchors", 4, {3, 3, 2, 8}, 0, 0}};
+    static const entry narrow[] = {{"c.weight", 4, {12, 7, 7, 3}, 0, 0}, {"p.weight", 4, {6, 1, 1, 12}, 0, 0},
+                                   {"d.weight", 4, {6, 3, 3, 6}, 0, 0},  {"q.weight", 4, {12, 1, 1, 6}, 0, 0}};
+    static const entry few[] = {{"c/kernel", 4, {7, 7, 3, 4}, 0, 0}, {"d/kernel", 4, {1, 3, 4, 4}, 0, 0},
+                                {"e/kernel", 4, {3, 3, 4, 2}, 0, 0}};
     static const entry mixed[] = {{"a.weight", 4, {64, 64, 3, 3}, 0, 0}, {"b.weight", 4, {3, 3, 64, 64}, 0, 0}};
     assert_int_equal(open_entries(mlx, 4).layout, FPR_LAYOUT_OHWI);
     assert_int_equal(open_entries(mlx, 4).evidence, CONV_BY_SHAPE);
@@ -257,6 +261,8 @@ static void the_whole_file_decides_on_the_order(void **state)
     assert_int_equal(open_entries(torch, 3).evidence, CONV_BY_SHAPE);
     assert_int_equal(open_entries(one, 1).layout, FPR_LAYOUT_OIHW);
     assert_int_equal(open_entries(table, 2).layout, FPR_LAYOUT_OIHW);
+    assert_int_equal(open_entries(narrow, 4).layout, FPR_LAYOUT_OHWI);
+    assert_int_equal(open_entries(few, 3).layout, FPR_LAYOUT_HWIO);
     assert_int_equal(open_entries(mixed, 2).evidence, CONV_CLOSE);
 }
 

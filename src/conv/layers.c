@@ -92,13 +92,15 @@ static void sides_of(const fpr_layer_shape *s, uint64_t *shortest, uint64_t *lon
     }
 }
 
-/* How unusual a kernel shape is: 3x3 and 3x3x3 are most usual, then kernels near their size, and square ones. */
+/* How unusual a kernel shape is: 3x3 and 3x3x3 are most usual, then kernels near their size, and square ones; 3x4 is
+ * hardly ever one. */
 static int oddity(const fpr_layer_shape *s)
 {
     uint64_t shortest, longest;
     sides_of(s, &shortest, &longest);
     if (shortest == 3 && longest == 3) return 0;
-    return 4 + (int)(s->k > 9 ? s->k / 3 : 9 / s->k) + 4 * (int)(longest / shortest);
+    const bool lopsided = shortest > 1 && shortest != longest && (shortest % 2 == 0 || longest % 2 == 0);
+    return 20 * lopsided + 4 + (int)(s->k > 9 ? s->k / 3 : 9 / s->k) + 4 * (int)(longest / shortest);
 }
 
 enum { CERTAIN = 1000, LIKELY = 10, HINT = 1 };
@@ -137,7 +139,7 @@ static bool is_odd_square(const fpr_layer_shape *s)
 bool conv_fits_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape)
 {
     fpr_layer_shape s;
-    return rank > 3 && conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OHWI, &s) && is_odd_square(&s);
+    return rank > 3 && conv_layer_shape(dtype, rank, shape, FPR_LAYOUT_OHWI, &s) && (is_odd_square(&s) || s.k == 1);
 }
 
 int conv_layout_vote_ohwi(fpr_dtype dtype, unsigned rank, const uint64_t *shape)

@@ -148,7 +148,8 @@ fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles,
         *evidence = CONV_BY_SHAPE;
         const int ohwi = conv_layout_vote_ohwi(t->dtype, t->rank, t->shape);
         int vote = ohwi ? 0 : conv_layout_vote(t->dtype, t->rank, t->shape);
-        /* [64, 3, 3, 3], [3, 3, 3, 64]: the first or the last layer of an image network, in two orders. */
+        /* [64, 3, 3, 3], [3, 3, 3, 64]: the first or the last layer of an image network, in two orders; [12, 1, 1, 6]:
+         * a row of six for each of 12 channels, or twelve 1x1 filters. */
         const bool either = conv_fits_ohwi(t->dtype, t->rank, t->shape);
         if (either && vote) vote = vote > 0 ? LIKELY : -LIKELY;
         votes[FPR_LAYOUT_OHWI] += ohwi;
