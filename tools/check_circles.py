@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src")
 # Rooms that still have some. A file of a table and those that its rows name are one thing cut in parts.
 KNOWN = {"graph": "operators are rows of a table that the evaluator walks",
          "job": "the main job of an ONNX model runs the main job on its weights",
@@ -21,15 +22,21 @@ def room_of(build, room):
     """{file: {file: names}} of a room."""
     objects = {}
     for path in glob.glob(f"{build}/CMakeFiles/*.dir/src/{room}/*.o"):
-        objects.setdefault(os.path.basename(path).split(".")[0], path)
-    home, wanted = {}, {}
-    for name, path in objects.items():
-        out = subprocess.run(["nm", "-P", path], stdout=subprocess.PIPE, check=True).stdout.decode()
-        for symbol, kind, *_ in (line.split() for line in out.splitlines()):
-            if kind == "U":
-                wanted.setdefault(name, []).append(symbol)
-            elif kind in "TDBRVWC":
-                home[symbol] = name
+        name = os.path.basename(path).split(".")[0]
+        if os.path.exists(os.path.join(SOURCE, room, name + ".c")):  # not what is left of one that is gone
+            objects.setdefault(name, path)
+    home, wanted, name = {}, {}, None
+    command = ["nm", "-P", *objects.values()]
+    out = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode() if objects else ""
+    for line in out.splitlines():
+        if line.endswith(".o:"):
+            name = os.path.basename(line).split(".")[0]
+            continue
+        symbol, kind = line.split()[:2]
+        if kind == "U":
+            wanted.setdefault(name, []).append(symbol)
+        elif kind in "TDBRVWC":
+            home[symbol] = name
     graph = {name: collections.defaultdict(list) for name in objects}
     for name, symbols in wanted.items():
         for symbol in symbols:
@@ -50,13 +57,12 @@ def reached(graph, start):
 
 def main():
     build = sys.argv[1]
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src")
     wrong = found = 0
     if not shutil.which("nm"):
         print("nm is missing")
         return 77
-    for room in sorted(os.listdir(source)):
-        graph = room_of(build, room) if os.path.isdir(os.path.join(source, room)) else {}
+    for room in sorted(os.listdir(SOURCE)):
+        graph = room_of(build, room) if os.path.isdir(os.path.join(SOURCE, room)) else {}
         found += len(graph)
         behind = {name: reached(graph, name) for name in graph}
         circles = {frozenset(o for o in behind[name] if name in behind[o]) for name in graph if name in behind[name]}
