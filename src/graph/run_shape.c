@@ -22,6 +22,9 @@ int run_axis(run *r, double axis, unsigned rank)
     return -1;
 }
 
+/* A size as a list names it; what no array has becomes negative, which none is made with. */
+static int64_t size_of(double n) { return n >= -INT32_MAX && n <= INT32_MAX ? (int64_t)n : INT32_MIN; }
+
 static void set_copy(run *r, const array *x, unsigned rank, const int64_t *dims)
 {
     double *y = run_out(r, 0, rank, dims);
@@ -50,11 +53,12 @@ void run_reshape(run *r)
     if (!x || !shape || r->status) return;
     if (count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
     for (int64_t i = 0; i < count; i++) {
-        dims[i] = (int64_t)shape[i];
+        dims[i] = size_of(shape[i]);
         if (!dims[i] && !zero) dims[i] = i < x->rank ? x->dims[i] : -2;
         if (dims[i] == -1) open = i;
         else rest *= dims[i];
-        if (rest < 0 || rest > INT32_MAX) return run_fail(r, "its shapes do not fit together");
+        if (rest < 0 || rest > INT32_MAX || dims[i] > INT32_MAX)
+            return run_fail(r, "its shapes do not fit together");
     }
     if (open >= 0) dims[open] = rest ? (int64_t)x->count / rest : 0;
     set_copy(r, x, (unsigned)count, dims);
@@ -119,7 +123,7 @@ void run_expand(run *r)
     if (rank > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
     for (unsigned i = 0; i < rank; i++) {
         int64_t a = i + x->rank >= rank ? x->dims[i + x->rank - rank] : 1;
-        int64_t b = i + (uint64_t)count >= rank ? (int64_t)shape[i + (uint64_t)count - rank] : 1;
+        int64_t b = i + (uint64_t)count >= rank ? size_of(shape[i + (uint64_t)count - rank]) : 1;
         if (a != b && a != 1 && b != 1) return run_fail(r, "its shapes do not fit together");
         dims[i] = a == 1 ? b : a;
     }
@@ -148,7 +152,9 @@ void run_fill(run *r)
         const double *shape = run_list(r, 0, &count);
         if (!shape) return;
         if (count > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
-        for (int64_t i = 0; i < count; i++) dims[i] = (int64_t)shape[i];
+        for (int64_t i = 0; i < count; i++) dims[i] = size_of(shape[i]);
+        if (a && a->tensor != ONNX_NONE && !g->model->tensors[a->tensor].elements)
+            return run_fail(r, "its value is none");
         double *v = a && a->tensor != ONNX_NONE ? graph_tensor_values(g, a->tensor, r->error) : NULL;
         double *y = run_out(r, 0, (unsigned)count, dims), fill = v ? *v : 0;
         for (uint64_t i = 0; y && i < r->values[r->node->outputs[0]].count; i++) y[i] = fill;
@@ -221,7 +227,7 @@ void run_split(run *r)
     memcpy(dims, x->dims, sizeof dims);
     for (uint32_t k = 0; k < outs && !r->status; k++) {
         int64_t rest = x->dims[axis] - at;
-        dims[axis] = sizes ? (int64_t)sizes[k] : rest < even ? rest : even;
+        dims[axis] = sizes ? size_of(sizes[k]) : rest < even ? rest : even;
         if (dims[axis] > rest) return run_fail(r, "its shapes do not fit together");
         double *y = run_out(r, k, x->rank, dims);
         if (y) copy_lines(x, y, (unsigned)axis, at, dims[axis], 0, dims[axis]);

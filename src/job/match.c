@@ -72,7 +72,7 @@ static fpr_status hash_print(const job_match *m, print *p, fpr_error *error)
 static fpr_status same_bytes(const job_match *m, const print *a, const print *b, bool *same, fpr_error *error)
 {
     uint8_t *x = NULL, *y = NULL;
-    uint64_t n, k;
+    uint64_t n = 0, k = 0;
     fpr_status status = read_either(m, a, &x, &n, error);
     if (!status) status = read_either(m, b, &y, &k, error);
     *same = !status && n == k && !memcmp(x, y, n);

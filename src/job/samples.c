@@ -43,8 +43,9 @@ fpr_status job_samples(const conv_block *b, double sparse_limit, fpr_layer *row,
     const fpr_layer_shape *s = b->shape;
     const uint64_t n = s->kernels < LOOKED_AT ? s->kernels : LOOKED_AT;
     if (s->k < 2 || s->k > WEIGHTS_MOST || row->sample[FPR_SAMPLE_LARGEST] || row->sample[FPR_SAMPLE_GONE]) return FPR_OK;
-    looked *stay = base_alloc(2 * n, sizeof *stay), *go = stay + n;
+    looked *stay = base_alloc(2 * n, sizeof *stay);
     if (!stay) return base_no_memory(error, 2 * n * sizeof *stay);
+    looked *go = stay + n;
     size_t stays = 0, gone = 0;
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t at = (uint64_t)((double)i * ((double)s->kernels / (double)n));

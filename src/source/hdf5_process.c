@@ -165,8 +165,8 @@ fpr_status hdf5_next(hdf5_process *p, const volatile int *cancel, char *kind, co
     if (status) return status;
     const uint64_t n = base_load_le64(head + 1);
     if (n > HDF5_RECORD_MOST) return base_fail(error, FPR_BAD_HEADER, "makes " HELPER " say what it never says");
-    if (n > p->capacity) {
-        uint8_t *more = base_grow(p->payload, n, 1);
+    if (n > p->capacity || !p->payload) {
+        uint8_t *more = base_grow(p->payload, n + 1, 1); /* of an empty one too there is a place */
         if (!more) return base_no_memory(error, n);
         p->payload = more, p->capacity = (size_t)n;
     }
