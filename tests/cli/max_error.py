@@ -137,6 +137,9 @@ class MaxError(harness.Case):
         plain = harness.weights(22, 32, 32)
         harness.write_checkpoint("in.safetensors", {"a.weight": plain})
         self.ok("--max-error", "0.02", "--amount", "0.3", "in.safetensors", "out.safetensors", "-f")
+        said = json.loads(Path("out.report.json").read_text())
+        self.assertEqual(said["layers"][0]["pruned_kernels"], 0)
+        self.assertTrue(any("a.weight: is not pruned" in warning for warning in said["warnings"]), said["warnings"])
         self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
         self.assertGreaterEqual(self.check("dense.safetensors", {"a.weight": plain}, 0.02)["a.weight"], 0.99)
 
