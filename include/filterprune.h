@@ -583,6 +583,7 @@ typedef enum fpr_figure_kind {
     FPR_FIGURE_SHARE,  /* 0 .. 1, of something */
     FPR_FIGURE_RATIO,  /* about 0 .. 1 */
     FPR_FIGURE_NUMBER,
+    FPR_FIGURE_COUNT,
     FPR_FIGURE_WEIGHT  /* as small or large as weights are */
 } fpr_figure_kind;
 typedef struct fpr_figure {
@@ -594,6 +595,25 @@ typedef struct fpr_figure {
     const char *over_layers, *limit;          /* heading of its panel over all layers; what 1 stands for; NULL: none */
 } fpr_figure;
 FPR_API const fpr_figure *fpr_layer_figures(size_t *count);
+
+/* The same of spectra: figures, and the layers and linear tensors that have one, those that need the smallest share of
+ * their rank for 99 % of their energy first. */
+typedef struct fpr_spectrum_figure {
+    const char *key, *title;                       /* in JSON, NULL: not there; heading of its column */
+    fpr_figure_kind kind;
+    double (*of)(const fpr_spectrum *spectrum);    /* NaN: not defined */
+    unsigned rank;                                 /* as in fpr_figure */
+} fpr_spectrum_figure;
+FPR_API const fpr_spectrum_figure *fpr_spectrum_figures(size_t *count);
+typedef struct fpr_spectrum_row {
+    const char *name;
+    size_t name_bytes, place;                      /* place: in the order of the report */
+    const uint64_t *shape;
+    unsigned rank;
+    const fpr_spectrum *spectrum;
+} fpr_spectrum_row;
+/* Fills rows, which have room for layer_count + other_count, with what is borrowed from the report; returns how many. */
+FPR_API size_t fpr_report_spectra(const fpr_report *report, fpr_spectrum_row *rows);
 
 /* Receives rendered bytes; returns 0, or -1 to stop (the renderer then fails with FPR_IO). */
 typedef int (*fpr_write)(void *context, const void *bytes, size_t count);

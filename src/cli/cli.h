@@ -179,6 +179,7 @@ char *number_share(char dst[NUMBER_TEXT], double share);    /* 1.03 % */
 char *number_seconds(char dst[NUMBER_TEXT], double seconds); /* 0.12 s, 3:05 */
 char *number_plain(char dst[NUMBER_TEXT], double x);        /* three digits; "-" for NaN; 0 below 1e-12 */
 char *number_weight(char dst[NUMBER_TEXT], double x);       /* the same of what may be as small as weights are */
+char *number_figure(char dst[NUMBER_TEXT], fpr_figure_kind kind, double x);
 #define SHAPE_TEXT 128
 const char *layout_name(fpr_layout layout); /* "OIHW" */
 char *shape_text(char dst[SHAPE_TEXT], const uint64_t *shape, unsigned rank); /* 64x3x3x3 */

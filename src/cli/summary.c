@@ -236,12 +236,7 @@ static void figure_cells(table *t, const fpr_layer *l)
         if (!figure[i].terminal) continue;
         const double v = figure[i].of(l);
         const bool sampled = l->orthogonality_sampled && !strcmp(figure[i].key, "orthogonality");
-        switch (figure[i].kind) {
-        case FPR_FIGURE_SHARE: number_share(a, v); break;
-        case FPR_FIGURE_WEIGHT: number_weight(a, v); break;
-        default: number_plain(a, v);
-        }
-        table_cell(t, "%s%s", sampled ? "~" : "", a);
+        table_cell(t, "%s%s", sampled ? "~" : "", number_figure(a, figure[i].kind, v));
     }
 }
 

@@ -248,6 +248,16 @@ char *number_weight(char dst[NUMBER_TEXT], double x)
     return dst;
 }
 
+char *number_figure(char dst[NUMBER_TEXT], fpr_figure_kind kind, double x)
+{
+    switch (kind) {
+    case FPR_FIGURE_SHARE: return number_share(dst, x);
+    case FPR_FIGURE_WEIGHT: return number_weight(dst, x);
+    case FPR_FIGURE_COUNT: return number_count(dst, (uint64_t)x);
+    default: return number_plain(dst, x);
+    }
+}
+
 char *shape_text(char dst[SHAPE_TEXT], const uint64_t *shape, unsigned rank)
 {
     size_t used = 0;

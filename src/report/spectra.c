@@ -6,70 +6,93 @@
 
 #define PLOTS 60 /* layers whose spectrum is drawn */
 
+/* The share of the rank that holds 99 % of the energy. */
+static double needed(const fpr_spectrum *s) { return s->full_rank ? (double)s->rank99 / (double)s->full_rank : NAN; }
+static double norm(const fpr_spectrum *s) { return s->norm; }
+static double stable_rank(const fpr_spectrum *s) { return s->stable_rank; }
+static double effective_rank(const fpr_spectrum *s) { return s->effective_rank; }
+static double rank90(const fpr_spectrum *s) { return (double)s->rank90; }
+static double rank99(const fpr_spectrum *s) { return (double)s->rank99; }
+static double rank999(const fpr_spectrum *s) { return (double)s->rank999; }
+static double full_rank(const fpr_spectrum *s) { return (double)s->full_rank; }
+static double condition(const fpr_spectrum *s) { return s->condition; }
+static double alpha(const fpr_spectrum *s) { return s->alpha; }
+
+static const fpr_spectrum_figure figures[] = {
+    {NULL, "needed", FPR_FIGURE_SHARE, needed, 0},
+    {"norm", "norm", FPR_FIGURE_WEIGHT, norm, 4},
+    {"stable_rank", "stable rank", FPR_FIGURE_NUMBER, stable_rank, 3},
+    {"effective_rank", "effective rank", FPR_FIGURE_NUMBER, effective_rank, 2},
+    {"rank90", "90 %", FPR_FIGURE_COUNT, rank90, 8},
+    {"rank99", "99 %", FPR_FIGURE_COUNT, rank99, 1},
+    {"rank999", "99.9 %", FPR_FIGURE_COUNT, rank999, 9},
+    {NULL, "full rank", FPR_FIGURE_COUNT, full_rank, 5},
+    {"condition", "condition", FPR_FIGURE_NUMBER, condition, 7},
+    {"alpha", "alpha", FPR_FIGURE_NUMBER, alpha, 0},
+};
+enum { FIGURES = sizeof figures / sizeof *figures };
+
+FPR_API const fpr_spectrum_figure *fpr_spectrum_figures(size_t *count)
+{
+    *count = FIGURES;
+    return figures;
+}
+
 void report_spectrum(report_out *out, const fpr_spectrum *s)
 {
     if (!s->known) return;
     report_key(out, "spectrum");
     report_begin(out, '{');
-    report_key(out, "norm"), report_number(out, s->norm);
-    report_key(out, "stable_rank"), report_number(out, s->stable_rank);
-    report_key(out, "effective_rank"), report_number(out, s->effective_rank);
-    report_key(out, "rank90"), report_integer(out, s->rank90);
-    report_key(out, "rank99"), report_integer(out, s->rank99);
-    report_key(out, "rank999"), report_integer(out, s->rank999);
-    report_key(out, "condition"), report_number(out, s->condition);
-    report_key(out, "alpha"), report_number(out, s->alpha);
+    for (unsigned i = 0; i < FIGURES; i++)
+        if (figures[i].key) report_key(out, figures[i].key), report_number(out, figures[i].of(s));
     report_end(out, '}');
 }
 
-/* A layer or linear tensor with its spectrum. */
-typedef struct entry {
-    const char *name;
-    size_t name_bytes, place;
-    const uint64_t *shape;
-    unsigned rank;
-    const fpr_spectrum *spectrum;
-} entry;
-
-/* The share of the rank that holds 99 % of the energy. */
-static double needed(const fpr_spectrum *s)
-{
-    return s->full_rank ? (double)s->rank99 / (double)s->full_rank : NAN;
-}
-
-/* What is most redundant first; ties in the order of the file. */
+/* What is most redundant first, what has no rank last; ties in the order of the report. */
 static int by_need(const void *a, const void *b)
 {
-    const entry *x = a, *y = b;
-    const double p = needed(x->spectrum), q = needed(y->spectrum);
+    const fpr_spectrum_row *x = a, *y = b;
+    const double p = x->spectrum->full_rank ? needed(x->spectrum) : 2, q = y->spectrum->full_rank ? needed(y->spectrum) : 2;
     if (p != q) return p < q ? -1 : 1;
     return x->place < y->place ? -1 : 1;
 }
 
-static void cell(report_out *out, double v)
+FPR_API size_t fpr_report_spectra(const fpr_report *r, fpr_spectrum_row *rows)
 {
-    report_text(out, "<td>");
-    page_value(out, v);
-    report_text(out, "</td>");
+    size_t n = 0;
+    for (uint64_t i = 0; i < r->layer_count; i++) {
+        const fpr_layer *l = &r->layers[i];
+        if (l->spectrum.known) rows[n] = (fpr_spectrum_row){l->name, l->name_bytes, n, l->shape, l->rank, &l->spectrum}, n++;
+    }
+    for (uint64_t i = 0; i < r->other_count; i++) {
+        const fpr_other *t = &r->others[i];
+        if (t->spectrum.known) rows[n] = (fpr_spectrum_row){t->name, t->name_bytes, n, t->shape, t->rank, &t->spectrum}, n++;
+    }
+    qsort(rows, n, sizeof *rows, by_need);
+    return n;
 }
 
-static void row(report_out *out, const entry *e)
+static void row(report_out *out, const fpr_spectrum_row *e)
 {
-    const fpr_spectrum *s = e->spectrum;
-    report_text(out, "<tr><th scope=\"row\">");
+    report_text(out, "<tr><th class=\"left\" scope=\"row\">");
     page_name(out, e->name, e->name_bytes);
     report_text(out, "</th><td>");
     page_shape(out, e->shape, e->rank);
-    report_text(out, "</td><td>");
-    page_share(out, needed(s));
     report_text(out, "</td>");
-    cell(out, s->norm), cell(out, s->stable_rank), cell(out, s->effective_rank);
-    cell(out, (double)s->rank90), cell(out, (double)s->rank99), cell(out, (double)s->rank999);
-    cell(out, (double)s->full_rank), cell(out, s->condition), cell(out, s->alpha);
+    for (unsigned i = 0; i < FIGURES; i++) {
+        const double v = figures[i].of(e->spectrum);
+        report_text(out, "<td data-v=\"");
+        page_number(out, v);
+        report_text(out, "\">");
+        if (figures[i].kind == FPR_FIGURE_SHARE) page_share(out, v);
+        else if (figures[i].kind == FPR_FIGURE_COUNT) page_count(out, (uint64_t)v);
+        else page_value(out, v);
+        report_text(out, "</td>");
+    }
     report_text(out, "</tr>\n");
 }
 
-static void plot(report_out *out, const entry *e, double *values)
+static void plot(report_out *out, const fpr_spectrum_row *e, double *values)
 {
     const fpr_spectrum *s = e->spectrum;
     if (s->value_count < 2 || !(s->norm > 0)) return;
@@ -89,40 +112,27 @@ static void plot(report_out *out, const entry *e, double *values)
     svg_close(out);
 }
 
-static size_t collect(const fpr_report *r, entry *list)
-{
-    size_t n = 0;
-    for (uint64_t i = 0; i < r->layer_count; i++) {
-        const fpr_layer *l = &r->layers[i];
-        if (l->spectrum.known) list[n] = (entry){l->name, l->name_bytes, n, l->shape, l->rank, &l->spectrum}, n++;
-    }
-    for (uint64_t i = 0; i < r->other_count; i++) {
-        const fpr_other *t = &r->others[i];
-        if (t->spectrum.known) list[n] = (entry){t->name, t->name_bytes, n, t->shape, t->rank, &t->spectrum}, n++;
-    }
-    qsort(list, n, sizeof *list, by_need);
-    return n;
-}
-
 void page_spectra(report_out *out, const fpr_report *r)
 {
     if (!r->options.spectra) return;
-    entry *list = base_alloc(r->layer_count + r->other_count, sizeof *list);
+    fpr_spectrum_row *list = base_alloc(r->layer_count + r->other_count, sizeof *list);
     double *values = base_alloc(FPR_SPECTRUM_POINTS, sizeof *values);
-    const size_t n = list && values ? collect(r, list) : 0;
+    const size_t n = list && values ? fpr_report_spectra(r, list) : 0;
     if (!list || !values) out->failed = FPR_NO_MEMORY;
     report_text(out, "<section id=\"spectra\"><h2>Spectra of whole layers</h2>\n");
     if (!n) report_text(out, "<p>No layer has a spectrum.</p>");
     if (n) {
         report_text(out, "<p>Each layer as a matrix, outputs by inputs and kernel weights, the most redundant first: those "
                          "that need the smallest share of their rank for 99&nbsp;% of their energy (the sum of squares of "
-                         "singular values).</p>\n<div class=\"scroll\"><table class=\"sortable\"><thead><tr>"
-                         "<th scope=\"col\">layer</th><th scope=\"col\">shape</th><th scope=\"col\">needed</th>"
-                         "<th scope=\"col\">norm</th><th scope=\"col\">stable rank</th>"
-                         "<th scope=\"col\">effective rank</th><th scope=\"col\">90&nbsp;%</th>"
-                         "<th scope=\"col\">99&nbsp;%</th><th scope=\"col\">99.9&nbsp;%</th>"
-                         "<th scope=\"col\">full rank</th><th scope=\"col\">condition</th>"
-                         "<th scope=\"col\">alpha</th></tr></thead><tbody>\n");
+                         "singular values).</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table of "
+                         "spectra\"><table class=\"sortable\"><thead><tr><th class=\"left\" scope=\"col\">layer</th>"
+                         "<th scope=\"col\">shape</th>");
+        for (unsigned i = 0; i < FIGURES; i++) {
+            report_text(out, "<th scope=\"col\">");
+            page_text(out, figures[i].title, strlen(figures[i].title));
+            report_text(out, "</th>");
+        }
+        report_text(out, "</tr></thead><tbody>\n");
         for (size_t i = 0; i < n; i++) row(out, &list[i]);
         report_text(out, "</tbody></table></div>\n<figure><div class=\"panels\">");
         for (size_t i = 0; i < n && i < PLOTS; i++) plot(out, &list[i], values);
