@@ -4,6 +4,7 @@
 
 #define SAMPLE 8192u
 #define SAMPLE_BLOCKS 16u
+#define KEYS_MOST 16384u      /* keys of doubles, in two tables */
 #define FEW 4096u             /* values of a small stream */
 #define TRIAL 65536u          /* elements that zstd is tried on */
 #define TABLE_SYMBOL_BITS 2.2 /* what an entry of a stored table takes, roughly */
@@ -59,10 +60,25 @@ static bool sample_take(const pack_values *v, const pack_scales *scales, sample 
     return true;
 }
 
+/* Every other one apart: keys are often those before them, and a count would wait for itself. */
+static void count_keys(const uint16_t *keys, size_t n, unsigned bins, uint32_t *counts)
+{
+    uint32_t other[KEYS_MOST];
+    size_t i = 0;
+    memset(other, 0, bins * sizeof *other);
+    for (; i + 2 <= n; i += 2) {
+        counts[keys[i]]++;
+        other[keys[i + 1]]++;
+    }
+    if (i < n) counts[keys[i]]++;
+    for (unsigned b = 0; b < bins; b++) counts[b] += other[b];
+}
+
 static void sample_keys(const pack_values *v, const pack_scales *scales, sample *s)
 {
     const unsigned mantissa = most_mantissa_bits(v->element);
     const uint32_t mask = s->bins - 1;
+    uint16_t less[SAMPLE]; /* keys less their scale, with two tables those of the second above those of the first */
     const split_job job = {.width = v->element.width,
                            .exponent_bits = v->element.exponent_bits,
                            .mantissa_bits = mantissa,
@@ -70,13 +86,14 @@ static void sample_keys(const pack_values *v, const pack_scales *scales, sample 
                            .n = s->n,
                            .elements = s->elements};
     split_keys(&job, s->keys);
-    for (size_t i = 0; i < s->n; i++) s->plain[s->keys[i]]++;
+    count_keys(s->keys, s->n, s->bins, s->plain);
     if (!scales->axis_count) return;
     for (size_t i = 0; i < s->n; i++) {
         uint32_t key = s->keys[i], shift = (uint32_t)(s->classes[i] >> 1) << mantissa;
         key = key ? (key - shift) & mask : 0;
-        s->scaled[(s->classes[i] & 1 ? s->bins : 0) + key]++;
+        less[i] = (uint16_t)(key + (s->classes[i] & 1) * s->bins);
     }
+    count_keys(less, s->n, 2 * s->bins, s->scaled);
 }
 
 /* ---- the key: which of the shapes is cheapest */
