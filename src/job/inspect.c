@@ -36,6 +36,33 @@ static fpr_status look_at_layer(inspect_run *run, const study_layer *layer, cons
     return status;
 }
 
+typedef struct sampling {
+    const inspect_run *run;
+    const conv_block *blocks;
+    size_t first;
+    fpr_error *errors;
+} sampling;
+
+static void sample_one(void *context, size_t i, unsigned worker)
+{
+    (void)worker;
+    const sampling *c = context;
+    const study *s = c->run->study;
+    const study_layer *layer = &s->layers[c->run->layers[c->first + i]];
+    job_samples(&c->blocks[i], c->run->options->eps * layer->measure.max_abs, &c->run->report->layers[layer - s->layers],
+                &c->errors[i]);
+}
+
+static fpr_status sample_layers(const inspect_run *run, const conv_block *blocks, size_t first, size_t count, fpr_error *error)
+{
+    sampling c = {run, blocks, first, base_calloc(count, sizeof *c.errors)};
+    if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
+    base_parallel(job_threads(run->options), count, sample_one, &c);
+    const fpr_status status = base_first_error(c.errors, count, error);
+    base_free(c.errors);
+    return status;
+}
+
 static fpr_status inspect_batch(void *context, size_t first, size_t count, void *const *bytes, fpr_error *error)
 {
     inspect_run *run = context;
@@ -46,10 +73,8 @@ static fpr_status inspect_batch(void *context, size_t first, size_t count, void 
         const study_layer *layer = &run->study->layers[run->layers[first + i]];
         blocks[i] = study_block(run->study, layer, bytes[i]);
         status = look_at_layer(run, layer, bytes[i], error);
-        if (!status)
-            status = job_samples(&blocks[i], run->options->eps * layer->measure.max_abs,
-                                 &run->report->layers[layer - run->study->layers], error);
     }
+    if (!status) status = sample_layers(run, blocks, first, count, error);
     if (!status)
         status = study_by_group(run->study, blocks, run->layers + first, count, count_blocks, NULL, error);
     base_free(blocks);

@@ -25,20 +25,17 @@ static fpr_status picture(const fpr_layer_shape *s, fpr_dtype dtype, const void 
     return FPR_OK;
 }
 
-/* What the layer is, and what goes of it. */
-static fpr_status sample(const prune_job *job, const item *it, fpr_layer *row, fpr_error *error)
+fpr_status pictures_sample(const prune_job *job, const item *it, fpr_error *error)
 {
+    if (!job->report || !job->counting || !prune_is_planned(it->layer)) return FPR_OK;
     conv_block block = study_block(job->study, it->layer, it->seen ? it->seen : it->bytes);
     block.fate = it->plan.changes ? it->plan.fate : NULL;
-    return job_samples(&block, 0, row, error);
+    return job_samples(&block, 0, &job->report->layers[it->layer - job->study->layers], error);
 }
 
 fpr_status pictures_take(const prune_job *job, const item *items, size_t count, bool before, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    for (size_t i = 0; !status && before && job->report && job->counting && i < count; i++)
-        if (prune_is_planned(items[i].layer))
-            status = sample(job, &items[i], &job->report->layers[items[i].layer - job->study->layers], error);
     for (size_t i = 0; !status && job->report && i < count; i++) {
         const study_layer *layer = items[i].layer;
         if (!prune_is_planned(layer) || items[i].plan.binary.scope == FPR_SCOPE_NONE) continue;

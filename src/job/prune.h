@@ -108,6 +108,9 @@ void round_undo(item *it);
 
 /* ---- pictures.c */
 
+/* What the layer is, and what goes of it: after its plan, side by side with other items. */
+fpr_status pictures_sample(const prune_job *job, const item *it, fpr_error *error);
+
 /* The first kernels of binary-like layers, before or after the change. */
 fpr_status pictures_take(const prune_job *job, const item *items, size_t count, bool before, fpr_error *error);
 

@@ -15,6 +15,57 @@ static int by_norm(const void *a, const void *b)
     return (x->kernel > y->kernel) - (x->kernel < y->kernel);
 }
 
+static void swap(looked *a, looked *b)
+{
+    const looked was = *a;
+    *a = *b;
+    *b = was;
+}
+
+/* The first `rank` of n become those that come first, in no order: the part that is looked at shrinks by half or so. */
+static void select_first(looked *list, size_t n, size_t rank)
+{
+    while (rank > 0 && rank < n) {
+        size_t at = 0;
+        looked *pivot = &list[n - 1];
+        swap(pivot, &list[n / 2]);
+        for (size_t i = 0; i + 1 < n; i++)
+            if (by_norm(&list[i], pivot) < 0) swap(&list[at++], &list[i]);
+        swap(&list[at], pivot);
+        if (rank <= at) {
+            n = at;
+        } else {
+            list += at + 1;
+            n -= at + 1;
+            rank -= at + 1;
+        }
+    }
+}
+
+/* The kernels of ranks first .. first + count - 1, in order, stand there. */
+static void select_ranks(looked *list, size_t n, size_t first, size_t count)
+{
+    select_first(list, n, first);
+    select_first(list + first, n - first, count);
+    qsort(list + first, count, sizeof *list, by_norm);
+}
+
+/* Peak and length; squares of doubles alone can leave their range. */
+static double length_of(const double *kernel, size_t k, bool floats, double *peak)
+{
+    double square = 0;
+    *peak = 0;
+    for (size_t j = 0; j < k; j++) {
+        const double size = fabs(kernel[j]);
+        *peak = size > *peak ? size : *peak;
+        square += size * size;
+    }
+    if (floats || *peak == 0) return sqrt(square);
+    square = 0;
+    for (size_t j = 0; j < k; j++) square += kernel[j] / *peak * (kernel[j] / *peak);
+    return *peak * sqrt(square);
+}
+
 /* Whether a kernel goes: by its fate, or, where none is given, because it is sparse and not zero. */
 static bool goes(const conv_block *b, double limit, uint64_t kernel, double peak)
 {
@@ -49,20 +100,20 @@ fpr_status job_samples(const conv_block *b, double sparse_limit, fpr_layer *row,
     size_t stays = 0, gone = 0;
     for (uint64_t i = 0; i < n; i++) {
         const uint64_t at = (uint64_t)((double)i * ((double)s->kernels / (double)n));
-        double kernel[WEIGHTS_MOST], peak = 0, square = 0;
+        double kernel[WEIGHTS_MOST], peak;
         conv_kernels(s, b->dtype, b->weights, at, 1, kernel);
-        for (unsigned j = 0; j < s->k; j++) peak = fmax(peak, fabs(kernel[j]));
-        for (unsigned j = 0; j < s->k && peak > 0; j++) square += kernel[j] / peak * (kernel[j] / peak);
-        const looked found = {peak * sqrt(square), at};
+        const looked found = {length_of(kernel, (size_t)s->k, b->dtype != FPR_F64, &peak), at};
         if (goes(b, sparse_limit, at, peak)) go[gone++] = found;
         else if (peak > 0) stay[stays++] = found;
     }
-    qsort(stay, stays, sizeof *stay, by_norm);
-    qsort(go, gone, sizeof *go, by_norm);
     const size_t shown = least(stays, FPR_SAMPLE_KERNELS), middle = (stays - shown) / 2;
+    const size_t shown_gone = least(gone, FPR_SAMPLE_KERNELS);
+    select_ranks(stay, stays, 0, shown);
     fpr_status status = take(b, stay, shown, FPR_SAMPLE_LARGEST, row, error);
+    select_ranks(stay, stays, middle, shown);
     if (!status) status = take(b, stay + middle, shown, FPR_SAMPLE_TYPICAL, row, error);
-    if (!status) status = take(b, go, least(gone, FPR_SAMPLE_KERNELS), FPR_SAMPLE_GONE, row, error);
+    select_ranks(go, gone, 0, shown_gone);
+    if (!status) status = take(b, go, shown_gone, FPR_SAMPLE_GONE, row, error);
     base_free(stay);
     return status;
 }

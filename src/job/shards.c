@@ -56,6 +56,12 @@ typedef struct steps {
     fpr_status (*step)(const prune_job *job, item *it, fpr_error *error);
 } steps;
 
+static fpr_status plan_and_sample(const prune_job *job, item *it, fpr_error *error)
+{
+    const fpr_status status = item_plan(job, it, error);
+    return status ? status : pictures_sample(job, it, error);
+}
+
 static fpr_status change_and_encode(const prune_job *job, item *it, fpr_error *error)
 {
     fpr_status status = item_change(job, it, error);
@@ -93,7 +99,7 @@ static fpr_status work(void *context, size_t first, size_t count, void *const *b
     if (!items) return base_no_memory(error, count * sizeof *items);
     run->at_work.count = count;
     for (size_t i = 0; i < count; i++) items[i] = item_of(job, run->ids[first + i], bytes[i]);
-    fpr_status status = step(run, item_plan, error);
+    fpr_status status = step(run, plan_and_sample, error);
     for (size_t i = 0; !status && i < count; i++) { /* one by one: each reads a tensor of its own */
         status = item_follow(job, &items[i], error);
         if (status) base_error_in_tensor(error, items[i].tensor->name);
