@@ -43,12 +43,16 @@ static inline void check_file(const uint8_t *data, size_t size, const char *key)
     source_options options = {.key = key};
     source *s = NULL;
     char path[40];
-    if (fd < 0) fd = memfd_create("source", MFD_CLOEXEC);
+    if (fd < 0) {
+        fd = memfd_create("source", MFD_CLOEXEC);
+        require(setenv("FILTERPRUNE_HDF5", "/nowhere", 1) == 0); /* fuzz_listing.c is for what its helper says */
+    }
     require(fd >= 0 && ftruncate(fd, 0) == 0 && pwrite(fd, data, size, 0) == (ssize_t)size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     const fpr_status status = source_open(path, &options, &s, &error);
     if (status) {
-        require((status == FPR_BAD_HEADER || status == FPR_USAGE) && error.status == status && error.message[0] && !s);
+        require(status == FPR_BAD_HEADER || status == FPR_USAGE || (status == FPR_IO && strstr(error.message, "is HDF5")));
+        require(error.status == status && error.message[0] && !s);
     } else {
         require(s->format->read || s->format == &source_safetensors);
         for (size_t i = 0; i < s->tensor_count && i < 100; i++) check_tensor(s, i, size);
