@@ -25,12 +25,12 @@ int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd
     return 0;
 }
 
-/* The child is none: 0, for which nobody waits. What a pipe does not hold at once is lost, as when the helper breaks. */
+/* The child is a number that no process has: nobody waits for it, or ends it. What a pipe does not hold at once is lost, as when the helper breaks. */
 int posix_spawn(pid_t *child, const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *how,
                 char *const arguments[], char *const environment[])
 {
     (void)path, (void)actions, (void)how, (void)arguments, (void)environment;
-    *child = 0;
+    *child = INT32_MAX;
     require(fcntl(pipe_end, F_SETFL, O_NONBLOCK) == 0);
     require(!said_bytes || write(pipe_end, said, said_bytes) > 0);
     return 0;
