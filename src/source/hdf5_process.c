@@ -172,6 +172,10 @@ fpr_status hdf5_next(hdf5_process *p, const volatile int *cancel, char *kind, co
     }
     status = read_all(p, cancel, p->payload, (size_t)n, error);
     *kind = (char)head[0], *payload = p->payload, *bytes = (size_t)n;
-    if (!status && *kind == HDF5_ERROR) return base_fail(error, FPR_BAD_HEADER, "%.*s", (int)(n < 200 ? n : 200), p->payload);
+    if (!status && *kind == HDF5_ERROR) {
+        const size_t said = strnlen((const char *)p->payload, n < 200 ? (size_t)n : 200);
+        return said ? base_fail(error, FPR_BAD_HEADER, "%.*s", (int)said, p->payload)
+                    : base_fail(error, FPR_BAD_HEADER, "cannot be read by " HELPER);
+    }
     return status;
 }
