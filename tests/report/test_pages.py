@@ -39,8 +39,6 @@ READ_PANEL = """(selector) => [...document.querySelectorAll(selector)].map((svg)
     circles: [...svg.querySelectorAll('circle')].map((c) => [Number(c.getAttribute('cx')), Number(c.getAttribute('cy')),
                                                              c.querySelector('title').textContent]),
     bars: svg.querySelectorAll('rect.fillbar').length,
-    lines: [...svg.querySelectorAll('line')].map((l) => [l.getAttribute('class'), Number(l.getAttribute('x1')),
-                                                         Number(l.getAttribute('x2'))]),
     texts: [...svg.querySelectorAll('text')].map((t) => t.textContent),
 }))"""
 
@@ -113,11 +111,11 @@ def check_curve(panel, class_name, kde, what):
 
 def check_spike(panel, class_name, counts, x_of, what):
     """A vertical line in the fullest bin, and its share."""
-    lines = [line for name, *line in panel["lines"] if name == class_name]
-    check(len(lines) == 1, f"{what}: {len(lines)} spikes {class_name}")
-    if not lines:
+    lines = [strokes(d) for name, d in panel["paths"] if name == class_name]
+    check(len(lines) == 1 and len(lines[0][0]) == 2, f"{what}: no spike but {lines} as {class_name}")
+    if len(lines) != 1 or len(lines[0][0]) != 2:
         return
-    x1, x2 = lines[0]
+    (x1, _), (x2, _) = lines[0][0]
     lo, hi = x_of(46), x_of(350)
     place = (x_of(x1) - lo) / (hi - lo) * len(counts)
     check(x1 == x2 and counts[min(max(int(place), 0), len(counts) - 1)] == max(counts), f"{what}: spike at {x1}")
