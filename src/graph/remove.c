@@ -74,7 +74,7 @@ void changes_finish(changes *c, uint32_t node, uint32_t k)
         c->in_place[r->tensor] = (uint32_t)c->recipes.count;
         return;
     }
-    const char *stem = name ? onnx_text_of(g->model, name) : onnx_text_of(g->model, n->inputs[1]);
+    const char *stem = onnx_text_of(g->model, name ? name : n->inputs[n->input_count > 1]);
     r->name = fresh_name(c, stem, c->recipes.count);
     edit *e = r->name ? changes_edit(c, node, NULL, 0) : NULL;
     if (!r->name) lattice_failed(&c->l, strlen(stem));
