@@ -4,6 +4,8 @@
 /* What a packed tensor costs in the header alone is more than a smaller tensor can gain. */
 #define NEVER_PACKED_BYTES 512u
 
+#define ALONE 0.7 /* of its bytes: a tensor that takes less than this by itself is not pooled */
+
 const study_layer *prune_layer(const prune_job *job, size_t tensor)
 {
     size_t l = job->study->layer_of[tensor];
@@ -167,6 +169,17 @@ static bool linear_shape(const fpr_tensor *t, fpr_layer_shape *shape)
     return true;
 }
 
+/* A lattice of the input's, unchanged, stays the lattice that it is: how it was rounded is not found again. */
+static fpr_status keep_lattice(const prune_job *job, item *it, fpr_error *error)
+{
+    uint8_t *stored = base_alloc_aligned(it->tensor->stored_bytes, 1);
+    if (!stored) return base_no_memory(error, it->tensor->stored_bytes);
+    fpr_status status = model_read_stored(job->model, it->id, job_threads(job->options), stored, error);
+    if (!status) status = pack_keep(stored, it->tensor->stored_bytes, true, &it->blob, error);
+    base_free(stored);
+    return status;
+}
+
 fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
 {
     writer_tensor *out = it->out;
@@ -174,7 +187,9 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     fpr_layer_shape linear;
     const uint64_t overhead = writer_overhead(t);
     fpr_status status = FPR_OK;
-    if (!job->dense && !out->pooled && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
+    if (!job->dense && !out->pooled && it->exact && !it->converted && !strcmp(t->codec, "lattice"))
+        status = keep_lattice(job, it, error);
+    else if (!job->dense && (!out->pooled || t->rank > 1) && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
         pack_input input = {.dtype = out->dtype,
                             .rank = t->rank,
                             .shape = t->shape,
@@ -187,6 +202,12 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
                             .adaptive_values = job->adaptive_values,
                             .must_beat = out->bytes - overhead};
         status = pack_encode(&input, job_threads(job->options), &it->blob, error);
+    }
+    /* In a pool, what a kernel or a palette is does not show: who gains much by that is no member after all. */
+    if (out->pooled && it->blob && pack_blob_size(it->blob) <= ALONE * (double)out->bytes) out->pooled = false;
+    if (out->pooled) {
+        pack_blob_free(it->blob);
+        it->blob = NULL;
     }
     if (!it->blob) round_undo(it);
     out->packed = out->pooled || it->blob != NULL;

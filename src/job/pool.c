@@ -23,7 +23,8 @@ static bool may_join(const writer_tensor *t)
     for (unsigned d = 0; d < t->source->rank; d++)
         if (t->source->shape[d] && !base_multiply(product, t->source->shape[d], &product)) return false;
     return t->lossless && t->bytes <= PACK_POOL_MEMBER_BYTES && t->source->rank <= 64 && product <= UINT32_MAX &&
-           strlen(t->source->name) == t->source->name_bytes && strcmp(t->source->name, "__metadata__");
+           strlen(t->source->name) == t->source->name_bytes && strcmp(t->source->name, "__metadata__") &&
+           strcmp(t->source->codec, "lattice"); /* which is kept as it is */
 }
 
 /* What fills up as tensors join. */

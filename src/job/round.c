@@ -125,6 +125,8 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite) &&
                  it->plan.binary.scope == FPR_SCOPE_NONE &&
                  lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
+    /* A lattice that is there already is kept as it is, unless kernels of it go. */
+    it->rounds = it->rounds && (it->plan.changes || strcmp(it->tensor->codec, "lattice"));
     if (!it->rounds) return FPR_OK;
     double all, zeroed = 0;
     it->rounds = all_finite(&s, it->bytes, &all) && !is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes);

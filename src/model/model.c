@@ -290,6 +290,12 @@ size_t model_file_count(const fpr_model *m) { return m->file_count; }
 
 const file_source *model_file(const fpr_model *m, size_t file) { return m->files[file]; }
 
+fpr_status model_read_stored(const fpr_model *m, size_t index, unsigned threads, uint8_t *dst, fpr_error *error)
+{
+    const source_tensor *t = source_of(m, index);
+    return source_read_file(m->files[m->shards[m->tensors[index].shard].first_file + t->file], t->offset, t->stored_bytes, threads, dst, error);
+}
+
 bool model_place(const fpr_model *m, size_t index, size_t *file, uint64_t *offset)
 {
     const source_tensor *t = source_of(m, index);

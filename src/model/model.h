@@ -69,6 +69,8 @@ bool model_is_file(const fpr_model *model, const char *path);
 size_t model_file_count(const fpr_model *model);
 const file_source *model_file(const fpr_model *model, size_t file);
 /* Where a tensor's dense bytes stand as they are: in model_file(*file) from *offset on; false when they do not. */
+/* The bytes that a packed tensor has in its file, stored_bytes of them. */
+fpr_status model_read_stored(const fpr_model *model, size_t index, unsigned threads, uint8_t *dst, fpr_error *error);
 bool model_place(const fpr_model *model, size_t index, size_t *file, uint64_t *offset);
 
 /* Shards. */

@@ -323,3 +323,23 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
     }
     return status;
 }
+
+fpr_status pack_keep(const uint8_t *bytes, uint64_t stored_bytes, bool lossless, pack_blob **blob, fpr_error *error)
+{
+    *blob = NULL;
+    pack_blob *b = base_calloc(1, sizeof *b);
+    if (!b) return base_no_memory(error, sizeof *b);
+    fpr_status status = pack_head_read(bytes, stored_bytes, stored_bytes, &b->head, error);
+    if (!status) {
+        const uint64_t rest = stored_bytes - b->head.bytes;
+        b->head.info.lossless = lossless;
+        pack_head_write(&b->head, b->head_bytes);
+        b->total = stored_bytes;
+        /* All sections as one: they are only to be written. */
+        pack_build_section *s = pack_add_section(b, PACK_PLANE, PACK_RAW, rest, 1);
+        if (!s || !pack_copy_piece(&s->pieces[0], bytes + b->head.bytes, rest)) status = base_no_memory(error, rest);
+    }
+    if (status) pack_blob_free(b);
+    else *blob = b;
+    return status;
+}

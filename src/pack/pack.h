@@ -43,6 +43,8 @@ typedef struct pack_blob pack_blob;
 /* *blob is NULL (with FPR_OK) when the tensor is best stored raw. Spreads chunks over threads; the bytes do not depend
  * on how many. Memory: the blob itself plus a few MiB per thread. */
 fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error);
+/* A blob as it was read, which restored: only what it says of itself as lossless may be other. */
+fpr_status pack_keep(const uint8_t *bytes, uint64_t stored_bytes, bool lossless, pack_blob **blob, fpr_error *error);
 uint64_t pack_blob_size(const pack_blob *blob); /* a multiple of 8 */
 const char *pack_blob_codec(const pack_blob *blob);
 unsigned pack_blob_reader(const pack_blob *blob); /* the oldest reader that can decode it */

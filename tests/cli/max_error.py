@@ -143,6 +143,20 @@ class MaxError(harness.Case):
         self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
         self.assertGreaterEqual(self.check("dense.safetensors", {"a.weight": plain}, 0.02)["a.weight"], 0.99)
 
+    def test_a_lattice_stays_one(self):
+        """Packed again, by whatever does not change it, it takes no more, and restores the same."""
+        self.zoo()
+        for level in ("3", "6", "12"):
+            self.ok("--max-error", str(R), "--no-prune", "--level", level, "--pool", "never", "in.safetensors", "out.safetensors",
+                    "--no-report", "-f")
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            for options in (("--lossless",), ("--lossless", "--pool", "always"), ("--no-prune", "--max-error", "0.1")):
+                self.ok(*options, "out.safetensors", "again.safetensors", "--no-report", "-f")
+                self.assertLess(Path("again.safetensors").stat().st_size, 1.02 * Path("out.safetensors").stat().st_size)
+                self.ok("unpack", "again.safetensors", "back.safetensors", "-f")
+                self.assertEqual(read("back.safetensors"), read("dense.safetensors"))
+                self.ok("verify", "again.safetensors", "out.safetensors")
+
     def test_small_tensors_are_not_changed_for_nothing(self):
         small = {"a.weight": tensor(31, "F32", 2, 2, 3, 3), "b.weight": tensor(32, "F32", 3, 5)}
         harness.write_checkpoint("in.safetensors", {**small, "c.weight": tensor(33, "F32", 32, 32, 3, 3)})
