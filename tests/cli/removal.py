@@ -77,6 +77,30 @@ def pruned(folder):
     run("verify", small, big, expect=5)
 
 
+def depth(folder):
+    """Depth is the convolutions before a layer on the longest path from an input, counted here anew; a safetensors file of
+    the same weights knows none, and says so."""
+    model, _ = planted.make("unet", 1)
+    path, dense = os.path.join(folder, "net.onnx"), os.path.join(folder, "net.safetensors")
+    onnx.save(model, path)
+    level, expected = {}, {}
+    for node in model.graph.node:  # sorted, as ONNX demands
+        deep = max([level.get(name, 0) for name in node.input] or [0])
+        if node.op_type in ("Conv", "ConvTranspose"):
+            expected[node.input[1]] = deep
+            deep += 1
+        level.update({name: deep for name in node.output})
+    page = os.path.join(folder, "net.html")
+    layers = json.loads(run("inspect", "--json", "--html", page, "-f", path).stdout)["layers"]
+    assert layers and all(l["depth_known"] for l in layers), layers
+    assert {l["name"]: l["depth"] for l in layers} == {l["name"]: expected[l["name"]] for l in layers}
+    assert "Depth profile" in open(page).read()
+    run("convert", "-f", path, dense)
+    layers = json.loads(run("inspect", "--json", "--html", page, "-f", dense).stdout)["layers"]
+    assert [(l["depth"], l["depth_known"]) for l in layers] == [(i, False) for i in range(len(layers))]
+    assert "Depth profile" not in open(page).read()
+
+
 def nothing_is_written(folder):
     model, _ = planted.make("mlp", 3)
     big, small = os.path.join(folder, "m.onnx"), os.path.join(folder, "n.onnx")
@@ -133,4 +157,5 @@ with tempfile.TemporaryDirectory() as place:
     removal_alone(place)
     pruned(place)
     nothing_is_written(place)
+    depth(place)
 print("removal: ok")
