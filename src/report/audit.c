@@ -76,6 +76,7 @@ static void command(report_out *out, const fpr_report *r)
     else
         word_option(out, "bandwidth", o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
     flag(out, o->half, "half");
+    flag(out, o->spectra, "spectra");
     if (r->has_output) {
         static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1",
                                                                                                       "l2", "bn"};
@@ -95,6 +96,7 @@ static void command(report_out *out, const fpr_report *r)
     if (r->has_output) {
         if (o->max_error > 0) number_option(out, "max-error", o->max_error);
         flag(out, o->dense, "dense");
+        if (o->pool != FPR_POOL_AUTO) word_option(out, "pool", o->pool == FPR_POOL_ALWAYS ? "always" : "never");
         number_option(out, "level", o->level);
         if (o->cast != FPR_CAST_NONE) word_option(out, "cast", casts[o->cast]);
         patterns(out, "drop", r->drop, r->drop_count);

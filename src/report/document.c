@@ -191,6 +191,7 @@ static void options(report_out *out, const fpr_report *r)
     static const char *const structures[] = {"kernel", "filter", "channel"};
     static const char *const criteria[] = {"peak", "l1", "l2", "bn"};
     static const char *const casts[] = {NULL, "f32", "f16", "bf16"};
+    static const char *const pools[] = {"auto", "always", "never"};
     const fpr_options *o = &r->options;
     report_key(out, "options");
     report_begin(out, '{');
@@ -220,6 +221,7 @@ static void options(report_out *out, const fpr_report *r)
     report_key(out, "max_error"), number_or_null(out, o->max_error > 0, o->max_error);
     accept(out, o);
     report_key(out, "dense"), report_bool(out, o->dense);
+    report_key(out, "pool"), report_string0(out, pools[o->pool]);
     report_key(out, "level"), report_integer(out, (uint64_t)o->level);
     report_key(out, "cast"), report_string0(out, casts[o->cast]);
     report_key(out, "drop"), report_strings(out, r->drop, r->drop_count);

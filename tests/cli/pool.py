@@ -109,6 +109,11 @@ class Pool(harness.Case):
             self.ok("unpack", "again.safetensors", "back.safetensors", "-f")
             self.assertEqual(Path("back.safetensors").read_bytes(), Path("in.safetensors").read_bytes())
             self.assertEqual(POOL in header("again.safetensors"), pool == "always")
+            self.ok("--pool", pool, "--spectra", "out.safetensors", "told.safetensors", "-f")
+            self.assertEqual(json.loads(Path("told.report.json").read_text())["options"]["pool"], pool)
+            command = Path("told.report.html").read_text().split("<pre>filterprune", 1)[1].split("</pre>")[0]
+            self.assertIn(f" --pool {pool} ", command)
+            self.assertIn(" --spectra ", command)
         self.ok("diff", "out.safetensors", "in.safetensors")
         self.ok("--no-prune", "--no-binary", "--drop", "layer1*", "--pool", "always", "out.safetensors", "less.safetensors", "--no-report")
         self.ok("verify", "less.safetensors", "in.safetensors")
