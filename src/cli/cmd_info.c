@@ -1,5 +1,6 @@
 /* info: what a checkpoint holds, without decoding it. */
 #include "cli/cli.h"
+#include <string.h>
 
 static void print_head(const fpr_model *model, const char *path, fpr_layout layout, const terminal *term)
 {
@@ -24,6 +25,17 @@ static void print_head(const fpr_model *model, const char *path, fpr_layout layo
     if (packed)
         fprintf(term->out, "%s tensors packed, at %s of %s dense bytes\n", number_count(a, packed),
                 number_share(share, dense ? (double)stored / (double)dense : 1), number_count(b, dense));
+}
+
+/* Which reader took it, and which dictionary of it, of a file that is no safetensors file. */
+static void print_format(const fpr_model *model, const terminal *term)
+{
+    const char *format = fpr_model_format(model), *key = fpr_model_key(model);
+    char name[SAFE_NAME];
+    if (strcmp(format, "safetensors") == 0) return;
+    fputs(format, term->out);
+    if (key && *key) fprintf(term->out, ", key %s", safe_name(name, key));
+    fputc('\n', term->out);
 }
 
 static void print_metadata(const fpr_model *model, bool all, const terminal *term)
@@ -93,6 +105,7 @@ int cmd_info(const settings *set)
         if (fpr_model_statement(model, &statement, &error) != FPR_OK) statement = NULL;
         if (statement && !statement->stated && !is_packed(model)) fpr_statement_free(statement), statement = NULL;
         print_head(model, path, layout, &term);
+        print_format(model, &term);
         print_metadata(model, set->verbose, &term);
         if (statement) {
             print_statement(statement, &term);

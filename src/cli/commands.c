@@ -10,7 +10,8 @@ const command commands[] = {
       "       filterprune inspect|compare|unpack|convert|verify|info|diff ...\n"
       "       filterprune export|profile|corpus|help ...",
       "Finds and prunes sparse convolution kernels, quantizes two-level filters, writes\n"
-      "a smaller checkpoint and a report. INPUT: safetensors, PyTorch, numpy or ONNX.",
+      "a smaller checkpoint and a report. INPUT is a file of safetensors, PyTorch,\n"
+      "numpy, Keras or ONNX.",
       "filterprune model.safetensors small.safetensors\n"
       "filterprune --lossless -j2 model.safetensors same.safetensors",
       cmd_prune },
@@ -34,8 +35,8 @@ const command commands[] = {
       cmd_unpack },
     { "convert", CMD_CONVERT, 2, 2, "INPUT and OUTPUT",
       "filterprune convert [OPTIONS] INPUT OUTPUT",
-      "Writes the tensors of a checkpoint of PyTorch, numpy or ONNX, bit for bit, as a\n"
-      "safetensors file. Nothing in INPUT is executed.",
+      "Writes the tensors of a checkpoint of PyTorch, numpy, Keras or ONNX, bit for\n"
+      "bit, as a safetensors file. Nothing in INPUT is executed.",
       "filterprune convert model.pth model.safetensors",
       cmd_convert },
     { "verify", CMD_VERIFY, 1, 2, "PACKED (and ORIGINAL, if you like)",

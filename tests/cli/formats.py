@@ -196,6 +196,8 @@ class Formats(harness.Case):
         self.assertEqual(read_safetensors("out.safetensors"), read_safetensors(harness.PLAIN_MODEL))
         told = json.loads(self.ok("info", "--json", harness.MODELS / "mnist_cnn_plain.pth").out)
         self.assertEqual((told["format"], told["key"]), ("torch-zip", "state_dict"))
+        self.assertIn("\ntorch-zip, key state_dict\n", self.ok("info", harness.MODELS / "mnist_cnn_plain.pth").out)
+        self.assertNotIn("\nsafetensors", self.ok("info", harness.PLAIN_MODEL).out)
 
     # ---- which dictionary
 
