@@ -9,7 +9,15 @@ _Static_assert(FPR_BOOL == 0 && FPR_U8 == 4 && FPR_F8_E8M0 == 8 && FPR_I16 == 11
                    FPR_C64 == 18 && FPR_U64 == 21 && FPR_DTYPE_COUNT == 22,
                "dtype codes are part of the format, see FORMAT.md");
 
-static const char *const codec_names[] = {"", "planes", "palette", "kernels", "lattice", "pool"};
+/* Name in the index of a file and in reports, and the oldest reader that knows it; decode.c has the rest. */
+static const struct {
+    const char *name;
+    uint8_t reader;
+} codecs[PACK_CODECS] = {
+    {"", 1},
+    [PACK_PLANES] = {"planes", 1}, [PACK_PALETTE] = {"palette", 1}, [PACK_KERNELS] = {"kernels", 1},
+    [PACK_LATTICE] = {"lattice", 3}, [PACK_POOL] = {"pool", 3},
+};
 
 static const struct {
     uint8_t bits, width, exponent_bits;
@@ -139,7 +147,9 @@ void pack_head_write(pack_head *head, uint8_t *dst)
 {
     memcpy(dst, "FPZ1", 4);
     dst[4] = PACK_FORMAT;
-    head->info.reader = head->codec >= PACK_LATTICE ? 3 : 1;
+    const unsigned codec = head->codec < PACK_CODECS ? head->codec : 0;
+    head->info.codec = codecs[codec].name;
+    head->info.reader = codecs[codec].reader;
     dst[5] = (uint8_t)head->info.reader;
     dst[6] = head->codec;
     dst[7] = (uint8_t)head->info.dtype;
@@ -254,12 +264,12 @@ fpr_status pack_head_read(const uint8_t *src, uint64_t n, uint64_t stored_bytes,
     if (head_check(copy, head->bytes) != base_load_le32(src + HEAD_CHECK_AT))
         return pack_bad(error, "the head does not match its checksum");
     /* Only a head that is what was written can tell a codec of the future from damage. */
-    if (head->codec < PACK_PLANES || head->codec > PACK_POOL)
+    if (head->codec < PACK_PLANES || head->codec >= PACK_CODECS)
         return base_fail(error, FPR_TOO_NEW, "packed with codec %u, which this version does not know", head->codec);
     if (head->codec != PACK_KERNELS && ((head->hwio && head->codec != PACK_LATTICE) || head->symmetric || head->scope))
         return pack_bad(error, "kernel fields on another codec");
     if (head->scope > FPR_SCOPE_KERNEL) return pack_bad(error, "unknown scope of levels");
-    head->info.codec = codec_names[head->codec];
+    head->info.codec = codecs[head->codec].name;
     uint64_t whole;
     if (!base_add(total, head->bytes + 7, &whole) || (whole & ~UINT64_C(7)) != stored_bytes)
         return pack_bad(error, "the sections do not fill it exactly");

@@ -23,7 +23,7 @@ static inline unsigned pack_threads(unsigned threads, uint64_t tasks)
 #define PACK_SECTIONS 16u
 #define PACK_RANK_MAX 64u
 
-enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3, PACK_LATTICE = 4, PACK_POOL = 5 };
+enum { PACK_PLANES = 1, PACK_PALETTE = 2, PACK_KERNELS = 3, PACK_LATTICE = 4, PACK_POOL = 5, PACK_CODECS };
 
 enum {
     PACK_KEYS = 1,    /* one symbol an element: exponent and leading mantissa bits, less the scale */
@@ -86,7 +86,7 @@ typedef struct pack_head {
     size_t bytes;
 } pack_head;
 
-/* Writes the head into dst[PACK_HEAD_MAX] and sets head->bytes. */
+/* Writes the head into dst[PACK_HEAD_MAX] and sets head->bytes, and the name and reader of its codec. */
 void pack_head_write(pack_head *head, uint8_t *dst);
 fpr_status pack_head_read(const uint8_t *src, uint64_t n, uint64_t stored_bytes, pack_head *head, fpr_error *error);
 bool pack_has_check(unsigned kind, unsigned encoding);
@@ -336,7 +336,7 @@ fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsig
 #define PACK_LISTING_BYTES (1u << 20) /* raw, of MEMBERS */
 #define PACK_PLACE_MOST UINT32_MAX    /* tensors of a file */
 
-fpr_status pack_pool_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, uint8_t *dst,
+fpr_status pack_pool_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
                             fpr_error *error);
 
 /* ---- split.c: elements to symbols and planes, and back */

@@ -2,6 +2,36 @@
 #include "base/xxh.h"
 #include "pack/blob.h"
 
+/* Those that hold every element in turn. */
+static pack_values all_values(const pack_head *head, void *dst)
+{
+    const pack_element element = pack_element_of(head->info.dtype);
+    return (pack_values){.bytes = dst, .element = element, .count = head->info.bytes / element.width};
+}
+
+static fpr_status decode_planes(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                                fpr_error *error)
+{
+    const pack_values values = all_values(head, dst);
+    return pack_values_decode(&values, blob, head, section, threads, error);
+}
+
+static fpr_status decode_palette(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                                 fpr_error *error)
+{
+    const pack_values values = all_values(head, dst);
+    return pack_palette_decode(&values, blob, head, section, threads, error);
+}
+
+/* Restores head->info.bytes bytes; counts in *section the sections that were needed. */
+typedef fpr_status (*decoder)(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                              fpr_error *error);
+
+static const decoder decoders[PACK_CODECS] = {
+    [PACK_PLANES] = decode_planes,        [PACK_PALETTE] = decode_palette, [PACK_KERNELS] = pack_kernels_decode,
+    [PACK_LATTICE] = pack_lattice_decode, [PACK_POOL] = pack_pool_decode,
+};
+
 static fpr_status check_sections(const uint8_t *blob, uint64_t stored_bytes, const pack_head *head, fpr_error *error)
 {
     uint64_t end = head->bytes;
@@ -24,19 +54,8 @@ fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned thre
     if (status) return status;
     if (head.info.bytes != dst_bytes) return pack_bad(error, "another byte count than the tensor's");
     if ((status = check_sections(blob, stored_bytes, &head, error)) != FPR_OK) return status;
-    const pack_element element = pack_element_of(head.info.dtype);
-    pack_values values = {.bytes = dst, .element = element, .count = dst_bytes / element.width};
     unsigned section = 0;
-    if (head.codec == PACK_KERNELS)
-        status = pack_kernels_decode(blob, &head, &section, threads, dst, error);
-    else if (head.codec == PACK_LATTICE)
-        status = pack_lattice_decode(blob, &head, &section, threads, dst, error);
-    else if (head.codec == PACK_POOL)
-        status = pack_pool_decode(blob, &head, &section, threads, dst, error);
-    else if (head.codec == PACK_PALETTE)
-        status = pack_palette_decode(&values, blob, &head, &section, threads, error);
-    else
-        status = pack_values_decode(&values, blob, &head, &section, threads, error);
+    status = decoders[head.codec](blob, &head, &section, threads, dst, error);
     if (status) return status;
     if (section != head.section_count) return pack_bad(error, "sections that nothing needs");
     if (XXH3_64bits(dst, (size_t)dst_bytes) != head.info.hash)

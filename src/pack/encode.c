@@ -187,7 +187,6 @@ static fpr_status encode(const pack_input *input, const choice *c, bool adaptive
     const pack_values *values = stream_of(c);
     fpr_status status = FPR_OK;
     blob->head.codec = c->has_kernels ? PACK_KERNELS : c->palette ? PACK_PALETTE : PACK_PLANES;
-    blob->head.info.codec = c->has_kernels ? "kernels" : c->palette ? "palette" : "planes";
     if (c->has_kernels)
         status = pack_kernels_encode(&c->kernels, input->bytes, values->element, input->level, threads, blob, error);
     *added = true;

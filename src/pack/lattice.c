@@ -210,7 +210,6 @@ fpr_status pack_lattice_encode(const pack_input *input, unsigned threads, pack_b
         *added = !atomic_load(&j.astray);
     }
     blob->head.codec = PACK_LATTICE;
-    blob->head.info.codec = "lattice";
     blob->head.hwio = j.shape.hwio;
     workers_free(j.workers, threads);
     return no_memory ? base_no_memory(error, LATTICE_CHUNK * 8) : FPR_OK;

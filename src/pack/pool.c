@@ -158,7 +158,7 @@ fpr_status pack_pool_encode(pack_member *members, size_t count, const pack_pool_
     fpr_status status = l.bytes && dense && b ? FPR_OK : base_no_memory(error, bytes);
     if (!status) {
         b->head.codec = PACK_POOL;
-        b->head.info = (pack_info){.codec = "pool", .dtype = FPR_U8, .rank = 1, .shape = {bytes}, .bytes = bytes, .lossless = true};
+        b->head.info = (pack_info){.dtype = FPR_U8, .rank = 1, .shape = {bytes}, .bytes = bytes, .lossless = true};
         status = add_sections(b, members, count, wish, dense, &l, error);
     }
     if (!status && !pack_blob_finish(b)) status = base_no_memory(error, 1024);
@@ -357,22 +357,23 @@ static fpr_status decode_bytes(const uint8_t *blob, const pack_section *s, const
     return FPR_OK;
 }
 
-fpr_status pack_pool_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, uint8_t *dst,
+fpr_status pack_pool_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
                             fpr_error *error)
 {
     pack_pool pool;
     reading r;
+    uint8_t *to = dst;
     fpr_status status = open_pool(blob, head, &r, &pool, error);
     if (status) return status;
     *section = 1;
-    for (unsigned i = 0; !status && i < r.part_count; dst += r.parts[i++].bytes) {
+    for (unsigned i = 0; !status && i < r.part_count; to += r.parts[i++].bytes) {
         if (!r.parts[i].bytes) continue;
         const pack_section *s = *section < head->section_count ? &head->sections[*section] : NULL;
         ++*section;
         if (s && s->kind == PACK_PART_BLOB && s->encoding == PACK_RAW)
-            status = decode_part(blob, s, &r.parts[i], threads, dst, error);
+            status = decode_part(blob, s, &r.parts[i], threads, to, error);
         else if (s && s->kind == PACK_PART_BYTES)
-            status = decode_bytes(blob, s, &r.parts[i], dst, error);
+            status = decode_bytes(blob, s, &r.parts[i], to, error);
         else
             status = pack_bad(error, "a pool without one of its parts");
     }
