@@ -203,14 +203,14 @@ static void check_restored(const planned *p, const double *before, const double 
             for (size_t i = j * k; i < (j + 1) * k; i++) {
                 error += (before[i] - after[i]) * (before[i] - after[i]);
                 norm += before[i] * before[i];
-                if (p->plan.fate[j] == CONV_FATE_KEPT) assert_true(before[i] == after[i]);
-                if (p->plan.fate[j] != CONV_FATE_CHANGED) continue;
+                if (p->plan.action[j] == CONV_ACTION_KEPT) assert_true(before[i] == after[i]);
+                if (p->plan.action[j] != CONV_ACTION_CHANGED) continue;
                 unsigned at = 0;
                 while (at < count && levels[at] != after[i]) at++;
                 assert_true(at < 2);
                 if (at == count) levels[count++] = after[i];
             }
-            if (p->plan.fate[j] != CONV_FATE_CHANGED) continue;
+            if (p->plan.action[j] != CONV_ACTION_CHANGED) continue;
             assert_true(error <= tolerance * tolerance * norm);
             worst = fmax(worst, sqrt(error / norm));
         }
@@ -310,7 +310,7 @@ static void the_share_is_of_the_live_kernels(void **state)
         if (dense == 98) {
             assert_int_equal(p.plan.binary.kernels, 980 - 98);
             assert_true(p.plan.binary.share == 0.9);
-            for (uint64_t j = 0; j < 98; j++) assert_int_equal(p.plan.fate[j * 10 + 1], CONV_FATE_KEPT);
+            for (uint64_t j = 0; j < 98; j++) assert_int_equal(p.plan.action[j * 10 + 1], CONV_ACTION_KEPT);
         }
         planned_free(&p);
         base_free(m.w);
@@ -466,7 +466,7 @@ static void any_number_of_threads_gives_the_same_plan(void **state)
             assert_int_equal(plan.binary.scope, FPR_SCOPE_FILTER);
             continue;
         }
-        assert_memory_equal(plan.fate, first.fate, m.shape.kernels);
+        assert_memory_equal(plan.action, first.action, m.shape.kernels);
         assert_memory_equal(plan.levels, first.levels, 96 * 2 * sizeof(float));
         assert_true(plan.binary.kernels == first.binary.kernels);
         assert_memory_equal(&plan.binary.max_relative_error, &first.binary.max_relative_error, sizeof(double));

@@ -18,7 +18,7 @@ typedef struct group {
     unsigned k, layers;
     fpr_layer_shape shapes[LAYERS];
     double *w[LAYERS];
-    uint8_t *fate[LAYERS];
+    uint8_t *action[LAYERS];
     conv_block blocks[LAYERS];
     double mean[CONV_K_MAX], components[CONV_K_MAX * CONV_K_MAX], values[CONV_K_MAX], ratio[CONV_K_MAX];
     fpr_basis basis;
@@ -39,7 +39,7 @@ static void make_group(group *g, unsigned layers, uint64_t filters, uint64_t cha
         assert_true(conv_layer_shape(FPR_F64, 4, shape, FPR_LAYOUT_OIHW, &g->shapes[l]));
         g->k = (unsigned)g->shapes[l].k;
         g->w[l] = calloc(g->shapes[l].kernels * g->k, sizeof **g->w);
-        g->fate[l] = calloc(g->shapes[l].kernels, 1);
+        g->action[l] = calloc(g->shapes[l].kernels, 1);
         g->blocks[l] = (conv_block){.shape = &g->shapes[l], .dtype = FPR_F64, .weights = g->w[l]};
     }
 }
@@ -60,7 +60,7 @@ static void free_group(group *g)
     drop_distributions(g);
     for (unsigned l = 0; l < g->layers; l++) {
         free(g->w[l]);
-        free(g->fate[l]);
+        free(g->action[l]);
     }
 }
 
@@ -91,24 +91,24 @@ static void find_range(group *g)
 static bool farthest_tell_the_range(group *g, size_t bytes, unsigned lists)
 {
     conv_measure results[LAYERS] = {{0}};
-    conv_far *far[2] = {conv_far_new(g->k, bytes), conv_far_new(g->k, bytes / 4)};
-    assert_non_null(far[0]);
-    assert_non_null(far[1]);
-    for (unsigned l = 0; l < g->layers; l++) results[l].far = far[l % lists];
+    conv_farthest *farthest[2] = {conv_farthest_new(g->k, bytes), conv_farthest_new(g->k, bytes / 4)};
+    assert_non_null(farthest[0]);
+    assert_non_null(farthest[1]);
+    for (unsigned l = 0; l < g->layers; l++) results[l].farthest = farthest[l % lists];
     assert_int_equal(conv_measure_blocks(g->blocks, g->layers, &g->settings, results, NULL), FPR_OK);
     for (unsigned l = 0; l < g->layers; l++) {
         fpr_moments_free(&results[l].all);
         fpr_moments_free(&results[l].live);
     }
-    if (lists > 1) conv_far_merge(far[0], far[1]);
+    if (lists > 1) conv_farthest_merge(farthest[0], farthest[1]);
     double range[2];
-    const bool told = conv_far_range(far[0], &g->settings, &g->basis, range);
+    const bool told = conv_farthest_range(farthest[0], &g->settings, &g->basis, range);
     if (told) {
         find_range(g);
         assert_memory_equal(range, g->range, sizeof range);
     }
-    conv_far_free(far[0]);
-    conv_far_free(far[1]);
+    conv_farthest_free(farthest[0]);
+    conv_farthest_free(farthest[1]);
     return told;
 }
 
@@ -153,10 +153,10 @@ static void study(group *g)
 static void fate_by_threshold(group *g)
 {
     for (unsigned l = 0; l < g->layers; l++) {
-        g->blocks[l].fate = g->fate[l];
+        g->blocks[l].action = g->action[l];
         for (uint64_t i = 0; i < g->shapes[l].kernels; i++) {
             const double peak = largest(g->w[l] + i * g->k, g->k);
-            g->fate[l][i] = peak < 0.01 * g->blocks[l].max_abs ? CONV_FATE_ZERO : CONV_FATE_KEPT;
+            g->action[l][i] = peak < 0.01 * g->blocks[l].max_abs ? CONV_ACTION_ZERO : CONV_ACTION_KEPT;
         }
     }
 }
@@ -168,7 +168,7 @@ static size_t plain_coefficients(const group *g, conv_which which, unsigned comp
     for (unsigned l = 0; l < g->layers; l++)
         for (uint64_t i = 0; i < g->shapes[l].kernels; i++) {
             const double *w = g->w[l] + i * g->k, peak = largest(w, g->k);
-            const bool zeroed = (which == CONV_AFTER || which == CONV_LIVE_AFTER) && g->fate[l][i] == CONV_FATE_ZERO;
+            const bool zeroed = (which == CONV_AFTER || which == CONV_LIVE_AFTER) && g->action[l][i] == CONV_ACTION_ZERO;
             const bool sparse = peak < 0.01 * g->blocks[l].max_abs || zeroed;
             if (sparse && (which == CONV_LIVE_BEFORE || which == CONV_LIVE_AFTER)) continue;
             double sum = 0;
@@ -437,7 +437,7 @@ static void changed_kernels_count_as_they_are_now(void **state)
     find_range(&g);
     fate_by_threshold(&g);
     for (unsigned l = 0; l < 2; l++)
-        for (uint64_t i = 0; i < g.shapes[l].kernels; i += 3) g.fate[l][i] = CONV_FATE_CHANGED;
+        for (uint64_t i = 0; i < g.shapes[l].kernels; i += 3) g.action[l][i] = CONV_ACTION_CHANGED;
     start_counting(&g);
     uint64_t outside = 0;
     for (unsigned l = 0; l < 2; l++)
@@ -480,7 +480,7 @@ static void fates_of_the_other_layout(void **state)
     find_range(&g);
     fate_by_threshold(&g);
     for (unsigned i = 0; i < O * I; i++) /* not symmetric in filter and channel */
-        g.fate[0][i] = i % 7 == 0 ? CONV_FATE_ZERO : i % 11 == 0 ? CONV_FATE_CHANGED : CONV_FATE_KEPT;
+        g.action[0][i] = i % 7 == 0 ? CONV_ACTION_ZERO : i % 11 == 0 ? CONV_ACTION_CHANGED : CONV_ACTION_KEPT;
     start_counting(&g);
     assert_int_equal(conv_counter_add_changed(g.counter, g.blocks, 1, NULL), FPR_OK);
     finish_counting(&g);

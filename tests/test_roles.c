@@ -281,8 +281,8 @@ static void weight_norm_keeps_what_stays(void **state)
     const float expected[8] = {6, 0, 0, 8, -1, -1, -1, -1};
     for (size_t i = 0; i < 8; i++) assert_float_equal(w[i], expected[i], 1e-6);
 
-    uint8_t fate[4] = {CONV_FATE_ZERO, CONV_FATE_KEPT, CONV_FATE_ZERO, CONV_FATE_ZERO};
-    const shrink_plan plan = {.fate = fate, .zeroed = 3, .changes = true};
+    uint8_t action[4] = {CONV_ACTION_ZERO, CONV_ACTION_KEPT, CONV_ACTION_ZERO, CONV_ACTION_ZERO};
+    const shrink_plan plan = {.action = action, .zeroed = 3, .changes = true};
     memcpy(after, v, sizeof after);
     shrink_norm_direction(&two_by_two, FPR_F32, after, &plan);
     shrink_norm_length(&two_by_two, FPR_F32, v, &plan, FPR_F32, lengths);

@@ -5,7 +5,7 @@
 /* ---------------------------------------------------------------- the sparse threshold */
 
 /* One layer of three kernels: the largest weight of the layer, one whose peak is `peak`, one of zeros with a -0. */
-static uint64_t zeroed_by_peak(fpr_dtype dtype, double max_abs, double peak, double eps, uint8_t *fates)
+static uint64_t zeroed_by_peak(fpr_dtype dtype, double max_abs, double peak, double eps, uint8_t *actions)
 {
     fpr_layer_shape s = make_shape(1, 3, 3, 3);
     double w[27] = {0};
@@ -17,7 +17,7 @@ static uint64_t zeroed_by_peak(fpr_dtype dtype, double max_abs, double peak, dou
     options.eps = eps;
     planned p = plan_weights(s, dtype, w, &options);
     uint64_t zeroed = p.plan.zeroed;
-    memcpy(fates, p.plan.fate, 3);
+    memcpy(actions, p.plan.action, 3);
     planned_free(&p);
     return zeroed;
 }
@@ -27,14 +27,14 @@ static void threshold_is_strict_in_every_dtype(void **state)
     (void)state;
     static const fpr_dtype dtypes[] = {FPR_F64, FPR_F32, FPR_F16, FPR_BF16};
     static const double steps[] = {0x1p-54, 0x1p-25, 0x1p-12, 0x1p-9}; /* two units in the last place below 0.25 */
-    uint8_t fates[3];
+    uint8_t actions[3];
     for (size_t t = 0; t < 4; t++) {
-        assert_int_equal(zeroed_by_peak(dtypes[t], 1, 0.25, 0.25, fates), 1);
-        assert_int_equal(fates[0], CONV_FATE_KEPT);
-        assert_int_equal(fates[1], CONV_FATE_KEPT); /* exactly on the threshold */
-        assert_int_equal(fates[2], CONV_FATE_ZERO); /* -0 becomes +0 */
-        zeroed_by_peak(dtypes[t], 1, 0.25 - steps[t], 0.25, fates);
-        assert_int_equal(fates[1], CONV_FATE_ZERO);
+        assert_int_equal(zeroed_by_peak(dtypes[t], 1, 0.25, 0.25, actions), 1);
+        assert_int_equal(actions[0], CONV_ACTION_KEPT);
+        assert_int_equal(actions[1], CONV_ACTION_KEPT); /* exactly on the threshold */
+        assert_int_equal(actions[2], CONV_ACTION_ZERO); /* -0 becomes +0 */
+        zeroed_by_peak(dtypes[t], 1, 0.25 - steps[t], 0.25, actions);
+        assert_int_equal(actions[1], CONV_ACTION_ZERO);
     }
     /* 0.01 is no binary fraction: the comparison is that of doubles, numpy's max|w| < 0.01 * max|w|. */
     uint64_t seed = 4;
@@ -42,8 +42,8 @@ static void threshold_is_strict_in_every_dtype(void **state)
         double max_abs = (double)(float)(0.1 + random_unit(&seed)), threshold = 0.01 * max_abs;
         float at = (float)threshold, around[3] = {nextafterf(at, 0), at, nextafterf(at, 1)};
         for (size_t i = 0; i < 3; i++) {
-            zeroed_by_peak(FPR_F32, max_abs, (double)around[i], 0.01, fates);
-            assert_int_equal(fates[1], (double)around[i] < threshold ? CONV_FATE_ZERO : CONV_FATE_KEPT);
+            zeroed_by_peak(FPR_F32, max_abs, (double)around[i], 0.01, actions);
+            assert_int_equal(actions[1], (double)around[i] < threshold ? CONV_ACTION_ZERO : CONV_ACTION_KEPT);
         }
     }
 }
@@ -51,16 +51,16 @@ static void threshold_is_strict_in_every_dtype(void **state)
 static void edges_of_the_threshold(void **state)
 {
     (void)state;
-    uint8_t fates[3];
+    uint8_t actions[3];
     /* eps 0: nothing is below 0. eps 1: all but the largest. */
-    zeroed_by_peak(FPR_F32, 1, 0x1p-149, 0, fates);
-    assert_int_equal(fates[1], CONV_FATE_KEPT);
-    assert_int_equal(fates[2], CONV_FATE_KEPT);
-    zeroed_by_peak(FPR_F32, 1, 1 - 0x1p-24, 1, fates);
-    assert_int_equal(fates[0], CONV_FATE_KEPT);
-    assert_int_equal(fates[1], CONV_FATE_ZERO);
+    zeroed_by_peak(FPR_F32, 1, 0x1p-149, 0, actions);
+    assert_int_equal(actions[1], CONV_ACTION_KEPT);
+    assert_int_equal(actions[2], CONV_ACTION_KEPT);
+    zeroed_by_peak(FPR_F32, 1, 1 - 0x1p-24, 1, actions);
+    assert_int_equal(actions[0], CONV_ACTION_KEPT);
+    assert_int_equal(actions[1], CONV_ACTION_ZERO);
     /* A layer of zeros: every kernel is sparse, but +0 already but for the -0. */
-    assert_int_equal(zeroed_by_peak(FPR_F16, 0, 0, 0.01, fates), 3);
+    assert_int_equal(zeroed_by_peak(FPR_F16, 0, 0, 0.01, actions), 3);
     fpr_layer_shape s = make_shape(2, 2, 3, 3);
     double w[36] = {0};
     fpr_options options = make_options();
@@ -69,10 +69,10 @@ static void edges_of_the_threshold(void **state)
     assert_false(p.plan.changes);
     planned_free(&p);
     /* Subnormal weights have a largest too. */
-    zeroed_by_peak(FPR_F64, 5e-324 * 1000, 5e-324 * 9, 0.01, fates);
-    assert_int_equal(fates[1], CONV_FATE_ZERO);
-    zeroed_by_peak(FPR_F64, 5e-324 * 1000, 5e-324 * 10, 0.01, fates);
-    assert_int_equal(fates[1], CONV_FATE_KEPT);
+    zeroed_by_peak(FPR_F64, 5e-324 * 1000, 5e-324 * 9, 0.01, actions);
+    assert_int_equal(actions[1], CONV_ACTION_ZERO);
+    zeroed_by_peak(FPR_F64, 5e-324 * 1000, 5e-324 * 10, 0.01, actions);
+    assert_int_equal(actions[1], CONV_ACTION_KEPT);
 }
 
 static void kernels_of_one_weight_only_with_pointwise(void **state)
@@ -85,7 +85,7 @@ static void kernels_of_one_weight_only_with_pointwise(void **state)
         options.pointwise = pointwise;
         planned p = plan_weights(s, FPR_F32, w, &options);
         assert_int_equal(p.plan.zeroed, pointwise);
-        assert_int_equal(p.plan.fate[1], pointwise ? CONV_FATE_ZERO : CONV_FATE_KEPT);
+        assert_int_equal(p.plan.action[1], pointwise ? CONV_ACTION_ZERO : CONV_ACTION_KEPT);
         planned_free(&p);
     }
 }
@@ -157,7 +157,7 @@ static void scores_of_huge_and_tiny_weights(void **state)
     }
 }
 
-/* The fates that an amount must give: the lowest units by score, then by index, found by counting those before. */
+/* The actions that an amount must give: the lowest units by score, then by index, found by counting those before. */
 static void check_amount(const fpr_layer_shape *s, fpr_dtype dtype, const double *w, fpr_structure structure,
                          fpr_criterion criterion, double amount, uint64_t expected)
 {
@@ -178,7 +178,7 @@ static void check_amount(const fpr_layer_shape *s, fpr_dtype dtype, const double
         bool goes = before < expected;
         gone += goes;
         for (uint64_t j = 0; j < s->kernels; j++)
-            if (unit_of(s, structure, j) == i) assert_int_equal(p.plan.fate[j], goes ? CONV_FATE_ZERO : CONV_FATE_KEPT);
+            if (unit_of(s, structure, j) == i) assert_int_equal(p.plan.action[j], goes ? CONV_ACTION_ZERO : CONV_ACTION_KEPT);
     }
     assert_int_equal(gone, expected);
     base_free(scores);
@@ -275,7 +275,7 @@ static void transposed_layers_are_pruned_the_right_way_round(void **state)
         options.amount = u == FPR_STRUCTURE_FILTER ? 1.0 / 3 : 0.25;
         planned p = plan_weights(s, FPR_F32, w, &options);
         for (uint64_t j = 0; j < 12; j++)
-            assert_int_equal(p.plan.fate[j] == CONV_FATE_ZERO, u == FPR_STRUCTURE_FILTER ? j % 3 == 1 : j / 3 == 2);
+            assert_int_equal(p.plan.action[j] == CONV_ACTION_ZERO, u == FPR_STRUCTURE_FILTER ? j % 3 == 1 : j / 3 == 2);
         shrink_outcome outcome;
         assert_int_equal(shrink_apply(&s, FPR_F32, p.weights, (shrink_known){.max_abs = 1}, 0.01, &p.plan, 1, &outcome, NULL), FPR_OK);
         assert_int_equal(outcome.dead_filter_count, u == FPR_STRUCTURE_FILTER);
@@ -331,7 +331,7 @@ static void kernels_count_as_what_a_normalization_makes_of_them(void **state)
         const shrink_known known = {.max_abs = raw_most, .scale = scale};
         shrink_plan plan;
         assert_int_equal(shrink_plan_layer(&s, dtype, weights, known, &options, BY_AMOUNT(&options), 2, &plan, NULL), FPR_OK);
-        for (size_t j = 0; j < 35; j++) assert_int_equal(plan.fate[j] == CONV_FATE_ZERO, sparse[j] && size[j] > 0);
+        for (size_t j = 0; j < 35; j++) assert_int_equal(plan.action[j] == CONV_ACTION_ZERO, sparse[j] && size[j] > 0);
         shrink_plan_free(&plan);
         double scores[35];
         shrink_scores(&s, dtype, weights, FPR_STRUCTURE_KERNEL, FPR_CRITERION_BN, scale, scores);
@@ -358,7 +358,7 @@ static void a_filter_or_channel_goes_by_eps_when_all_its_kernels_are_sparse(void
         options.binary = false;
         planned p = plan_weights(s, FPR_F32, w, &options);
         for (uint64_t j = 0; j < 9; j++)
-            assert_int_equal(p.plan.fate[j], (channel ? j % 3 == 1 : j / 3 == 1) ? CONV_FATE_ZERO : CONV_FATE_KEPT);
+            assert_int_equal(p.plan.action[j], (channel ? j % 3 == 1 : j / 3 == 1) ? CONV_ACTION_ZERO : CONV_ACTION_KEPT);
         planned_free(&p);
         w[channel ? 4 * 4 : 5 * 4] = 0.0101; /* one live kernel keeps the unit */
         p = plan_weights(s, FPR_F32, w, &options);
@@ -496,7 +496,7 @@ static void apply_zeroes_measures_and_names_the_dead(void **state)
         uint64_t live_filters[6] = {0}, live_channels[11] = {0}, zeroed = 0;
         for (uint64_t j = 0; j < s.kernels; j++) {
             bool sparse = largest_of(w + j * s.k, (size_t)s.k) < 0.01 * p.max_abs;
-            assert_int_equal(p.plan.fate[j], sparse ? CONV_FATE_ZERO : CONV_FATE_KEPT);
+            assert_int_equal(p.plan.action[j], sparse ? CONV_ACTION_ZERO : CONV_ACTION_KEPT);
             zeroed += sparse;
             live_filters[j / 11] += !sparse;
             live_channels[j % 11] += !sparse;
@@ -571,7 +571,7 @@ static void what_is_known_changes_nothing(void **state)
         assert_int_equal(plan.zeroed, p.plan.zeroed);
         assert_int_equal(plan.changes, p.plan.changes);
         assert_memory_equal(&plan.binary, &p.plan.binary, sizeof plan.binary);
-        if (plan.fate && p.plan.fate) assert_memory_equal(plan.fate, p.plan.fate, s.kernels);
+        if (plan.action && p.plan.action) assert_memory_equal(plan.action, p.plan.action, s.kernels);
         else assert_true(!plan.changes);
         fpr_status status =
             shrink_apply(&s, dtype, p.weights, known_max(p.max_abs), options.eps, &p.plan, 2, &want, NULL);
@@ -627,7 +627,7 @@ static void layout_and_threads_change_nothing(void **state)
     double *w = base_alloc(N, sizeof *w), *after = base_alloc(N, sizeof *after), *first = base_alloc(N, sizeof *first);
     make_partly_dead(&s, w, 77);
     shrink_outcome expected = {0};
-    uint8_t *fate = base_alloc(F * C, 1);
+    uint8_t *action = base_alloc(F * C, 1);
     for (unsigned threads = 1; threads <= 8; threads++) {
         s.layout = layouts[threads > 4];
         fpr_options options = make_options();
@@ -646,13 +646,13 @@ static void layout_and_threads_change_nothing(void **state)
             shrink_apply(&s, FPR_F32, weights, known_max(max_abs), 0.01, &plan, threads % 5, &outcome, NULL), FPR_OK);
         load_weights(&s, FPR_F32, weights, after);
         if (threads == 1) {
-            memcpy(fate, plan.fate, F * C);
+            memcpy(action, plan.action, F * C);
             memcpy(first, after, N * sizeof *after);
             expected = outcome;
             assert_int_equal(plan.zeroed, 28 * C);
             assert_int_equal(outcome.dead_filter_count, 28);
         } else {
-            assert_memory_equal(plan.fate, fate, F * C);
+            assert_memory_equal(plan.action, action, F * C);
             assert_memory_equal(after, first, N * sizeof *after);
             assert_memory_equal(&outcome.error_relative_l2, &expected.error_relative_l2, sizeof(double));
             assert_memory_equal(&outcome.error_max_abs, &expected.error_max_abs, sizeof(double));
@@ -663,7 +663,7 @@ static void layout_and_threads_change_nothing(void **state)
         base_free(weights);
     }
     outcome_free(&expected);
-    base_free(fate);
+    base_free(action);
     base_free(w);
     base_free(after);
     base_free(first);

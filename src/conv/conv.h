@@ -6,7 +6,7 @@
  * gather.c         weights of any float dtype and layout -> tiles of kernels as doubles
  * measure.c        per layer: sparsity, entropy, moments (first sweep)
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
- * far.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
+ * farthest.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
  * range.c          per kernel group: the range of all coefficients (second sweep), where it does not
  * untrained.c      per layer: whether it looks as an initialiser left it
  * cells.c          per layer: coefficients as integer counts that can be added up (collections)
@@ -68,13 +68,13 @@ typedef struct conv_settings {
 } conv_settings;
 
 /* What happens to a kernel in the output; written by shrink/, read by the third sweep. */
-enum { CONV_FATE_KEPT = 0, CONV_FATE_ZERO = 1, CONV_FATE_CHANGED = 2 };
+enum { CONV_ACTION_KEPT = 0, CONV_ACTION_ZERO = 1, CONV_ACTION_CHANGED = 2 };
 
 typedef struct conv_block {
     const fpr_layer_shape *shape;
     fpr_dtype dtype;
     const void *weights;   /* the whole tensor, little-endian as in the file, any alignment >= 8 */
-    const uint8_t *fate;   /* [kernels], or NULL: all kept (third sweep only) */
+    const uint8_t *action;   /* [kernels], or NULL: all kept (third sweep only) */
     double max_abs;        /* of the layer before (sweep two and three; measured in sweep one) */
 } conv_block;
 
@@ -97,7 +97,7 @@ typedef struct conv_measure {
     double sparse_max_abs, sparse_relative_l2;
     fpr_moments all, live; /* of the scaled kernels; made by conv_measure_blocks when the shape has a basis (k = 0
                               otherwise), freed by the caller with fpr_moments_free */
-    struct conv_far *far;  /* given by the caller, or NULL: takes the scaled kernels; blocks of one k may share it */
+    struct conv_farthest *farthest;  /* given by the caller, or NULL: takes the scaled kernels; blocks of one k may share it */
 } conv_measure;
 
 /* One result per block. FPR_NO_MEMORY leaves nothing in results to free. */
@@ -115,19 +115,19 @@ typedef struct conv_untrained { const char *distribution, *rule; } conv_untraine
 bool conv_looks_untrained(const fpr_layer_shape *shape, const conv_measure *measured, const double *ratio,
                           conv_untrained *found);
 
-/* ---- far.c: the farthest kernels of a group, gathered in the first sweep */
+/* ---- farthest.c: the farthest kernels of a group, gathered in the first sweep */
 
-typedef struct conv_far conv_far;
+typedef struct conv_farthest conv_farthest;
 
 /* For kernels of k weights: as many as fit into `bytes` at 8 * (k + 3) each, at least two. NULL: no memory. */
-conv_far *conv_far_new(unsigned k, size_t bytes);
-void conv_far_free(conv_far *far);
+conv_farthest *conv_farthest_new(unsigned k, size_t bytes);
+void conv_farthest_free(conv_farthest *farthest);
 /* n scaled kernels: weight d of kernel i is x[d * stride + i], the sum of its squares square[i]. From any thread. */
-void conv_far_add_tile(conv_far *far, const double *x, size_t stride, const double *square, size_t n);
-void conv_far_merge(conv_far *into, const conv_far *from);
+void conv_farthest_add_tile(conv_farthest *farthest, const double *x, size_t stride, const double *square, size_t n);
+void conv_farthest_merge(conv_farthest *into, const conv_farthest *from);
 /* True: range is that of all kernels added, to the bit what conv_range_blocks finds. False: only that can tell. Which of
  * both may depend on the order of adding; the range does not. */
-bool conv_far_range(const conv_far *far, const conv_settings *settings, const fpr_basis *basis, double range[2]);
+bool conv_farthest_range(const conv_farthest *farthest, const conv_settings *settings, const fpr_basis *basis, double range[2]);
 
 /* ---- range.c, count.c: second and third sweep, for the blocks of one kernel group */
 
@@ -162,11 +162,11 @@ typedef struct conv_counter conv_counter;
 fpr_status conv_counter_new(const fpr_basis *basis, unsigned k, const double range[2], uint64_t kernels, uint64_t live,
                             const conv_settings *settings, conv_counter **counter, fpr_error *error);
 void conv_counter_free(conv_counter *counter);
-/* Counts the kernels of the blocks as they are before the job, and by their fate as they are after it: KEPT counts in
+/* Counts the kernels of the blocks as they are before the job, and by their action as they are after it: KEPT counts in
  * both, ZERO counts as a zero kernel after, CHANGED counts only before; its new value is counted by
  * conv_counter_add_changed once the weights have been changed. Live: by the layer's max_abs and eps. */
 fpr_status conv_counter_add(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
-/* The kernels of fate CHANGED, as they are now in weights; live by max_abs of the layer as it is now. */
+/* The kernels of action CHANGED, as they are now in weights; live by max_abs of the layer as it is now. */
 fpr_status conv_counter_add_changed(conv_counter *counter, const conv_block *blocks, size_t count, fpr_error *error);
 /* Densities are within 1e-4 of their peak of the exact sum, for bandwidths down to some 1/1000 of the range of a
  * component (Silverman's are 1/30 to 1/500); below that, 512 points show no curve, and what shares a cell is drawn as

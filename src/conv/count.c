@@ -24,17 +24,17 @@ static uint64_t tile_count(const conv_block *block)
 }
 
 /* The kind of a kernel; KINDS for one that is not counted in this call. */
-static unsigned kind_of(bool changed, unsigned fate, bool live)
+static unsigned kind_of(bool changed, unsigned action, bool live)
 {
-    if (changed) return fate != CONV_FATE_CHANGED ? KINDS : live ? NEW_LIVE : NEW_SPARSE;
-    if (fate == CONV_FATE_KEPT) return live ? KEPT_LIVE : KEPT_SPARSE;
+    if (changed) return action != CONV_ACTION_CHANGED ? KINDS : live ? NEW_LIVE : NEW_SPARSE;
+    if (action == CONV_ACTION_KEPT) return live ? KEPT_LIVE : KEPT_SPARSE;
     return live ? GONE_LIVE : GONE_SPARSE;
 }
 
 /* Whether nothing tells the kernels of a tile from each other: all of them are live and stay as they are. */
 static bool are_alike(const conv_counter *c, const conv_block *block, const double *peak, size_t n)
 {
-    if (c->changed || block->fate || block->max_abs == 0) return false;
+    if (c->changed || block->action || block->max_abs == 0) return false;
     double peaks[2] = {INFINITY, 0};
     c->kernels->range(peaks, peak, n);
     return peaks[0] > 0 && peaks[0] >= c->settings.eps * block->max_abs;
@@ -50,17 +50,17 @@ static void sort_kinds(const conv_counter *c, const conv_block *block, uint64_t 
     const double limit = c->settings.eps * block->max_abs;
     const bool all_sparse = block->max_abs == 0, hwio = block->shape->layout == FPR_LAYOUT_HWIO;
     uint8_t kinds[4][2];
-    for (unsigned fate = 0; fate < 4; fate++)
-        for (unsigned live = 0; live < 2; live++) kinds[fate][live] = (uint8_t)kind_of(c->changed, fate, live);
-    uint8_t fates[256] = {0};
-    for (size_t i = 0; i < n && block->fate; i++)
-        fates[i] = block->fate[hwio ? conv_kernel_at(block->shape, first + i) : first + i] & 3;
+    for (unsigned action = 0; action < 4; action++)
+        for (unsigned live = 0; live < 2; live++) kinds[action][live] = (uint8_t)kind_of(c->changed, action, live);
+    uint8_t actions[256] = {0};
+    for (size_t i = 0; i < n && block->action; i++)
+        actions[i] = block->action[hwio ? conv_kernel_at(block->shape, first + i) : first + i] & 3;
     uint32_t zeroed = 0, count[2 * (KINDS + 1)] = {0};
     for (size_t i = 0; i < n; i++) {
         const unsigned live = !((peak[i] < limit) | all_sparse);
-        const unsigned kind = kinds[fates[i]][live] + (KINDS + 1u) * !(peak[i] > 0);
+        const unsigned kind = kinds[actions[i]][live] + (KINDS + 1u) * !(peak[i] > 0);
         s->list[kind][count[kind]++] = (uint32_t)i;
-        zeroed += fates[i] == CONV_FATE_ZERO;
+        zeroed += actions[i] == CONV_ACTION_ZERO;
     }
     memcpy(s->count, count, sizeof count);
     for (unsigned kind = 0; kind < KINDS; kind++) {

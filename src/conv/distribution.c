@@ -93,12 +93,12 @@ static void read_bins(const conv_counter *c, const window *w, const tables *all,
 }
 
 /* What a worker finishes components with. */
-typedef struct desk {
+typedef struct worker_buffers {
     num_mass *masses; /* [cells + numbers + 1] */
     double *numbers;  /* [2 * numbers_max] */
     uint64_t numbers_max;
     double *scratch;
-} desk;
+} worker_buffers;
 
 /* The coefficients of a distribution that were kept as they are, sorted; returns how many. */
 static size_t read_numbers(const tables *all, double *x, double *spare)
@@ -134,7 +134,7 @@ static void add_cells(merging *m, const num_cells_view *view, uint32_t at, const
 }
 
 /* One component as masses by rising x: numbers and zero kernels as points, cells at their means. */
-static size_t read_masses(const window *w, const tables *all, uint64_t zeros, double origin, const desk *own)
+static size_t read_masses(const window *w, const tables *all, uint64_t zeros, double origin, const worker_buffers *own)
 {
     merging m = {own->masses, own->numbers, read_numbers(all, own->numbers, own->numbers + own->numbers_max)};
     if (all->cells_count) {
@@ -179,7 +179,7 @@ typedef struct finishing {
     uint64_t zeros;
     bool with_kde;
     fpr_distribution *out;
-    desk *desks; /* per worker */
+    worker_buffers *buffers; /* per worker */
 } finishing;
 
 static void finish_task(void *context, size_t component, unsigned worker)
@@ -191,7 +191,7 @@ static void finish_task(void *context, size_t component, unsigned worker)
     const double origin = c->origin[component];
     read_bins(c, w, &all, f->zeros, origin, f->out->counts + component * c->settings.bins);
     if (!f->with_kde) return;
-    const desk *own = &f->desks[worker];
+    const worker_buffers *own = &f->buffers[worker];
     const size_t n = read_masses(w, &all, f->zeros, origin, own);
     double range[2] = {f->zeros ? origin : INFINITY, f->zeros ? origin : -INFINITY};
     for (unsigned t = 0; t < all.cells_count + all.numbers_count; t++) {
@@ -230,10 +230,10 @@ static fpr_status finish_memory(finishing *f, unsigned threads, fpr_error *error
     for (unsigned j = 0; j < c->k && all.cells_count; j++)
         if (c->windows[j].count > masses) masses = c->windows[j].count;
     masses += 1 + numbers;
-    f->desks = base_calloc(threads, sizeof *f->desks);
-    if (!f->desks) return base_no_memory(error, threads * sizeof *f->desks);
+    f->buffers = base_calloc(threads, sizeof *f->buffers);
+    if (!f->buffers) return base_no_memory(error, threads * sizeof *f->buffers);
     for (unsigned i = 0; i < threads; i++) {
-        desk *d = &f->desks[i];
+        worker_buffers *d = &f->buffers[i];
         d->numbers_max = numbers;
         d->masses = base_alloc(masses, sizeof *d->masses);
         d->numbers = base_alloc(2 * numbers, sizeof *d->numbers);
@@ -276,12 +276,12 @@ fpr_status conv_counter_finish(conv_counter *counter, conv_which which, bool wit
         base_free(out->kde);
         *out = (fpr_distribution){0};
     }
-    for (unsigned i = 0; f.desks && i < threads; i++) {
-        base_free(f.desks[i].masses);
-        base_free(f.desks[i].numbers);
-        base_free(f.desks[i].scratch);
+    for (unsigned i = 0; f.buffers && i < threads; i++) {
+        base_free(f.buffers[i].masses);
+        base_free(f.buffers[i].numbers);
+        base_free(f.buffers[i].scratch);
     }
-    base_free(f.desks);
+    base_free(f.buffers);
     return status;
 }
 

@@ -256,7 +256,7 @@ typedef struct sorter {
     bool all_sparse;
     bool floats; /* the weights are */
     double *raw, *scaled, *peak, *scratch;
-    conv_far *far;
+    conv_farthest *farthest;
     gathered live, sparse;
     sums *sums;
     flags flags;
@@ -306,9 +306,9 @@ static void sort_tile(sorter *s, uint64_t at, size_t n, bool moments)
     }
     if (!moments) return;
     (s->floats ? s->kernels->tile_divide_floats : s->kernels->tile_divide)(s->scaled, s->raw, s->peak, s->stride, n, s->k);
-    if (s->far) {
+    if (s->farthest) {
         s->kernels->tile_squares(s->peak, s->scaled, s->stride, n, s->k);
-        conv_far_add_tile(s->far, s->scaled, s->stride, s->peak, n);
+        conv_farthest_add_tile(s->farthest, s->scaled, s->stride, s->peak, n);
     }
     if (all) {
         num_moments_add_tile(s->live.raw_moments, s->kernels, s->raw, s->stride, n, s->scratch);
@@ -338,7 +338,7 @@ static void sort_part(measuring *m, size_t b, uint64_t first, uint64_t last, sum
         .limit = m->settings->eps * max_abs * unit, .all_sparse = max_abs == 0,
         .floats = block->dtype != FPR_F64,
         .raw = scratch, .scaled = scratch + tile, .peak = scratch + 6 * tile, .scratch = scratch + 6 * tile + stride,
-        .far = m->results[b].far,
+        .farthest = m->results[b].farthest,
         .live = {scratch + 2 * tile, scratch + 3 * tile, 0, &result->raw_live, &result->scaled_live},
         .sparse = {scratch + 4 * tile, scratch + 5 * tile, 0, &result->raw_sparse, &result->scaled_sparse},
         .sums = result,
@@ -602,7 +602,7 @@ fpr_status conv_measure_blocks(const conv_block *blocks, size_t count, const con
                    .results = results};
     for (size_t b = 0; b < count; b++) {
         const conv_measure given = results[b];
-        results[b] = (conv_measure){.explained_variance_ratio = given.explained_variance_ratio, .far = given.far};
+        results[b] = (conv_measure){.explained_variance_ratio = given.explained_variance_ratio, .farthest = given.farthest};
     }
     fpr_status status = prepare(&m, error);
     if (status == FPR_OK) status = find_peaks(&m, error);

@@ -22,9 +22,9 @@
 #define LENGTH_MAX 1e12
 
 /* What a worker needs: two packed groups, their product, a run of doubles. */
-typedef struct bench { float *a, *b, *product; double *run; } bench;
+typedef struct worker_buffers { float *a, *b, *product; double *run; } worker_buffers;
 
-typedef struct turning {
+typedef struct products {
     const conv_block *blocks;
     size_t count;
     const conv_settings *settings;
@@ -34,9 +34,9 @@ typedef struct turning {
     uint64_t *norm_parts, *pair_parts;
     double *unit, *scale;            /* per filter: a weight times unit times scale is that of a row of unit length */
     double *sums;                    /* per pair */
-    bench *benches;
+    worker_buffers *buffers;
     uint8_t *memory;
-} turning;
+} products;
 
 /* Filters that are multiplied, and the place of the i-th of them: floor(i * filters / taken). */
 static uint64_t taken_count(const fpr_layer_shape *s)
@@ -71,7 +71,7 @@ static double row_unit(double x)
 }
 
 /* Weight d of n taken filters from `first` on: side by side in an HWIO tensor, unless some are left out between. */
-static void load_across(const turning *t, const conv_block *block, uint64_t first, size_t n, uint64_t d, double *run)
+static void load_across(const products *t, const conv_block *block, uint64_t first, size_t n, uint64_t d, double *run)
 {
     const fpr_layer_shape *s = block->shape;
     const bool half = t->settings->half;
@@ -89,7 +89,7 @@ static void load_across(const turning *t, const conv_block *block, uint64_t firs
 /* Length of each filter of a group; weights of a filter lie together in OIHW, one in each row of an HWIO tensor. */
 static void norm_task(void *context, size_t index, unsigned worker)
 {
-    turning *t = context;
+    products *t = context;
     const size_t b = conv_part_block(t->norm_parts, t->count, index);
     const conv_block *block = &t->blocks[b];
     const fpr_layer_shape *s = block->shape;
@@ -98,7 +98,7 @@ static void norm_task(void *context, size_t index, unsigned worker)
     const uint64_t first = (index - t->norm_parts[b]) * GROUP, width = s->channels * s->k;
     const uint64_t filters = taken_count(s);
     const size_t n = filters - first < GROUP ? (size_t)(filters - first) : GROUP;
-    double *run = t->benches[worker].run, *unit = t->unit + t->rows_first[b] + first,
+    double *run = t->buffers[worker].run, *unit = t->unit + t->rows_first[b] + first,
            *scale = t->scale + t->rows_first[b] + first;
     double peak[GROUP] = {0}, squares[GROUP] = {0};
     const int first_pass = block->dtype == FPR_F64 && !half ? 0 : 1; /* the first one finds units */
@@ -144,7 +144,7 @@ static void norm_task(void *context, size_t index, unsigned worker)
 }
 
 /* Whether the weights of n filters are rows of floats as they lie. */
-static bool lie_ready(const turning *t, size_t b, uint64_t first, size_t n)
+static bool lie_ready(const products *t, size_t b, uint64_t first, size_t n)
 {
     const conv_block *block = &t->blocks[b];
     if (block->dtype != FPR_F32 || t->settings->half || block->shape->layout == FPR_LAYOUT_HWIO) return false;
@@ -156,7 +156,7 @@ static bool lie_ready(const turning *t, size_t b, uint64_t first, size_t n)
 }
 
 /* Filters first .. first + n - 1, weights from .. from + depth - 1 of each, as rows of floats of unit length. */
-static void pack_rows(const turning *t, size_t b, uint64_t first, size_t n, uint64_t from, size_t depth, float *rows,
+static void pack_rows(const products *t, size_t b, uint64_t first, size_t n, uint64_t from, size_t depth, float *rows,
                       double *run)
 {
     const conv_block *block = &t->blocks[b];
@@ -189,7 +189,7 @@ typedef struct operand {
     double scale[GROUP];
 } operand;
 
-static operand operand_of(const turning *t, size_t b, uint64_t group, float *room)
+static operand operand_of(const products *t, size_t b, uint64_t group, float *room)
 {
     const uint64_t filters = taken_count(t->blocks[b].shape), first = group * GROUP;
     operand o = {.first = first, .n = (size_t)(filters - first < GROUP ? filters - first : GROUP), .room = room};
@@ -199,7 +199,7 @@ static operand operand_of(const turning *t, size_t b, uint64_t group, float *roo
 }
 
 /* The rows of an operand, weights from .. from + depth - 1. */
-static num_rows rows_of(const turning *t, size_t b, const operand *o, uint64_t from, size_t depth, double *run)
+static num_rows rows_of(const products *t, size_t b, const operand *o, uint64_t from, size_t depth, double *run)
 {
     const fpr_layer_shape *s = t->blocks[b].shape;
     const uint64_t width = s->channels * s->k;
@@ -222,7 +222,7 @@ static double product_sum(const num_kernels *kernels, const float *g, const oper
 
 static void pair_task(void *context, size_t index, unsigned worker)
 {
-    turning *t = context;
+    products *t = context;
     index = (size_t)t->pair_parts[t->count] - 1 - index; /* the largest layers tend to come last: they go first */
     const size_t b = conv_part_block(t->pair_parts, t->count, index);
     const fpr_layer_shape *s = t->blocks[b].shape;
@@ -234,7 +234,7 @@ static void pair_task(void *context, size_t index, unsigned worker)
         i++;
     }
     j += i;
-    const bench *w = &t->benches[worker];
+    const worker_buffers *w = &t->buffers[worker];
     const operand one = operand_of(t, b, i, w->a), other = i == j ? one : operand_of(t, b, j, w->b);
     const uint64_t width = s->channels * s->k;
     for (uint64_t from = 0; from < width; from += DEPTH) {
@@ -247,15 +247,15 @@ static void pair_task(void *context, size_t index, unsigned worker)
     t->sums[index] = product_sum(t->kernels, w->product, &one, &other, i == j);
 }
 
-static fpr_status prepare(turning *t, fpr_error *error)
+static fpr_status prepare(products *t, fpr_error *error)
 {
     const unsigned threads = t->settings->threads ? t->settings->threads : 1;
     uint64_t rows = 0;
     t->rows_first = base_alloc((uint64_t)t->count + 1, sizeof *t->rows_first);
     t->norm_parts = conv_parts(t->blocks, t->count, norm_part_count);
     t->pair_parts = conv_parts(t->blocks, t->count, pair_part_count);
-    t->benches = base_alloc(threads, sizeof *t->benches);
-    if (!t->rows_first || !t->norm_parts || !t->pair_parts || !t->benches)
+    t->buffers = base_alloc(threads, sizeof *t->buffers);
+    if (!t->rows_first || !t->norm_parts || !t->pair_parts || !t->buffers)
         return base_no_memory(error, 3 * t->count * sizeof *t->rows_first);
     for (size_t b = 0; b < t->count; b++) {
         t->rows_first[b] = rows;
@@ -272,13 +272,13 @@ static fpr_status prepare(turning *t, fpr_error *error)
         return base_no_memory(error, threads * one + 2 * rows * sizeof(double) + pairs * sizeof(double));
     for (unsigned w = 0; w < threads && pairs; w++) {
         uint8_t *p = t->memory + w * one;
-        t->benches[w] = (bench){.a = (float *)p, .b = (float *)(p + packed), .product = (float *)(p + 2 * packed),
+        t->buffers[w] = (worker_buffers){.a = (float *)p, .b = (float *)(p + packed), .product = (float *)(p + 2 * packed),
                                 .run = (double *)(p + 2 * packed + product)};
     }
     return FPR_OK;
 }
 
-static void sum_up(const turning *t)
+static void sum_up(const products *t)
 {
     for (size_t b = 0; b < t->count; b++) {
         if (!is_wanted(&t->blocks[b]) || !t->results[b].finite) continue;
@@ -296,7 +296,7 @@ static void sum_up(const turning *t)
 fpr_status conv_orthogonality(const conv_block *blocks, size_t count, const conv_settings *settings,
                               conv_measure *results, fpr_error *error)
 {
-    turning t = {.blocks = blocks, .count = count, .settings = settings, .kernels = conv_kernels_of(settings),
+    products t = {.blocks = blocks, .count = count, .settings = settings, .kernels = conv_kernels_of(settings),
                  .results = results};
     fpr_status status = prepare(&t, error);
     if (status == FPR_OK) {
@@ -311,7 +311,7 @@ fpr_status conv_orthogonality(const conv_block *blocks, size_t count, const conv
     base_free(t.unit);
     base_free(t.scale);
     base_free(t.sums);
-    base_free(t.benches);
+    base_free(t.buffers);
     base_free(t.memory);
     return status;
 }

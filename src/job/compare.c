@@ -15,7 +15,7 @@ typedef struct compare_run {
     fpr_layer_shape group;     /* the kernel shape that is compared */
     const char **kept;         /* paths of the models that have it */
     study **studies;           /* of the kept models; their models are closed between the sweeps */
-    conv_far *far;             /* of all kept models together */
+    conv_farthest *farthest;             /* of all kept models together */
     bool basis_given;
     study *study;              /* of the model at work */
     const size_t *layers;            /* layer number of each id, of the model at work */
@@ -161,9 +161,9 @@ static fpr_status measure_model(compare_run *run, const char *path, fpr_moments 
                                                      .kernels = s->groups->kernels,
                                                      .live = s->groups->live};
         fpr_moments_merge(joint, &s->groups->all);
-        conv_far_merge(run->far, s->groups->far);
-        conv_far_free(s->groups->far);
-        s->groups->far = NULL;
+        conv_farthest_merge(run->farthest, s->groups->farthest);
+        conv_farthest_free(s->groups->farthest);
+        s->groups->farthest = NULL;
     } else if (!status) {
         c->left_out[c->left_out_count++] = copy;
     }
@@ -253,8 +253,8 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
     memcpy(c->kernel_shape, run->group.kernel_shape, sizeof c->kernel_shape);
     c->k = (unsigned)run->group.k;
     c->bins = run->options->bins;
-    run->far = conv_far_new(c->k, STUDY_FAR_BYTES);
-    if (!run->far || fpr_moments_init(&joint, c->k)) status = base_no_memory(error, c->k * c->k * sizeof(double));
+    run->farthest = conv_farthest_new(c->k, STUDY_FARTHEST_BYTES);
+    if (!run->farthest || fpr_moments_init(&joint, c->k)) status = base_no_memory(error, c->k * c->k * sizeof(double));
     run->basis_given = basis != NULL;
     if (!status && basis) status = basis_load(basis, c->k, &c->basis, error);
     for (size_t i = 0; !status && i < count; i++) status = measure_model(run, paths[i], &joint, error);
@@ -269,7 +269,7 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
     if (!status) paper_weights(run->options, &c->basis, c->k, c->weights);
     if (paper_has_range(run->options)) {
         memcpy(c->range, run->options->range, sizeof c->range);
-    } else if (!status && !conv_far_range(run->far, &run->studies[0]->settings, &c->basis, c->range)) {
+    } else if (!status && !conv_farthest_range(run->farthest, &run->studies[0]->settings, &c->basis, c->range)) {
         c->range[0] = INFINITY;
         c->range[1] = -INFINITY;
         for (size_t i = 0; !status && i < c->model_count; i++) status = sweep_model(run, i, false, error);
@@ -278,7 +278,7 @@ static fpr_status run_compare(compare_run *run, const char *const *paths, size_t
     if (!status) status = fill_matrix(c, error);
     if (!status) status = compare_conclude(c, run->options, error);
     fpr_moments_free(&joint);
-    conv_far_free(run->far);
+    conv_farthest_free(run->farthest);
     return status;
 }
 

@@ -58,7 +58,7 @@ static bool is_fresh(const corpus_item *item)
 
 static bool fits_options(const collect_profile *p, const fpr_options *o) { return p->eps == o->eps && p->half == o->half; }
 
-static fpr_status measure_item(corpus_run *run, corpus_item *item, conv_far *far, bool *reused, fpr_error *error)
+static fpr_status measure_item(corpus_run *run, corpus_item *item, conv_farthest *farthest, bool *reused, fpr_error *error)
 {
     collect_profile p;
     *reused = false;
@@ -69,26 +69,26 @@ static fpr_status measure_item(corpus_run *run, corpus_item *item, conv_far *far
         if (*reused) return FPR_OK;
     }
     const profile_source from = corpus_source(item);
-    fpr_status status = profile_measure(&from, &run->options, &run->shape, far, &p, error);
+    fpr_status status = profile_measure(&from, &run->options, &run->shape, farthest, &p, error);
     if (status) return status;
     status = profile_store(&p, item->stored, true, error);
     collect_profile_free(&p);
     return status;
 }
 
-static fpr_status measure_all(corpus_run *run, conv_far **far, fpr_error *error)
+static fpr_status measure_all(corpus_run *run, conv_farthest **farthest, fpr_error *error)
 {
     fpr_status status = FPR_OK;
     bool whole = exchange_of(run)->size == 1;
     for (size_t i = 0; !status && i < run->item_count; i++) {
         bool reused = false;
         if (run->items[i].given) whole = false;
-        else if (is_mine(run, i)) status = measure_item(run, &run->items[i], *far, &reused, error);
+        else if (is_mine(run, i)) status = measure_item(run, &run->items[i], *farthest, &reused, error);
         whole &= !reused;
     }
     if (!whole) {
-        conv_far_free(*far);
-        *far = NULL;
+        conv_farthest_free(*farthest);
+        *farthest = NULL;
     }
     return agree(run, status, error);
 }
@@ -280,17 +280,17 @@ static fpr_status range_by_sweep(corpus_run *run, double range[2], fpr_error *er
 
 static fpr_status write_basis(const corpus_run *run, fpr_error *error);
 
-static fpr_status find_range(corpus_run *run, const conv_far *far, fpr_error *error)
+static fpr_status find_range(corpus_run *run, const conv_farthest *farthest, fpr_error *error)
 {
     fpr_corpus *c = run->result;
     const conv_settings settings = study_settings(&run->options);
     fpr_status status = FPR_OK;
-    bool known = true, same = far != NULL;
+    bool known = true, same = farthest != NULL;
     run->grid = (collect_grid){.kernel_rank = c->kernel_rank, .k = c->k, .bins = c->bins,
                                .basis = collect_basis_number(&c->basis, c->k)};
     memcpy(run->grid.kernel_shape, c->kernel_shape, sizeof c->kernel_shape);
     if (paper_has_range(&run->options)) memcpy(c->range, run->options.range, sizeof c->range);
-    else if (same) known = conv_far_range(far, &settings, &c->basis, c->range);
+    else if (same) known = conv_farthest_range(farthest, &settings, &c->basis, c->range);
     else known = known_range(run, c->range);
     /* All take the same way: what rank 0 knows. */
     int32_t by_rank_0 = known;
@@ -399,22 +399,22 @@ static fpr_status run_corpus(corpus_run *run, fpr_error *error)
 {
     const fpr_corpus_request *r = run->request;
     fpr_layer_shape wanted = {.kernel_rank = 2, .kernel_shape = {3, 3}, .k = 9};
-    conv_far *far = NULL;
+    conv_farthest *farthest = NULL;
     fpr_status status = FPR_OK;
     if (r->kernel) status = compare_kernel_shape(r->kernel, &wanted, error);
     run->shape = wanted;
     if (!status) status = make_folders(run, error);
     if (!status) status = corpus_items(run, error);
-    if (!status && !(far = conv_far_new((unsigned)wanted.k, 16 * STUDY_FAR_BYTES)))
-        status = base_no_memory(error, 16 * STUDY_FAR_BYTES);
-    if (!status) status = measure_all(run, &far, error);
+    if (!status && !(farthest = conv_farthest_new((unsigned)wanted.k, 16 * STUDY_FARTHEST_BYTES)))
+        status = base_no_memory(error, 16 * STUDY_FARTHEST_BYTES);
+    if (!status) status = measure_all(run, &farthest, error);
     if (!status) status = find_basis(run, r->kernel ? &wanted : NULL, error);
     if (!study_same_group(&run->shape, &wanted)) {
-        conv_far_free(far);
-        far = NULL;
+        conv_farthest_free(farthest);
+        farthest = NULL;
     }
-    if (!status) status = find_range(run, far, error);
-    conv_far_free(far);
+    if (!status) status = find_range(run, farthest, error);
+    conv_farthest_free(farthest);
     if (!status) status = count_all(run, error);
     if (!status && exchange_of(run)->rank == 0) status = corpus_group_all(run, error);
     corpus_items_free(run);

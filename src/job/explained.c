@@ -62,14 +62,14 @@ static fpr_status lengths_explain(const fpr_model *packed, const fpr_model *orig
         return FPR_OK;
     void *before = base_alloc_aligned(was->bytes, 1), *after = base_alloc_aligned(is->bytes, 1);
     double *expected = base_alloc(g->elements, sizeof *expected), *found = base_alloc(g->elements, sizeof *found);
-    shrink_plan plan = {.fate = base_calloc(s.kernels, 1), .changes = true};
-    fpr_status status = before && after && expected && found && plan.fate ? FPR_OK : base_no_memory(error, 2 * was->bytes);
+    shrink_plan plan = {.action = base_calloc(s.kernels, 1), .changes = true};
+    fpr_status status = before && after && expected && found && plan.action ? FPR_OK : base_no_memory(error, 2 * was->bytes);
     if (!status) status = model_read(original, direction, 1, before, error);
     if (!status) status = model_read(packed, model_number(packed, is), 1, after, error);
     const size_t bytes_of_kernel = (size_t)(s.k * (fpr_dtype_bits(was->dtype) / 8));
     for (uint64_t j = 0; !status && j < s.kernels; j++)
         if (memcmp((uint8_t *)before + j * bytes_of_kernel, (uint8_t *)after + j * bytes_of_kernel, bytes_of_kernel))
-            plan.fate[j] = CONV_FATE_ZERO;
+            plan.action[j] = CONV_ACTION_ZERO;
     if (!status) {
         shrink_cast(g->dtype, other, FPR_F64, expected, g->elements);
         shrink_cast(g->dtype, bytes, FPR_F64, found, g->elements);
@@ -82,7 +82,7 @@ static fpr_status lengths_explain(const fpr_model *packed, const fpr_model *orig
     base_free(after);
     base_free(expected);
     base_free(found);
-    base_free(plan.fate);
+    base_free(plan.action);
     return status;
 }
 

@@ -38,7 +38,7 @@ void item_free(item *it)
     base_free(it->seen);
     pack_blob_free(it->blob);
     base_free(it->lattice.dead);
-    base_free(it->fates);
+    base_free(it->actions);
     base_free(it->own);
 }
 
@@ -262,9 +262,9 @@ static fpr_status count_changed(void *context, study_group *group, const conv_bl
 
 static bool has_changed_kernels(const item *it)
 {
-    if (it->fates) return true;
+    if (it->actions) return true;
     for (uint64_t j = 0; it->plan.changes && j < it->layer->shape.kernels; j++)
-        if (it->plan.fate[j] == CONV_FATE_CHANGED) return true;
+        if (it->plan.action[j] == CONV_ACTION_CHANGED) return true;
     return false;
 }
 
@@ -278,7 +278,7 @@ fpr_status items_count(const prune_job *job, const item *items, size_t count, bo
         const item *it = &items[i];
         if (!prune_is_planned(it->layer) || (changed && !has_changed_kernels(it))) continue;
         blocks[n] = study_block(s, it->layer, it->seen ? it->seen : it->bytes);
-        blocks[n].fate = it->fates ? it->fates : it->plan.changes ? it->plan.fate : NULL;
+        blocks[n].action = it->actions ? it->actions : it->plan.changes ? it->plan.action : NULL;
         layers[n++] = (size_t)(it->layer - s->layers);
     }
     if (!status) status = study_by_group(s, blocks, layers, n, changed ? count_changed : count_before, NULL, error);

@@ -13,7 +13,7 @@
 
 /* ---- samples.c */
 
-/* Keeps kernels of a layer in its row: those that go are those of fate ZERO or, where the block has none, those that are
+/* Keeps kernels of a layer in its row: those that go are those of action ZERO or, where the block has none, those that are
  * not zero and have no weight of sparse_limit. */
 fpr_status job_samples(const conv_block *block, double sparse_limit, fpr_layer *row, fpr_error *error);
 

@@ -29,7 +29,7 @@ fpr_status pictures_sample(const prune_job *job, const item *it, fpr_error *erro
 {
     if (!job->report || !job->counting || !prune_is_planned(it->layer)) return FPR_OK;
     conv_block block = study_block(job->study, it->layer, it->seen ? it->seen : it->bytes);
-    block.fate = it->plan.changes ? it->plan.fate : NULL;
+    block.action = it->plan.changes ? it->plan.action : NULL;
     return job_samples(&block, 0, &job->report->layers[it->layer - job->study->layers], error);
 }
 

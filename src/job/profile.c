@@ -31,7 +31,7 @@ typedef struct sweeping {
     fpr_dtype dtype;     /* of rows */
     /* measuring */
     const fpr_layer_shape *far_shape;
-    conv_far *far;
+    conv_farthest *farthest;
     /* extent, counting */
     const fpr_basis *basis;
     const collect_grid *grid;
@@ -286,8 +286,8 @@ static fpr_status measure_blocks(sweeping *s, const size_t *layers, conv_block *
 {
     conv_measure *results = base_calloc(count, sizeof *results);
     if (!results) return base_no_memory(error, count * sizeof *results);
-    for (size_t i = 0; s->far && i < count; i++)
-        if (study_same_group(blocks[i].shape, s->far_shape)) results[i].far = s->far;
+    for (size_t i = 0; s->farthest && i < count; i++)
+        if (study_same_group(blocks[i].shape, s->far_shape)) results[i].farthest = s->farthest;
     fpr_status status = conv_measure_blocks(blocks, count, &s->settings, results, error);
     for (size_t i = 0; i < count; i++) {
         if (!status) status = take_layer(s, layers[i], &results[i], error);
@@ -299,10 +299,10 @@ static fpr_status measure_blocks(sweeping *s, const size_t *layers, conv_block *
 }
 
 fpr_status profile_measure(const profile_source *from, const fpr_options *options, const fpr_layer_shape *far_shape,
-                           conv_far *far, collect_profile *profile, fpr_error *error)
+                           conv_farthest *farthest, collect_profile *profile, fpr_error *error)
 {
     sweeping s = {.source = from, .options = options, .settings = study_settings(options), .profile = profile,
-                  .far_shape = far_shape, .far = far};
+                  .far_shape = far_shape, .farthest = farthest};
     *profile = (collect_profile){.eps = options->eps, .half = options->half};
     fpr_status status = open_source(&s, error);
     if (!status) {

@@ -18,10 +18,10 @@ typedef struct profile_source {
     size_t row_count;
 } profile_source;
 
-/* The first sweep: moments and quality of every layer that has a basis. far: takes the scaled kernels of layers of that
+/* The first sweep: moments and quality of every layer that has a basis. farthest: takes the scaled kernels of layers of that
  * shape; NULL with a shape of rank 0. The profile is made here. */
 fpr_status profile_measure(const profile_source *from, const fpr_options *options, const fpr_layer_shape *far_shape,
-                           conv_far *far, collect_profile *profile, fpr_error *error);
+                           conv_farthest *farthest, collect_profile *profile, fpr_error *error);
 /* The second: the extent of all coefficients of layers of the grid's shape, in that basis. */
 fpr_status profile_extent(const profile_source *from, const fpr_options *options, const fpr_basis *basis,
                           const collect_grid *grid, collect_profile *profile, fpr_error *error);

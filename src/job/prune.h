@@ -50,7 +50,7 @@ typedef struct item {
     bool unpruned;            /* pruning would have cost more than the error allowed */
     double norm;              /* in the input */
     lattice lattice;
-    uint8_t *fates;           /* [kernels] of the layer, for the distributions: all that are left change */
+    uint8_t *actions;           /* [kernels] of the layer, for the distributions: all that are left change */
     void *own;                /* the bits before, of a small tensor, and what was known of it */
     shrink_outcome own_outcome;
     bool own_exact;

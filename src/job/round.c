@@ -111,7 +111,7 @@ static fpr_status square_of_zeroed(const item *it, double *square, fpr_error *er
     if (!w) return base_no_memory(error, s->k * sizeof *w);
     *square = 0;
     for (uint64_t i = 0; i < s->kernels; i++) {
-        if (it->plan.fate[i] != CONV_FATE_ZERO) continue;
+        if (it->plan.action[i] != CONV_ACTION_ZERO) continue;
         conv_kernels(s, it->tensor->dtype, it->bytes, i, 1, w);
         for (uint64_t j = 0; j < s->k; j++) *square += w[j] * w[j];
     }
@@ -137,17 +137,17 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
         if (status) return status;
     }
     if (it->rounds && it->plan.zeroed && zeroed > PRUNED_SHARE * r * r * all) {
-        memset(it->plan.fate, CONV_FATE_KEPT, (size_t)it->layer->shape.kernels);
+        memset(it->plan.action, CONV_ACTION_KEPT, (size_t)it->layer->shape.kernels);
         it->plan.zeroed = 0;
         it->plan.changes = false;
         it->unpruned = true;
     }
     if (!it->rounds || !it->layer) return FPR_OK;
     const uint64_t kernels = it->layer->shape.kernels;
-    it->fates = base_alloc(kernels, 1);
-    if (!it->fates) return base_no_memory(error, kernels);
+    it->actions = base_alloc(kernels, 1);
+    if (!it->actions) return base_no_memory(error, kernels);
     for (uint64_t i = 0; i < kernels; i++)
-        it->fates[i] = it->plan.changes && it->plan.fate[i] == CONV_FATE_ZERO ? CONV_FATE_ZERO : CONV_FATE_CHANGED;
+        it->actions[i] = it->plan.changes && it->plan.action[i] == CONV_ACTION_ZERO ? CONV_ACTION_ZERO : CONV_ACTION_CHANGED;
     return FPR_OK;
 }
 

@@ -66,10 +66,10 @@ static double length_of(const double *kernel, size_t k, bool floats, double *pea
     return *peak * sqrt(square);
 }
 
-/* Whether a kernel goes: by its fate, or, where none is given, because it is sparse and not zero. */
+/* Whether a kernel goes: by its action, or, where none is given, because it is sparse and not zero. */
 static bool goes(const conv_block *b, double limit, uint64_t kernel, double peak)
 {
-    return b->fate ? b->fate[kernel] == CONV_FATE_ZERO : limit > 0 && peak < limit && peak > 0;
+    return b->action ? b->action[kernel] == CONV_ACTION_ZERO : limit > 0 && peak < limit && peak > 0;
 }
 
 static fpr_status take(const conv_block *b, const looked *from, size_t count, fpr_sample kind, fpr_layer *row, fpr_error *error)

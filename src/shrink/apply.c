@@ -102,15 +102,15 @@ static void quantize_piece(const apply_run *run, uint64_t kernel, uint64_t from,
 static void change_piece(const apply_run *run, uint64_t kernel, uint64_t from, const double *w, size_t n,
                          part_error *part)
 {
-    if (run->plan->fate[kernel] == CONV_FATE_ZERO) zero_piece(run, kernel, from, w, n, part);
-    if (run->plan->fate[kernel] == CONV_FATE_CHANGED) quantize_piece(run, kernel, from, w, n, part);
+    if (run->plan->action[kernel] == CONV_ACTION_ZERO) zero_piece(run, kernel, from, w, n, part);
+    if (run->plan->action[kernel] == CONV_ACTION_CHANGED) quantize_piece(run, kernel, from, w, n, part);
 }
 
 /* Kernels from j on that go together, at most n: they are one piece. */
 static uint64_t zero_run(const apply_run *run, uint64_t j, uint64_t n)
 {
     uint64_t i = 0;
-    while (i < n && run->plan->fate[j + i] == CONV_FATE_ZERO) i++;
+    while (i < n && run->plan->action[j + i] == CONV_ACTION_ZERO) i++;
     return i;
 }
 
@@ -121,7 +121,7 @@ static void change_tile(const apply_run *run, uint64_t j, uint64_t n, const doub
     for (uint64_t i = 0, zeros; i < n; i += zeros ? zeros : 1) {
         zeros = zero_run(run, j + i, n - i);
         if (zeros) zero_piece(run, j + i, 0, tile + i * k, (size_t)zeros * k, part);
-        else if (run->plan->fate[j + i] == CONV_FATE_CHANGED) quantize_piece(run, j + i, 0, tile + i * k, k, part);
+        else if (run->plan->action[j + i] == CONV_ACTION_CHANGED) quantize_piece(run, j + i, 0, tile + i * k, k, part);
     }
 }
 

@@ -127,10 +127,10 @@ static filter_sum sum_of(double *values, uint64_t *counts, size_t n)
 
 typedef void (*kernel_visitor)(binary_run *run, void *context, uint64_t kernel, const double *w);
 
-/* Before any fate is known, every kernel is. */
+/* Before any action is known, every kernel is. */
 static bool is_live(const binary_run *run, uint64_t kernel)
 {
-    return !run->plan->fate || run->plan->fate[kernel] == CONV_FATE_KEPT;
+    return !run->plan->action || run->plan->action[kernel] == CONV_ACTION_KEPT;
 }
 
 /* The live kernels of a filter, loaded in runs: in a pruned layer they are few. */
@@ -473,7 +473,7 @@ static void mark_kernel(binary_run *run, void *context, uint64_t kernel, const d
     if (run->symmetric ? tally_try(w, k, -l.alpha, l.alpha, run->tolerance).exact
                        : tally_try(w, k, l.low, l.high, run->tolerance).exact)
         return;
-    run->plan->fate[kernel] = CONV_FATE_CHANGED;
+    run->plan->action[kernel] = CONV_ACTION_CHANGED;
     if (run->scope == BY_KERNEL) put_levels(run, kernel, &l);
 }
 

@@ -5,11 +5,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Kernels from `kernel` on of one fate, at most n. */
+/* Kernels from `kernel` on of one action, at most n. */
 static uint64_t run_of(const shrink_plan *plan, uint64_t kernel, uint64_t n)
 {
     uint64_t i = 1;
-    while (i < n && plan->fate[kernel + i] == plan->fate[kernel]) i++;
+    while (i < n && plan->action[kernel + i] == plan->action[kernel]) i++;
     return i;
 }
 
@@ -49,7 +49,7 @@ static void add_live(const shrink_view *v, uint64_t kernel, uint64_t n, uint64_t
     }
 }
 
-/* n kernels of one fate, at most a tile of them, or one that is larger than a tile. */
+/* n kernels of one action, at most a tile of them, or one that is larger than a tile. */
 static void add_kernels(const shrink_view *v, const shrink_plan *plan, uint64_t kernel, uint64_t n, double scale,
                         shrink_cost *sum)
 {
@@ -59,7 +59,7 @@ static void add_kernels(const shrink_view *v, const shrink_plan *plan, uint64_t 
         size_t count = k <= TILE_WEIGHTS ? (size_t)(n * k) : k - i < TILE_WEIGHTS ? (size_t)(k - i) : TILE_WEIGHTS;
         if (k > TILE_WEIGHTS) shrink_piece(v, kernel, i, count, tile);
         else conv_kernels(v->shape, v->dtype, v->weights, kernel, (size_t)n, tile);
-        if (plan->fate[kernel] == CONV_FATE_ZERO) add_zeroed(tile, count, scale, sum);
+        if (plan->action[kernel] == CONV_ACTION_ZERO) add_zeroed(tile, count, scale, sum);
         else add_quantized(v, shrink_levels(v, plan, kernel), tile, count, scale, sum);
     }
 }
@@ -71,11 +71,11 @@ void shrink_cost_of_part(const shrink_view *v, const shrink_plan *plan, uint64_t
     *sum = (shrink_cost){0};
     for (uint64_t j = first, n; j < end; j += n) {
         n = run_of(plan, j, end - j < tile ? end - j : tile);
-        if (plan->fate[j] == CONV_FATE_KEPT) continue;
-        if (plan->fate[j] == CONV_FATE_CHANGED && plan->binary.scope == FPR_SCOPE_KERNEL) n = 1;
-        if (plan->fate[j] == CONV_FATE_CHANGED && n > v->shape->channels - j % v->shape->channels)
+        if (plan->action[j] == CONV_ACTION_KEPT) continue;
+        if (plan->action[j] == CONV_ACTION_CHANGED && plan->binary.scope == FPR_SCOPE_KERNEL) n = 1;
+        if (plan->action[j] == CONV_ACTION_CHANGED && n > v->shape->channels - j % v->shape->channels)
             n = v->shape->channels - j % v->shape->channels;
         add_kernels(v, plan, j, n, scale, sum);
-        if (plan->fate[j] == CONV_FATE_ZERO && !plan->only_sparse) add_live(v, j, n, limit, sum);
+        if (plan->action[j] == CONV_ACTION_ZERO && !plan->only_sparse) add_live(v, j, n, limit, sum);
     }
 }

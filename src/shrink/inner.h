@@ -109,10 +109,10 @@ shrink_pair shrink_two_means(double *values, uint64_t *counts, size_t n);
 
 /* ---- binary.c */
 
-/* A quick no for kernels of one to three weights. Kernels of fate ZERO do not count. */
+/* A quick no for kernels of one to three weights. Kernels of action ZERO do not count. */
 bool shrink_may_be_binary(const shrink_view *v, const fpr_options *options, shrink_plan *plan, unsigned threads);
-/* Fills plan->binary, and where something changes plan->levels and CONV_FATE_CHANGED. live: the count of kernels of
- * fate KEPT; those that are zero already must have another fate. */
+/* Fills plan->binary, and where something changes plan->levels and CONV_ACTION_CHANGED. live: the count of kernels of
+ * action KEPT; those that are zero already must have another action. */
 fpr_status shrink_plan_binary(const shrink_view *v, const fpr_options *options, uint64_t live, unsigned threads,
                               shrink_plan *plan, fpr_error *error);
 
@@ -127,7 +127,7 @@ typedef struct shrink_cost {
 /* Of the kernels first .. end - 1, as they are before the plan is carried out. limit: of sparse magnitudes. */
 void shrink_cost_of_part(const shrink_view *v, const shrink_plan *plan, uint64_t limit, double scale, uint64_t first,
                          uint64_t end, shrink_cost *sum);
-/* The pair of levels of a kernel of fate CHANGED. */
+/* The pair of levels of a kernel of action CHANGED. */
 static inline const uint8_t *shrink_levels(const shrink_view *v, const shrink_plan *plan, uint64_t kernel)
 {
     size_t pair = 2 * shrink_element_bytes(v->dtype);

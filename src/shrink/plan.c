@@ -1,4 +1,4 @@
-/* Decides the fate of every kernel: which units go by the options, then (binary.c) which of the rest become two-level.
+/* Decides the action of every kernel: which units go by the options, then (binary.c) which of the rest become two-level.
  * A pure function of weights and options.
  *
  * By default every sparse kernel of more than one weight becomes +0 in every bit: max|w| < eps * max|w| of its layer,
@@ -17,14 +17,14 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* While a plan is made: flags first, then fates, among them one that only binary.c needs to tell apart. */
+/* While a plan is made: flags first, then actions, among them one that only binary.c needs to tell apart. */
 enum {
     FLAG_SPARSE = 1,
     FLAG_ZERO = 2, /* every weight is +0 or -0 */
     FLAG_PLUS = 4, /* +0: there is nothing to do */
     FLAGS = 8
 };
-enum { FATE_KEPT_ZERO = CONV_FATE_CHANGED + 1 };
+enum { ACTION_KEPT_ZERO = CONV_ACTION_CHANGED + 1 };
 
 typedef struct plan_run {
     const shrink_view *view;
@@ -58,7 +58,7 @@ static void flag_part(void *context, size_t index, unsigned worker)
             const uint64_t size = shrink_size(magnitudes[i]);
             const uint64_t limit = run->limits ? run->limits[shrink_filter(run->view->shape, j + i)] : run->limit;
             /* without branches, which zero kernels among others make unpredictable */
-            run->plan->fate[j + i] = (uint8_t)(FLAG_SPARSE * (size < limit) + FLAG_ZERO * (size == 0) +
+            run->plan->action[j + i] = (uint8_t)(FLAG_SPARSE * (size < limit) + FLAG_ZERO * (size == 0) +
                                                FLAG_PLUS * (magnitudes[i] == 0));
         }
     }
@@ -71,11 +71,11 @@ static uint64_t unit_of(const fpr_layer_shape *s, fpr_structure structure, uint6
                                                : kernel % s->channels;
 }
 
-/* The fate of a kernel by its flags, and whether its unit goes. */
+/* The action of a kernel by its flags, and whether its unit goes. */
 static uint8_t fate_of(unsigned flags, bool goes)
 {
-    if (goes && !(flags & FLAG_PLUS)) return CONV_FATE_ZERO;
-    return flags & FLAG_ZERO ? FATE_KEPT_ZERO : CONV_FATE_KEPT;
+    if (goes && !(flags & FLAG_PLUS)) return CONV_ACTION_ZERO;
+    return flags & FLAG_ZERO ? ACTION_KEPT_ZERO : CONV_ACTION_KEPT;
 }
 
 static void decide_part(void *context, size_t index, unsigned worker)
@@ -83,19 +83,19 @@ static void decide_part(void *context, size_t index, unsigned worker)
     (void)worker;
     if (base_cancelled()) return;
     plan_run *run = context;
-    uint8_t *fate = run->plan->fate, fates[2][FLAGS];
-    uint64_t first, end, count[FATE_KEPT_ZERO + 1] = {0};
+    uint8_t *action = run->plan->action, actions[2][FLAGS];
+    uint64_t first, end, count[ACTION_KEPT_ZERO + 1] = {0};
     part_bounds(run, index, &first, &end);
     for (unsigned flags = 0; flags < FLAGS; flags++)
-        for (unsigned goes = 0; goes < 2; goes++) fates[goes][flags] = fate_of(flags, goes && run->prune);
+        for (unsigned goes = 0; goes < 2; goes++) actions[goes][flags] = fate_of(flags, goes && run->prune);
     for (uint64_t j = first; j < end; j++) {
-        const unsigned flags = fate[j];
+        const unsigned flags = action[j];
         const bool goes = run->goes ? run->goes[unit_of(run->view->shape, run->structure, j)] : flags & FLAG_SPARSE;
-        fate[j] = fates[goes][flags];
-        count[fate[j]]++;
+        action[j] = actions[goes][flags];
+        count[action[j]]++;
     }
-    atomic_fetch_add(&run->zeroed, count[CONV_FATE_ZERO]);
-    atomic_fetch_add(&run->live, count[CONV_FATE_KEPT]);
+    atomic_fetch_add(&run->zeroed, count[CONV_ACTION_ZERO]);
+    atomic_fetch_add(&run->live, count[CONV_ACTION_KEPT]);
 }
 
 /* Both at once where no unit has to be chosen in between: a part is still in the cache when it is looked at again. */
@@ -109,10 +109,10 @@ static void settle_part(void *context, size_t index, unsigned worker)
 {
     (void)worker;
     const plan_run *run = context;
-    uint8_t *fate = run->plan->fate;
+    uint8_t *action = run->plan->action;
     uint64_t first, end;
     part_bounds(run, index, &first, &end);
-    for (uint64_t j = first; j < end; j++) fate[j] = fate[j] == FATE_KEPT_ZERO ? CONV_FATE_KEPT : fate[j];
+    for (uint64_t j = first; j < end; j++) action[j] = action[j] == ACTION_KEPT_ZERO ? CONV_ACTION_KEPT : action[j];
 }
 
 /* Filters or channels of which every kernel is sparse. */
@@ -121,7 +121,7 @@ static void sparse_units(const plan_run *run, uint8_t *goes)
     const fpr_layer_shape *s = run->view->shape;
     memset(goes, 1, shrink_unit_count(s, run->asked));
     for (uint64_t j = 0; j < s->kernels; j++)
-        if (!(run->plan->fate[j] & FLAG_SPARSE)) goes[unit_of(s, run->structure, j)] = 0;
+        if (!(run->plan->action[j] & FLAG_SPARSE)) goes[unit_of(s, run->structure, j)] = 0;
 }
 
 /* The lowest n units by score; among equal scores the lower index. */
@@ -188,8 +188,8 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     if (all_live && by_eps) run.prune = false;
     bool binary = options->binary && (run.prune || shrink_may_be_binary(&view, options, plan, threads));
     if (!run.prune && !binary) return FPR_OK;
-    plan->fate = base_calloc(s->kernels, 1);
-    if (!plan->fate) return base_no_memory(error, s->kernels);
+    plan->action = base_calloc(s->kernels, 1);
+    if (!plan->action) return base_no_memory(error, s->kernels);
     run.limit = shrink_sparse_limit(dtype, known.max_abs, options->eps);
     fpr_status status = FPR_OK;
     uint64_t *limits = view.scale ? base_alloc(shrink_filter_count(s), sizeof *limits) : NULL;
@@ -223,7 +223,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
 
 void shrink_plan_free(shrink_plan *plan)
 {
-    base_free(plan->fate);
+    base_free(plan->action);
     base_free(plan->levels);
     *plan = (shrink_plan){0};
 }

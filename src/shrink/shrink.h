@@ -18,14 +18,14 @@
 #include "conv/conv.h"
 
 typedef struct shrink_plan {
-    uint8_t *fate;     /* [kernels] CONV_FATE_*: ZERO only for kernels that are not all +0 already */
-    uint64_t zeroed;   /* kernels of fate ZERO */
-    bool changes;      /* some fate is not KEPT */
+    uint8_t *action;     /* [kernels] CONV_ACTION_*: ZERO only for kernels that are not all +0 already */
+    uint64_t zeroed;   /* kernels of action ZERO */
+    bool changes;      /* some action is not KEPT */
     bool kept_one;     /* all units of a depthwise layer, or the only one of another, were to go: the strongest stays */
     bool only_sparse;  /* what changes is that sparse kernels become zero, if anything does */
     fpr_binary binary; /* scope NONE: no quantization; max_relative_error over what is quantized */
     /* in the tensor's own dtype and byte order: pairs (low, high) per layer, filter or kernel by binary.scope,
-     * meaningful for units with kernels of fate CHANGED; NULL when there are none */
+     * meaningful for units with kernels of action CHANGED; NULL when there are none */
     uint8_t *levels;
 } shrink_plan;
 
@@ -86,7 +86,7 @@ typedef struct shrink_outcome {
     bool wholly_zero;     /* there were weights, and none is left */
 } shrink_outcome;
 
-/* Changes weights in place as planned. Kernels of fate ZERO become +0 in every bit; others keep every bit or take their
+/* Changes weights in place as planned. Kernels of action ZERO become +0 in every bit; others keep every bit or take their
  * levels. */
 fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights, shrink_known known, double eps,
                         const shrink_plan *plan, unsigned threads, shrink_outcome *outcome, fpr_error *error);

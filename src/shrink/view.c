@@ -104,7 +104,7 @@ static row_norms norms_of(const fpr_layer_shape *s, fpr_dtype dtype, const uint8
     row_norms norms = {0};
     for (uint64_t c = 0; c < s->channels; c++) {
         const double sum = sum_of_squares(dtype, v + (first + c) * bytes, s->k, scale);
-        const bool goes = plan->fate[first + c] == CONV_FATE_ZERO;
+        const bool goes = plan->action[first + c] == CONV_ACTION_ZERO;
         norms.all += sum;
         norms.kept += goes ? 0 : sum;
         norms.goes |= goes;
@@ -119,7 +119,7 @@ void shrink_norm_direction(const fpr_layer_shape *s, fpr_dtype dtype, void *v, c
     for (uint64_t f = 0; f < s->filters; f++) {
         if (!(norms_of(s, dtype, v, plan, f).kept > 0)) continue; /* the whole filter: its length becomes 0 */
         for (uint64_t j = f * s->channels; j < (f + 1) * s->channels; j++)
-            if (plan->fate[j] == CONV_FATE_ZERO) memset((uint8_t *)v + j * bytes, 0, bytes);
+            if (plan->action[j] == CONV_ACTION_ZERO) memset((uint8_t *)v + j * bytes, 0, bytes);
     }
 }
 
@@ -168,5 +168,5 @@ void shrink_clear_kernels(const fpr_layer_shape *s, fpr_dtype dtype, void *tenso
 {
     const size_t bytes = element_bytes(dtype) * (size_t)s->k;
     for (uint64_t j = 0; plan->changes && j < s->kernels; j++)
-        if (plan->fate[j] == CONV_FATE_ZERO) memset((uint8_t *)tensor + j * bytes, 0, bytes);
+        if (plan->action[j] == CONV_ACTION_ZERO) memset((uint8_t *)tensor + j * bytes, 0, bytes);
 }

@@ -1,7 +1,7 @@
 /* The study of a checkpoint: its layers, their kernel groups, and the sweeps over the weights.
  *
  * Sweep one measures every layer and collects moments; the bases follow. Sweep two finds the range of the coefficients of
- * the groups whose farthest kernels do not tell it (conv/far.c); sweep three, made by the job itself, counts them,
+ * the groups whose farthest kernels do not tell it (conv/farthest.c); sweep three, made by the job itself, counts them,
  * because a histogram needs its edges first. Only a few MiB of weights are in memory at any time, so each sweep reads the
  * file again: from the page cache that costs little. */
 #include "study/study.h"
@@ -105,8 +105,8 @@ static fpr_status far_lists(study *s, fpr_error *error)
     for (size_t g = 0; g < s->group_count; g++) {
         study_group *group = &s->groups[g];
         if (!conv_has_basis(&group->shape)) continue;
-        group->far = conv_far_new((unsigned)group->shape.k, STUDY_FAR_BYTES / s->group_count);
-        if (!group->far) return base_no_memory(error, STUDY_FAR_BYTES / s->group_count);
+        group->farthest = conv_farthest_new((unsigned)group->shape.k, STUDY_FARTHEST_BYTES / s->group_count);
+        if (!group->farthest) return base_no_memory(error, STUDY_FARTHEST_BYTES / s->group_count);
     }
     return FPR_OK;
 }
@@ -233,7 +233,7 @@ static fpr_status measure_batch(void *context, size_t first, size_t count, void 
         study_layer *layer = &s->layers[w->layers[first + i]];
         blocks[i] = study_block(s, layer, bytes[i]);
         results[i].explained_variance_ratio = layer->ratio;
-        results[i].far = s->groups[layer->group].far;
+        results[i].farthest = s->groups[layer->group].farthest;
     }
     for (size_t begin = 0, end; !status && begin < count; begin = end) {
         uint64_t room = 0;
@@ -457,10 +457,10 @@ fpr_status study_ranges(study *s, fpr_error *error)
 {
     for (size_t g = 0; g < s->group_count; g++) {
         study_group *group = &s->groups[g];
-        group->ranged = group->has_basis && group->far &&
-                        conv_far_range(group->far, &s->settings, &group->basis, group->range);
-        conv_far_free(group->far);
-        group->far = NULL;
+        group->ranged = group->has_basis && group->farthest &&
+                        conv_farthest_range(group->farthest, &s->settings, &group->basis, group->range);
+        conv_farthest_free(group->farthest);
+        group->farthest = NULL;
         if (group->ranged) continue;
         group->range[0] = INFINITY;
         group->range[1] = -INFINITY;
@@ -500,7 +500,7 @@ void study_free(study *s)
         fpr_moments_free(&s->groups[g].live_moments);
         study_basis_free(&s->groups[g].basis);
         conv_counter_free(s->groups[g].counter);
-        conv_far_free(s->groups[g].far);
+        conv_farthest_free(s->groups[g].farthest);
     }
     base_free(s->layers);
     base_free(s->groups);

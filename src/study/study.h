@@ -29,7 +29,7 @@ typedef struct study_layer {
 } study_layer;
 
 /* Memory for the farthest kernels of all groups together. */
-#define STUDY_FAR_BYTES (1u << 20)
+#define STUDY_FARTHEST_BYTES (1u << 20)
 
 typedef struct study_group {
     fpr_layer_shape shape; /* of its first layer */
@@ -37,7 +37,7 @@ typedef struct study_group {
     fpr_moments all, live_moments; /* k = 0 without a basis */
     fpr_basis basis;
     double range[2];
-    conv_far *far;         /* NULL without a basis, and once the range is known */
+    conv_farthest *farthest;         /* NULL without a basis, and once the range is known */
     conv_counter *counter;
     bool ranged;           /* the range is known without a sweep */
     bool has_basis;        /* at least one finite kernel and 2 <= k <= 128 */
