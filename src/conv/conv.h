@@ -6,7 +6,7 @@
  * gather.c         weights of any float dtype and layout -> tiles of kernels as doubles
  * measure.c        per layer: sparsity, entropy, moments (first sweep)
  * orthogonality.c  per layer: how far its filters are from orthogonal (first sweep)
- * farthest.c            per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
+ * farthest.c       per kernel group: the farthest kernels, from which the range of all coefficients follows, mostly
  * range.c          per kernel group: the range of all coefficients (second sweep), where it does not
  * untrained.c      per layer: whether it looks as an initialiser left it
  * cells.c          per layer: coefficients as integer counts that can be added up (collections)
