@@ -2,6 +2,7 @@
 import collections
 import json
 import os
+import re
 import resource
 import shutil
 import struct
@@ -61,8 +62,8 @@ def onnx_weight(name, shape):
 
 def onnx_chain(weights, op=b"Conv", domain=b""):
     """A model of one convolution after the other."""
-    nodes = b"".join(field(1, field(1, b"x%d" % i) + field(1, b"w%d" % i) + field(2, b"x%d" % (i + 1)) + field(4, op) +
-                           (field(7, domain) if domain else b"")) for i in range(len(weights)))
+    nodes = b"".join(field(1, field(1, b"x%d" % i) + field(1, b"w%d" % i) + field(2, b"x%d" % (i + 1)) +
+                           field(3, b"conv%d" % i) + field(4, op) + (field(7, domain) if domain else b"")) for i in range(len(weights)))
     graph = nodes + field(2, b"g") + b"".join(field(5, w) for w in weights) + field(11, field(1, b"x0")) + \
         field(12, field(1, b"x%d" % len(weights)))
     return number(1, 8) + field(8, number(2, 13)) + field(7, graph)
@@ -461,6 +462,28 @@ class Formats(harness.Case):
             save(name, data)
             self.traced("info", "--json", name, opens=[name])
             self.assertFalse(os.path.exists("was_here"))
+
+    def test_what_info_and_diff_tell_is_documented(self):
+        """Every field stands in SCHEMA.md, of packed, pooled and foreign files; below some, names are the file's own."""
+        words = set(re.findall(r"\w+", (harness.SOURCE / "src/report/SCHEMA.md").read_text()))
+        save("net.onnx", onnx_chain([onnx_weight("w0", [4, 4, 3, 3]) + field(9, pack(*(0.01 * i for i in range(144))))]))
+        self.small()
+        self.ok("--max-error", "0.02", "--pool", "always", "in.safetensors", "out.safetensors", "--no-report")
+        seen = set()
+
+        def look(value):
+            for inner in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+                look(inner)
+            if isinstance(value, dict):
+                seen.update(value)
+
+        for name in ("in.safetensors", "out.safetensors", "net.onnx", harness.MODELS / "mnist_cnn_plain.pth"):
+            told = json.loads(self.ok("info", "--json", name).out)
+            told["metadata"] = told["skipped"] = None
+            look(told)
+        look(json.loads(self.ok("diff", "--json", "in.safetensors", "in.safetensors").out))
+        self.assertLessEqual({"codec", "statement", "layer_name", "key"}, seen)
+        self.assertEqual(seen - words, set())
 
     def test_an_onnx_model_is_read_and_nothing_else(self):
         """Its graph, its weights in every kind of field, and weights in a file beside it: info lists, inspect reads them all."""
