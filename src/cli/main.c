@@ -106,6 +106,8 @@ static int run_command(const command *cmd, int argc, char **argv)
         if (status == EXIT_DONE && !listed) status = check_operands(cmd, &set);
         if (status == EXIT_DONE) status = limit_instructions(&set);
         if (status == EXIT_DONE && cmd->run != cmd_info) keep_memory(); /* which takes little, and no time */
+        /* OpenBLAS makes a thread for each core when it is loaded, which wait busily for work that ours do. */
+        if (status == EXIT_DONE && set.job.spectra) setenv("OPENBLAS_NUM_THREADS", "1", 0);
         if (status == EXIT_DONE) status = cmd->run(&set);
     }
     free_arguments(&set);
