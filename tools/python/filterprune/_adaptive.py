@@ -5,6 +5,7 @@ Every bit depends on the one before, so this is plain Python: some 30 us a value
 from typing import Callable, List, Sequence, Tuple
 
 from ._bits import Damaged
+from ._logs import clamp as _clamp
 
 _H = (32768, 24743, 17625, 11955, 7812, 4971, 3108, 1921, 1179, 720, 439, 267, 162, 98, 60, 36, 22)
 FIRST, DOWN, UP, UPPER, LOWER = range(5)  # LOWER + the upper bit
@@ -119,10 +120,6 @@ def _coder(data: bytes, tables: _Tables) -> Tuple[Callable, Callable, Callable]:
         return False
 
     return ask, bit, ends
-
-
-def _clamp(x: int, least: int, most: int) -> int:
-    return least if x < least else most if x > most else x
 
 
 def decode_chunk(data: bytes, places: Sequence[int], channels: int, k: int, above: int, top: int, zeros: bool,

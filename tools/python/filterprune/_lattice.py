@@ -8,11 +8,13 @@ from typing import List, Tuple
 import numpy as np
 
 from . import _tokens
-from ._adaptive import _clamp, _coder
+from ._adaptive import _coder
 from ._bits import Bits, Damaged
 from ._logs import DEPTH as _DEPTH
-from ._logs import MOST_COLUMNS, MOST_MAGNITUDE
+from ._logs import MOST_MAGNITUDE
+from ._logs import clamp as _clamp
 from ._logs import lg as _lg
+from ._past import Past
 
 LARGER, UP, DOWN, UPPER, LOWER = range(5)  # LOWER + the second digit
 # By question: the lowest octave that has a row, and the rows from there on.
@@ -60,7 +62,6 @@ _ROWS = (
 )
 CHUNK = 131072
 MOST_KERNEL = 4096
-MOST_DIGITS = 26
 _DCT = (0.57735026918962576451, 0.70710678118654752440, 0.40824829046386301637)
 
 
@@ -116,50 +117,28 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
                 asked[n] += 1
         return result
 
-    shared = min(channels, MOST_COLUMNS // k)
-    total, number = 4 * ((16 + (start & 15)) << (start >> 4) >> 4), 4
-    channel_sum, channel_number = [0] * shared, [0] * shared
-    channel_dead, channel_kernels, channel_past = [0] * shared, [0] * shared, [0] * shared
-    place_sum, place_number = [0] * 64, [0] * 64
-    columns = [0] * (shared * k)
+    past = Past(first, channels, k, start)
+    columns, place_sum, place_number = past.columns, past.place_sum, past.place_number
     before = [0] * k
     i1 = i2 = i3 = 0
     state = 0
-    filter_sum = filter_number = filter_dead = filter_kernels = last_dead = 0
-    mean = every = filter_lg = 0
     points = np.zeros((kernels, k), np.int64)
 
-    def lgmean(sum_: int, count: int, weight: int) -> int:
-        return _lg(sum_ + weight * mean) - _lg(count + weight)
-
     for n in range(kernels):
-        channel = (first + n) % channels
-        if channel == 0:
-            filter_sum = filter_number = filter_dead = filter_kernels = last_dead = 0
-        c = channel % shared
-        if k > 1 or channel % 8 == 0 or n == 0:
-            mean = max(1, total // number)
-            every = _lg(mean)
-            filter_lg = lgmean(filter_sum, filter_number, 6)
+        c = past.enter(n)
+        every = past.every
         if k > 1:
-            dead = ask_plainly(tables.j + 4 * last_dead + channel_past[c],
-                               tables.n + 8 * (8 * filter_dead // (filter_kernels + 1)) +
-                               8 * channel_dead[c] // (channel_kernels[c] + 1))
-            last_dead = dead
-            channel_past[c] = channel_past[c] << 1 & 2 | dead
-            channel_dead[c] += dead
-            channel_kernels[c] += 1
-            filter_dead += dead
-            filter_kernels += 1
+            dead = ask_plainly(tables.j + past.dead_near(c), tables.n + past.dead_share(c))
+            past.saw(c, dead)
             if dead:
                 continue
-        channel_lg = lgmean(channel_sum[c], channel_number[c], 6)
-        both = filter_lg + channel_lg - every - 64
-        deviation = 0
+        channel_lg = past.channel_lg(c)
+        both = past.filter_lg + channel_lg - every - 64
+        deviation = kernel_sum = 0
         indices: List[int] = []
         for s in range(k):
             m = s if s < 63 else 63
-            place = lgmean(place_sum[m], place_number[m], 8) if k > 1 else every
+            place = past.lgmean(place_sum[m], place_number[m], 8) if k > 1 else every
             level = _clamp(both + place - every, -48, 400)
             m1 = min(abs(i1), MOST_MAGNITUDE)
             last = _DEPTH[m1]
@@ -191,7 +170,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             o = _clamp(estimate + 20 >> 4, 0, 14)
             if ask(LARGER, o):
                 o += 1
-                while o < MOST_DIGITS and not ask(UP, o):
+                while o < _tokens.MOST_DIGITS and not ask(UP, o):
                     o += 1
             else:
                 while o > 0 and not ask(DOWN, o):
@@ -218,19 +197,15 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             deviation += _DEPTH[size_] - level + 6
             i1, i2, i3 = index, i1, i2
             columns[c * k + s] = -size_ if index < 0 else size_
-            total += 16 * size_
-            number += 1
             place_sum[m] += 16 * size_
             place_number[m] += 1
-            channel_sum[c] += 16 * size_
-            channel_number[c] += 1
-            filter_sum += 16 * size_
+            kernel_sum += 16 * size_
             if trellis:
                 points[n, s] = 2 * index - ((index > 0) - (index < 0) if odd else 0)
                 state = (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
             else:
                 points[n, s] = index
-        filter_number += k
+        past.leave(c, kernel_sum)
         before = indices
 
     if not ends():

@@ -66,7 +66,7 @@ def parts(index: Any, shape: Sequence[int]) -> Tuple[Part, ...]:
     """What an index takes of each leading dimension."""
     if isinstance(index, list):
         if index:
-            raise SafetensorError("Non empty lists are not implemented")
+            raise SafetensorError(f"a list of places ({index}) is no index of a slice, but for an empty one")
         index = slice(0, 0)
     found: List[Part] = []
     items = _items(index, len(shape))

@@ -7,7 +7,8 @@ from typing import List
 import numpy as np
 
 from ._bits import Bits, Damaged
-from ._logs import DEPTH, MOST_COLUMNS, MOST_MAGNITUDE, clamp, lg
+from ._logs import DEPTH, MOST_MAGNITUDE, clamp, lg
+from ._past import Past
 
 FIRST = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 EXTRA = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4)
@@ -123,49 +124,29 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
     by_size = [[_model(4 * i - 78) for i in range(36)] for _ in range(2)]
     by_level = [[_model(8 * (i // 8) - 76) for i in range(144)] for _ in range(2)]
     dead_near, dead_share = _Counters(8), _Counters(64)
-    shared = min(channels, MOST_COLUMNS // k)
-    total, number = 4 * ((16 + (start & 15)) << (start >> 4) >> 4), 4
-    channel_sum, channel_number = [0] * shared, [0] * shared
-    channel_dead, channel_kernels, channel_past = [0] * shared, [0] * shared, [0] * shared
-    place_sum, place_number, place_lg = [0] * 64, [0] * 64, [0] * 64
-    columns = [0] * (shared * k)
+    past = Past(first, channels, k, start)
+    columns, place_sum, place_number, place_lg = past.columns, past.place_sum, past.place_number, [0] * 64
     before = [0] * k
     i1 = i2 = i3 = 0
     state = coded = 0
-    filter_sum = filter_number = filter_dead = filter_kernels = last_dead = 0
-    mean = every = filter_lg = 0
     points = np.zeros((kernels, k), np.int64)
 
-    def lgmean(sum_: int, count: int, weight: int) -> int:
-        return lg(sum_ + weight * mean) - lg(count + weight)
-
     for n in range(kernels):
-        channel = (first + n) % channels
-        if channel == 0:
-            filter_sum = filter_number = filter_dead = filter_kernels = last_dead = 0
-        c = channel % shared
-        if k > 1 or channel % 8 == 0 or n == 0:
-            mean = max(1, total // number)
-            every = lg(mean)
-            filter_lg = lgmean(filter_sum, filter_number, 6)
+        c = past.enter(n)
+        every = past.every
         if k > 1:
-            near = 4 * last_dead + channel_past[c]
-            share = 8 * (8 * filter_dead // (filter_kernels + 1)) + 8 * channel_dead[c] // (channel_kernels[c] + 1)
+            near, share = past.dead_near(c), past.dead_share(c)
             chance = clamp((dead_near.chance[near] >> 6) + (dead_share.chance[share] >> 6) >> 1, 64, 65472)
-            last_dead = reader.bit(chance >> 1)
-            dead_near.learn(near, last_dead)
-            dead_share.learn(share, last_dead)
-            channel_past[c] = channel_past[c] << 1 & 2 | last_dead
-            channel_dead[c] += last_dead
-            channel_kernels[c] += 1
-            filter_dead += last_dead
-            filter_kernels += 1
-            if last_dead:
+            dead = reader.bit(chance >> 1)
+            dead_near.learn(near, dead)
+            dead_share.learn(share, dead)
+            past.saw(c, dead)
+            if dead:
                 continue
             if coded % 8 == 0:
-                place_lg = [lgmean(place_sum[p], place_number[p], 8) for p in range(min(64, k))]
+                place_lg = [past.lgmean(place_sum[p], place_number[p], 8) for p in range(min(64, k))]
             coded += 1
-        base = filter_lg + lgmean(channel_sum[c], channel_number[c], 6) - 64 - every
+        base = past.filter_lg + past.channel_lg(c) - 64 - every
         deviation = older = kernel_sum = 0
         indices: List[int] = []
         for s in range(k):
@@ -207,12 +188,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
                 state = (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
             else:
                 points[n, s] = index
-        total += kernel_sum
-        number += k
-        channel_sum[c] += kernel_sum
-        channel_number[c] += k
-        filter_sum += kernel_sum
-        filter_number += k
+        past.leave(c, kernel_sum)
         before = indices
 
     if not reader.ends():
