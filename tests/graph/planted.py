@@ -8,21 +8,12 @@ from onnx import TensorProto, helper, numpy_helper
 KINDS = ("resnet", "densenet", "unet", "mobilenet", "inception", "squeeze", "volume", "mlp", "grouped", "split", "chunk")
 
 
-class Net:
-    """Puts a model together node by node; planting is done on the weights as they are added."""
-
-    def __init__(self, seed, dtype=np.float32, opset=17):
-        self.r, self.dtype, self.opset = np.random.default_rng(seed), dtype, opset
-        self.nodes, self.initializers, self.expected, self.count = [], [], {}, 0
+class Parts:
+    """What models are put together from: self.r draws, self.count numbers the names, self.nodes takes the nodes."""
 
     def name(self, stem):
         self.count += 1
         return f"{stem}{self.count}"
-
-    def add(self, array, stem="c"):
-        name = self.name(stem)
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
 
     def node(self, op, inputs, outputs=1, **attributes):
         outs = [self.name("v") for _ in range(outputs)]
@@ -31,6 +22,19 @@ class Net:
 
     def floats(self, *shape, scale=1.0):
         return (self.r.standard_normal(shape) * scale).astype(self.dtype)
+
+
+class Net(Parts):
+    """Puts a model together node by node; planting is done on the weights as they are added."""
+
+    def __init__(self, seed, dtype=np.float32, opset=17):
+        self.r, self.dtype, self.opset = np.random.default_rng(seed), dtype, opset
+        self.nodes, self.initializers, self.expected, self.count = [], [], {}, 0
+
+    def add(self, array, stem="c"):
+        name = self.name(stem)
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
 
     def pick(self, n, count):
         return sorted(self.r.choice(n, count, replace=False).tolist())

@@ -3,12 +3,14 @@ filters are dead, constant, unread or alike. net(seed) returns a model that onnx
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+import planted
+
 UNARY = ("Relu", "LeakyRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu", "Celu", "Selu", "Softplus",
          "Softsign", "Neg", "Abs", "Erf", "Identity", "Dropout", "Exp", "Floor", "Sign", "Cos", "Gelu", "Mish", "ThresholdedRelu")
 SINCE = {"HardSwish": 14, "Celu": 12, "Gelu": 20, "Mish": 18, "Erf": 9, "ThresholdedRelu": 10}
 
 
-class Net:
+class Net(planted.Parts):
     def __init__(self, seed, dtype=None):
         self.r = np.random.default_rng(seed)
         self.opset = int(self.r.choice([7, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22]))
@@ -27,10 +29,6 @@ class Net:
 
     def pick(self, *choices):
         return choices[int(self.r.integers(len(choices)))]
-
-    def name(self, stem):
-        self.count += 1
-        return f"{stem}{self.count}"
 
     def add(self, array, stem="c"):
         name = self.name(stem)
@@ -51,14 +49,6 @@ class Net:
             self.nodes.append(helper.make_node("Constant", [], [name], value_ints=list(numbers)))
             return name
         return self.add(np.array(numbers, np.int64))
-
-    def node(self, op, inputs, outputs=1, **attributes):
-        outs = [self.name("v") for _ in range(outputs)]
-        self.nodes.append(helper.make_node(op, inputs, outs, name=self.name(op), **attributes))
-        return outs[0] if outputs == 1 else outs
-
-    def floats(self, *shape, scale=1.0):
-        return (self.r.standard_normal(shape) * scale).astype(self.dtype)
 
     def some(self, n, share):
         return np.flatnonzero(self.r.random(n) < share)
