@@ -81,33 +81,24 @@ static fpr_status same_bytes(const job_match *m, const print *a, const print *b,
     return status;
 }
 
-/* By name and shape. *other: a name whose numbers are others in the graph. */
-static fpr_status match_names(job_match *m, const onnx_name *names, const char **other, fpr_error *error)
-{
-    fpr_status status = FPR_OK;
-    for (size_t i = 0; i < m->graph->tensor_count && !status; i++) {
-        const char *name = names[i] ? onnx_text_of(m->graph, names[i]) : NULL;
-        const fpr_tensor *t = name ? fpr_model_find(m->tensors, name) : NULL;
-        if (!t || !same_shape(&m->graph->tensors[i], t)) continue;
-        const print a = {.index = (uint32_t)model_number(m->tensors, t)}, b = {.index = (uint32_t)i, .of_graph = true};
-        bool same = true;
-        take(m, names[i], a.index);
-        if (!*other && base_is_float(t->dtype)) status = same_bytes(m, &a, &b, &same, error);
-        if (!same) *other = name;
-    }
-    return status;
-}
-
 /* The graph may be that of the same module with other numbers, if it has all the tensors of the checkpoint. One that lacks
  * some was simplified: a batch normalization is folded into weights, which exporters may leave their name, and cutting a
  * channel of those would leave the normalization as it is. */
-static fpr_status check_folded(const job_match *m, const char *other, fpr_error *error)
+static fpr_status check_folded(const job_match *m, const onnx_name *names, fpr_error *error)
 {
-    for (size_t i = 0; other && i < m->count; i++)
-        if (!m->names[i] && base_is_float(model_tensor(m->tensors, i)->dtype))
-            return base_fail(error, FPR_USAGE, "the graph has other numbers for %.60s and does not hold %.60s: export it with nothing folded",
-                             other, model_tensor(m->tensors, i)->name);
-    return FPR_OK;
+    size_t lacking = 0;
+    while (lacking < m->count && (m->names[lacking] || !base_is_float(model_tensor(m->tensors, lacking)->dtype))) lacking++;
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; i < m->graph->tensor_count && lacking < m->count && !status; i++) {
+        if (!names[i] || !m->of[names[i]] || !base_is_float(m->graph->tensors[i].dtype)) continue;
+        const print a = {.index = m->of[names[i]] - 1}, b = {.index = (uint32_t)i, .of_graph = true};
+        bool same;
+        status = same_bytes(m, &a, &b, &same, error);
+        if (!status && !same)
+            status = base_fail(error, FPR_USAGE, "the graph has other numbers for %.60s and does not hold %.60s: export it with nothing folded",
+                               onnx_text_of(m->graph, names[i]), model_tensor(m->tensors, lacking)->name);
+    }
+    return status;
 }
 
 /* What has no name in common: one tensor on either side with these bytes and this shape, and no other. */
@@ -167,13 +158,15 @@ fpr_status job_match_new(const onnx_model *of, fpr_model *tensors, job_match *m,
     onnx_name *names = names_of(of, error);
     fpr_status status = m->of && m->names && names ? FPR_OK : base_no_memory(error, of->name_count * sizeof *m->of);
     size_t found = 0;
-    const char *other = NULL;
-    if (!status) status = match_names(m, names, &other, error);
+    for (size_t i = 0; i < of->tensor_count && !status; i++) {
+        const fpr_tensor *t = names[i] ? fpr_model_find(tensors, onnx_text_of(of, names[i])) : NULL;
+        if (t && same_shape(&of->tensors[i], t)) take(m, names[i], model_number(tensors, t));
+    }
     if (!status) status = match_bytes(m, names, error);
     for (size_t i = 0; i < m->count && !status; i++) found += m->names[i] != 0;
     if (!status && !found) status = base_fail(error, FPR_USAGE, "no tensor of the checkpoint is one of the graph, by name and shape or by bytes");
     if (!status) status = check_aliases(m, error);
-    if (!status) status = check_folded(m, other, error);
+    if (!status) status = check_folded(m, names, error);
     base_free(names);
     if (status) job_match_free(m);
     return status;
