@@ -151,7 +151,8 @@ static fpr_status take_tensor(hdf5_file *f, const uint8_t *p, size_t bytes, fpr_
 {
     const uint8_t *end = p + bytes;
     const unsigned dtype = bytes > 1 ? p[0] : FPR_DTYPE_COUNT, rank = bytes > 1 ? p[1] : 0;
-    if (dtype >= FPR_DTYPE_COUNT || rank > HDF5_RANK_MOST || bytes < 10 + 8 * (size_t)rank) return broken(error);
+    if (dtype >= FPR_DTYPE_COUNT || fpr_dtype_bits((fpr_dtype)dtype) % 8) return broken(error); /* HDF5 has no half bytes */
+    if (rank > HDF5_RANK_MOST || bytes < 10 + 8 * (size_t)rank) return broken(error);
     if (f->base.tensor_count == f->tensor_capacity) {
         const size_t more = f->tensor_capacity ? 2 * f->tensor_capacity : 64;
         source_tensor *tensors = base_grow(f->base.tensors, more, sizeof *tensors);

@@ -1,11 +1,9 @@
 /* Fuzzing: an ONNX model. The input is a whole file. Whatever is accepted can be read, in one piece and in parts, and
  * is what source.h promises. */
+#include "memory_file.h"
 #include "source/source.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,11 +35,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fpr_error e = {0};
     source_options options = {0};
     source *s = NULL;
-    file_source *file;
-    int fd = memfd_create("onnx", MFD_CLOEXEC);
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    require(fd >= 0 && write(fd, data, size) == (ssize_t)size && file_source_open(path, &file, &e) == FPR_OK);
+    file_source *file = NULL;
+    require(file_source_open(memory_path(0, data, size), &file, &e) == FPR_OK);
     source_onnx.probe(data, size < 64 ? size : 64);
     fpr_status status = source_onnx.open(file, &options, &s, &e);
     if (status) {
@@ -51,7 +46,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < s->skipped_count; i++) require(s->skipped[i].name && s->skipped[i].why);
         s->format->close(s);
     }
-    close(fd);
     require(base_allocations_alive() == 0);
     return 0;
 }
