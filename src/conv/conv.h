@@ -54,6 +54,12 @@ static inline bool conv_orthogonality_is_sampled(const fpr_layer_shape *s)
 void conv_kernels(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, uint64_t first, size_t count,
                   double *rows);
 
+#define CONV_SIZES_K_MAX 49u /* 7x7 */
+#define CONV_SIZES_KERNELS 64u
+/* Peak (largest magnitude) and L2 norm of n <= CONV_SIZES_KERNELS kernels of at most CONV_SIZES_K_MAX finite weights. */
+void conv_sizes(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, const uint64_t *kernels, size_t n,
+                double *peak, double *norm);
+
 /* ---- the settings that the sweeps share */
 
 typedef struct conv_settings {

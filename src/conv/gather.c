@@ -1,6 +1,8 @@
 /* Weights of any float dtype and layout as doubles: in runs, in tiles, as rows of kernels. */
 #include "conv/tile.h"
 
+#include <math.h>
+
 #define RUN 256 /* weights converted at a time where a run is all that is needed */
 
 void conv_load(const num_kernels *kernels, fpr_dtype dtype, const void *weights, uint64_t first, size_t n, bool half,
@@ -71,6 +73,39 @@ void conv_kernels(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights
             channel = 0;
             filter++;
         }
+    }
+}
+
+/* As rows of weights of their dtype, then as a tile. Squares of doubles can leave their range, where those of a kernel
+ * whose peak is 1 cannot. */
+void conv_sizes(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, const uint64_t *kernels, size_t n,
+                double *peak, double *norm)
+{
+    enum { STRIDE = CONV_SIZES_KERNELS + NUM_LANES };
+    _Alignas(64) double x[CONV_SIZES_K_MAX * STRIDE], size[STRIDE], square[STRIDE];
+    _Alignas(64) uint8_t rows[CONV_SIZES_KERNELS * CONV_SIZES_K_MAX * sizeof(double)];
+    const num_kernels *inner = num_kernels_best();
+    const size_t k = (size_t)s->k, width = conv_weight_bytes(dtype);
+    const fpr_layer_shape row = {.k = k, .layout = FPR_LAYOUT_OIHW};
+    const bool doubles = dtype == FPR_F64;
+    uint8_t *to = rows;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *from = weights;
+        if (s->layout != FPR_LAYOUT_HWIO) {
+            memcpy(to, from + kernels[i] * k * width, k * width);
+            to += k * width;
+            continue;
+        }
+        from += (kernels[i] % s->channels * s->filters + kernels[i] / s->channels) * width;
+        for (size_t d = 0; d < k; d++, from += s->kernels * width, to += width) memcpy(to, from, width);
+    }
+    conv_tile(inner, &row, dtype, rows, 0, n, false, 1, x, STRIDE);
+    inner->tile_peak(size, x, STRIDE, n, (unsigned)k);
+    if (doubles) inner->tile_divide(x, x, size, STRIDE, n, (unsigned)k);
+    inner->tile_squares(square, x, STRIDE, n, (unsigned)k);
+    for (size_t i = 0; i < n; i++) {
+        peak[i] = size[i];
+        norm[i] = sqrt(square[i]) * (doubles ? size[i] : 1);
     }
 }
 

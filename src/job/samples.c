@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { LOOKED_AT = 2048, WEIGHTS_MOST = 49 }; /* 7x7 */
+enum { LOOKED_AT = 2048, BUCKETS = 256 };
 
 typedef struct looked { double norm; uint64_t kernel; } looked;
 
@@ -15,55 +15,42 @@ static int by_norm(const void *a, const void *b)
     return (x->kernel > y->kernel) - (x->kernel < y->kernel);
 }
 
-static void swap(looked *a, looked *b)
-{
-    const looked was = *a;
-    *a = *b;
-    *b = was;
-}
+/* Kernels by norm, in buckets of equal width, the largest first: so that only those near the wanted ranks are sorted. */
+typedef struct sorting {
+    const looked *list;
+    size_t n;
+    double high, scale;
+    size_t count[BUCKETS];
+} sorting;
 
-/* The first `rank` of n become those that come first, in no order: the part that is looked at shrinks by half or so. */
-static void select_first(looked *list, size_t n, size_t rank)
+static unsigned bucket_of(const sorting *s, double norm) { return (unsigned)((s->high - norm) * s->scale); }
+
+static void sort_roughly(sorting *s, const looked *list, size_t n)
 {
-    while (rank > 0 && rank < n) {
-        size_t at = 0;
-        looked *pivot = &list[n - 1];
-        swap(pivot, &list[n / 2]);
-        for (size_t i = 0; i + 1 < n; i++)
-            if (by_norm(&list[i], pivot) < 0) swap(&list[at++], &list[i]);
-        swap(&list[at], pivot);
-        if (rank <= at) {
-            n = at;
-        } else {
-            list += at + 1;
-            n -= at + 1;
-            rank -= at + 1;
-        }
+    double low = INFINITY;
+    *s = (sorting){.list = list, .n = n};
+    for (size_t i = 0; i < n; i++) {
+        s->high = list[i].norm > s->high ? list[i].norm : s->high;
+        low = list[i].norm < low ? list[i].norm : low;
     }
+    s->scale = (BUCKETS - 1) / (s->high - low);
+    if (!isfinite(s->scale)) s->scale = 0; /* all alike, or nearly */
+    for (size_t i = 0; i < n; i++) s->count[bucket_of(s, list[i].norm)]++;
 }
 
-/* The kernels of ranks first .. first + count - 1, in order, stand there. */
-static void select_ranks(looked *list, size_t n, size_t first, size_t count)
+/* The kernels of ranks first .. first + count - 1 <= n into *ranked, which points into room [n]. */
+static const looked *ranks(const sorting *s, size_t first, size_t count, looked *room)
 {
-    select_first(list, n, first);
-    select_first(list + first, n - first, count);
-    qsort(list + first, count, sizeof *list, by_norm);
-}
-
-/* Peak and length; squares of doubles alone can leave their range. */
-static double length_of(const double *kernel, size_t k, bool floats, double *peak)
-{
-    double square = 0;
-    *peak = 0;
-    for (size_t j = 0; j < k; j++) {
-        const double size = fabs(kernel[j]);
-        *peak = size > *peak ? size : *peak;
-        square += size * size;
+    unsigned from = 0, to;
+    size_t before = 0, held, n = 0;
+    while (from + 1 < BUCKETS && before + s->count[from] <= first) before += s->count[from++];
+    for (to = from, held = before + s->count[from]; to + 1 < BUCKETS && held < first + count;) held += s->count[++to];
+    for (size_t i = 0; i < s->n; i++) {
+        const unsigned bucket = bucket_of(s, s->list[i].norm);
+        if (bucket >= from && bucket <= to) room[n++] = s->list[i];
     }
-    if (floats || *peak == 0) return sqrt(square);
-    square = 0;
-    for (size_t j = 0; j < k; j++) square += kernel[j] / *peak * (kernel[j] / *peak);
-    return *peak * sqrt(square);
+    qsort(room, n, sizeof *room, by_norm);
+    return room + (first - before);
 }
 
 /* Whether a kernel goes: by its action, or, where none is given, because it is sparse and not zero. */
@@ -75,7 +62,7 @@ static bool goes(const conv_block *b, double limit, uint64_t kernel, double peak
 static fpr_status take(const conv_block *b, const looked *from, size_t count, fpr_sample kind, fpr_layer *row, fpr_error *error)
 {
     const size_t k = (size_t)b->shape->k;
-    double kernel[WEIGHTS_MOST];
+    double kernel[CONV_SIZES_K_MAX];
     if (!count) return FPR_OK;
     float *p = row->sample[kind] = base_alloc(count * k, sizeof *p);
     if (!p) return base_no_memory(error, count * k * sizeof *p);
@@ -89,31 +76,40 @@ static fpr_status take(const conv_block *b, const looked *from, size_t count, fp
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+/* n kernels evenly spaced over a layer, by whether they stay; zero kernels are no kernels to show. */
+static void look(const conv_block *b, double limit, uint64_t n, looked *stay, size_t *stays, looked *go, size_t *gone)
+{
+    const double step = (double)b->shape->kernels / (double)n;
+    for (uint64_t i = 0; i < n; i += CONV_SIZES_KERNELS) {
+        const size_t m = least(CONV_SIZES_KERNELS, (size_t)(n - i));
+        uint64_t kernel[CONV_SIZES_KERNELS];
+        double peak[CONV_SIZES_KERNELS], norm[CONV_SIZES_KERNELS];
+        for (size_t j = 0; j < m; j++) kernel[j] = (uint64_t)((double)(i + j) * step);
+        conv_sizes(b->shape, b->dtype, b->weights, kernel, m, peak, norm);
+        for (size_t j = 0; j < m; j++) {
+            if (goes(b, limit, kernel[j], peak[j])) go[(*gone)++] = (looked){norm[j], kernel[j]};
+            else if (peak[j] > 0) stay[(*stays)++] = (looked){norm[j], kernel[j]};
+        }
+    }
+}
+
 fpr_status job_samples(const conv_block *b, double sparse_limit, fpr_layer *row, fpr_error *error)
 {
     const fpr_layer_shape *s = b->shape;
     const uint64_t n = s->kernels < LOOKED_AT ? s->kernels : LOOKED_AT;
-    if (s->k < 2 || s->k > WEIGHTS_MOST || row->sample[FPR_SAMPLE_LARGEST] || row->sample[FPR_SAMPLE_GONE]) return FPR_OK;
-    looked *stay = base_alloc(2 * n, sizeof *stay);
-    if (!stay) return base_no_memory(error, 2 * n * sizeof *stay);
-    looked *go = stay + n;
+    if (s->k < 2 || s->k > CONV_SIZES_K_MAX || row->sample[FPR_SAMPLE_LARGEST] || row->sample[FPR_SAMPLE_GONE]) return FPR_OK;
+    looked *stay = base_alloc(3 * n, sizeof *stay);
+    if (!stay) return base_no_memory(error, 3 * n * sizeof *stay);
+    looked *go = stay + n, *room = go + n;
     size_t stays = 0, gone = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        const uint64_t at = (uint64_t)((double)i * ((double)s->kernels / (double)n));
-        double kernel[WEIGHTS_MOST], peak;
-        conv_kernels(s, b->dtype, b->weights, at, 1, kernel);
-        const looked found = {length_of(kernel, (size_t)s->k, b->dtype != FPR_F64, &peak), at};
-        if (goes(b, sparse_limit, at, peak)) go[gone++] = found;
-        else if (peak > 0) stay[stays++] = found;
-    }
-    const size_t shown = least(stays, FPR_SAMPLE_KERNELS), middle = (stays - shown) / 2;
-    const size_t shown_gone = least(gone, FPR_SAMPLE_KERNELS);
-    select_ranks(stay, stays, 0, shown);
-    fpr_status status = take(b, stay, shown, FPR_SAMPLE_LARGEST, row, error);
-    select_ranks(stay, stays, middle, shown);
-    if (!status) status = take(b, stay + middle, shown, FPR_SAMPLE_TYPICAL, row, error);
-    select_ranks(go, gone, 0, shown_gone);
-    if (!status) status = take(b, go, shown_gone, FPR_SAMPLE_GONE, row, error);
+    look(b, sparse_limit, n, stay, &stays, go, &gone);
+    const size_t shown = least(stays, FPR_SAMPLE_KERNELS), shown_gone = least(gone, FPR_SAMPLE_KERNELS);
+    sorting sorted;
+    sort_roughly(&sorted, stay, stays);
+    fpr_status status = take(b, ranks(&sorted, 0, shown, room), shown, FPR_SAMPLE_LARGEST, row, error);
+    if (!status) status = take(b, ranks(&sorted, (stays - shown) / 2, shown, room), shown, FPR_SAMPLE_TYPICAL, row, error);
+    sort_roughly(&sorted, go, gone);
+    if (!status) status = take(b, ranks(&sorted, 0, shown_gone, room), shown_gone, FPR_SAMPLE_GONE, row, error);
     base_free(stay);
     return status;
 }
