@@ -96,6 +96,7 @@ fpr_status model_check_shard(const fpr_model *model, size_t shard, fpr_error *er
 /* ---- pipe.c: read, work, write; the only place where these overlap */
 
 #define MODEL_BATCH_BYTES (4u << 20)
+#define MODEL_TOGETHER_BYTES (10u << 20) /* of a tensor that still may be in memory beside the batch before */
 
 /* Called with the loaded tensors ids[first .. first + count - 1]; bytes[i] belongs to ids[first + i], is 64-byte aligned
  * and may be changed. */
@@ -116,7 +117,7 @@ typedef struct model_pipe {
 } model_pipe;
 
 /* Takes ids in order, in batches of at most MODEL_BATCH_BYTES; a larger tensor comes alone. Two batches are in memory
- * where something is written, but not two large tensors. */
+ * where something is written, but not two tensors above MODEL_TOGETHER_BYTES: what a job takes is bounded by one of them. */
 fpr_status model_run(const fpr_model *model, const size_t *ids, size_t count, const fpr_options *options,
                      const model_pipe *pipe, fpr_error *error);
 

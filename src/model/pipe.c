@@ -130,7 +130,7 @@ static fpr_status pass(pipe_run *run, const size_t *ids, size_t first, size_t co
     model_buffer *const buffers = run->model->buffers;
     fpr_status status = FPR_OK;
     /* Beside the batch before, in the other buffer; but two large tensors are not kept at once. */
-    const bool together = wanted <= MODEL_BATCH_BYTES && buffers[run->turn].capacity <= MODEL_BATCH_BYTES;
+    const bool together = wanted <= MODEL_TOGETHER_BYTES && buffers[run->turn].capacity <= MODEL_TOGETHER_BYTES;
     if (!together) status = settle(run, error);
     else if (pipe->put) run->turn = !run->turn;
     model_buffer *buffer = &buffers[run->turn];
