@@ -9,7 +9,7 @@ import warnings
 
 import common
 import numpy as np
-from common import LIBRARY, MODELS, SOURCE, Case, pack, write
+from common import LIBRARY, MODELS, QUICK, SOURCE, Case, pack, write
 
 import filterprune
 import filterprune.numpy
@@ -46,7 +46,7 @@ class Reads:
 class Interface(Case):
     def setUp(self):
         super().setUp()
-        self.packed = pack(MODEL, self.home / "packed.safetensors", "--lossless")
+        self.packed = pack(MODEL, self.home / "packed.safetensors", "--lossless", *QUICK)
 
     def test_names_of_the_safetensors_package(self):
         for name in ("__enter__", "__exit__", "get_slice", "get_tensor", "get_tensors", "keys", "metadata",
@@ -472,7 +472,7 @@ class Hostile(Case):
         self.assertGreater(refused, 100)
 
     def test_messages(self):
-        packed = pack(MODEL, self.home / "packed.safetensors", "--lossless")
+        packed = pack(MODEL, self.home / "packed.safetensors", "--lossless", *QUICK)
         raw = packed.read_bytes()
         at = raw.index(b"FPZ1")
         for change, says in ((bytes([1, 9]), "needs a reader of packed format 9"),):

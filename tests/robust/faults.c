@@ -2,7 +2,7 @@
  *
  *   FAULT_CALL   open read write fsync rename link stat close random mkdir chmod readlink unlink, or malloc
  *   FAULT_N      which call of that kind, counted from 1
- *   FAULT_ERRNO  what it fails with; 0: a read or write moves only one byte
+ *   FAULT_ERRNO  what it fails with; 0: a read or write moves only one byte (after a thousand: half of what is asked)
  *   FAULT_KEEP   set: all later calls of that kind fail as well (a full disk stays full)
  *   FAULT_STOP   set: the process stops (SIGSTOP) before that call instead, which then succeeds
  *   FAULT_HIT    a file that is created when the call was reached
@@ -109,6 +109,12 @@ static bool is_fd_below(int fd)
     return is_below(path);
 }
 
+/* Where a descriptor leads costs a system call, which other kinds of call are spared. */
+static bool fails_on(const char *kind, int fd)
+{
+    return atomic_load_explicit(&ready, memory_order_relaxed) && !strcmp(kind, call) && is_fd_below(fd) && fails(kind);
+}
+
 static bool is_path_below(int dir, const char *path)
 {
     return path && (path[0] == '/' || dir == AT_FDCWD ? is_below(path) : is_fd_below(dir));
@@ -180,19 +186,23 @@ int mkostemp64(char *path, int flags)
     return NEXT(mkostemp)(path, flags);
 }
 
-/* A short transfer: one byte of what was asked. */
-static size_t cut(size_t count, bool failing) { return failing && count ? 1 : count; }
+/* A short transfer: one byte of what was asked; where thousands have been short, half of it. */
+static size_t cut(size_t count, bool failing)
+{
+    if (!failing || count < 2) return count;
+    return atomic_load(&seen) - wanted < 1000 ? 1 : count / 2;
+}
 
 ssize_t read(int fd, void *dst, size_t count)
 {
-    bool failing = is_fd_below(fd) && fails("read");
+    bool failing = fails_on("read", fd);
     if (failing && error_number) return -1;
     return syscall(SYS_read, fd, dst, cut(count, failing));
 }
 
 ssize_t pread(int fd, void *dst, size_t count, off_t offset)
 {
-    bool failing = is_fd_below(fd) && fails("read");
+    bool failing = fails_on("read", fd);
     if (failing && error_number) return -1;
     return syscall(SYS_pread64, fd, dst, cut(count, failing), offset);
 }
@@ -201,14 +211,14 @@ ssize_t pread64(int fd, void *dst, size_t count, off64_t offset) { return pread(
 
 ssize_t write(int fd, const void *src, size_t count)
 {
-    bool failing = is_fd_below(fd) && fails("write");
+    bool failing = fails_on("write", fd);
     if (failing && error_number) return -1;
     return syscall(SYS_write, fd, src, cut(count, failing));
 }
 
 ssize_t pwrite(int fd, const void *src, size_t count, off_t offset)
 {
-    bool failing = is_fd_below(fd) && fails("write");
+    bool failing = fails_on("write", fd);
     if (failing && error_number) return -1;
     return syscall(SYS_pwrite64, fd, src, cut(count, failing), offset);
 }
@@ -217,19 +227,19 @@ ssize_t pwrite64(int fd, const void *src, size_t count, off64_t offset) { return
 
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
-    bool failing = is_fd_below(fd) && fails("write");
+    bool failing = fails_on("write", fd);
     if (failing && error_number) return -1;
     for (int i = 0; failing && i < count; i++)
-        if (parts[i].iov_len) return syscall(SYS_write, fd, parts[i].iov_base, 1);
+        if (parts[i].iov_len) return syscall(SYS_write, fd, parts[i].iov_base, cut(parts[i].iov_len, true));
     return syscall(SYS_writev, fd, parts, count);
 }
 
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
 {
-    bool failing = is_fd_below(fd) && fails("write");
+    bool failing = fails_on("write", fd);
     if (failing && error_number) return -1;
     for (int i = 0; failing && i < count; i++)
-        if (parts[i].iov_len) return syscall(SYS_pwrite64, fd, parts[i].iov_base, 1, offset);
+        if (parts[i].iov_len) return syscall(SYS_pwrite64, fd, parts[i].iov_base, cut(parts[i].iov_len, true), offset);
     return NEXT(pwritev)(fd, parts, count, offset);
 }
 
@@ -238,11 +248,11 @@ ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset)
     return pwritev(fd, parts, count, offset);
 }
 
-int fsync(int fd) { return is_fd_below(fd) && fails("fsync") ? -1 : (int)syscall(SYS_fsync, fd); }
+int fsync(int fd) { return fails_on("fsync", fd) ? -1 : (int)syscall(SYS_fsync, fd); }
 
 int close(int fd)
 {
-    bool failing = is_fd_below(fd) && fails("close");
+    bool failing = fails_on("close", fd);
     int result = (int)syscall(SYS_close, fd); /* closed even when it fails, as on Linux */
     if (failing) errno = error_number;
     return failing ? -1 : result;
@@ -284,7 +294,7 @@ int mkdir(const char *path, mode_t mode)
     return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
 }
 
-int fchmod(int fd, mode_t mode) { return is_fd_below(fd) && fails("chmod") ? -1 : (int)syscall(SYS_fchmod, fd, mode); }
+int fchmod(int fd, mode_t mode) { return fails_on("chmod", fd) ? -1 : (int)syscall(SYS_fchmod, fd, mode); }
 
 ssize_t readlink(const char *path, char *dst, size_t size)
 {
@@ -310,8 +320,8 @@ int lstat64(const char *path, struct stat64 *st)
     return is_path_below(AT_FDCWD, path) && fails("stat") ? -1
                                                           : NEXT(fstatat64)(AT_FDCWD, path, st, AT_SYMLINK_NOFOLLOW);
 }
-int fstat(int fd, struct stat *st) { return is_fd_below(fd) && fails("stat") ? -1 : NEXT(fstat)(fd, st); }
-int fstat64(int fd, struct stat64 *st) { return is_fd_below(fd) && fails("stat") ? -1 : NEXT(fstat64)(fd, st); }
+int fstat(int fd, struct stat *st) { return fails_on("stat", fd) ? -1 : NEXT(fstat)(fd, st); }
+int fstat64(int fd, struct stat64 *st) { return fails_on("stat", fd) ? -1 : NEXT(fstat64)(fd, st); }
 int fstatat(int dir, const char *path, struct stat *st, int flags)
 {
     return is_path_below(dir, path) && fails("stat") ? -1 : NEXT(fstatat)(dir, path, st, flags);
