@@ -11,11 +11,8 @@ import subprocess
 import sys
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "src")
-# Rooms that still have some. A file of a table and those that its rows name are one thing cut in parts.
-KNOWN = {"graph": "operators are rows of a table that the evaluator walks",
-         "job": "the main job of an ONNX model runs the main job on its weights",
-         "pack": "a pool is a blob of blobs",
-         "report": "a page is made of parts that share its phrases"}
+# A room that still has one.
+KNOWN = {"pack": "a pool is a blob of blobs"}
 
 
 def room_of(build, room):

@@ -48,7 +48,7 @@ typedef struct changes {
 static inline recipe *recipe_at(const changes *c, size_t i) { return (recipe *)c->recipes.items + i; }
 static inline edit *edit_at(const changes *c, size_t i) { return (edit *)c->edits.items + i; }
 
-/* ---- remove.c: each NULL when out of memory, which the lattice's status then says */
+/* ---- changes.c: each NULL when out of memory, which the lattice's status then says */
 
 void *changes_append(lattice *l, changes_list *list, size_t size); /* room for one more, zeroed */
 recipe *changes_recipe(changes *c, recipe_kind kind, uint32_t tensor);

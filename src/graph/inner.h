@@ -49,7 +49,7 @@ struct graph {
     size_t output_count;
 };
 
-/* ---- build.c */
+/* ---- constants.c */
 
 const onnx_node *graph_node(const graph *g, uint32_t node);
 /* A tensor's values as doubles, [elements]; floating-point and whole numbers. Caller frees. NULL with *error. */

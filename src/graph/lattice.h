@@ -61,6 +61,8 @@ typedef struct lattice {
 /* ---- layout.c: which axis of each value its channels lie along */
 fpr_status lattice_open(lattice *l, const graph *g, const volatile int *cancel, fpr_error *error);
 void lattice_close(lattice *l);
+
+/* ---- lanes.c */
 bool lattice_failed(lattice *l, uint64_t bytes);
 /* The dimension is the same for inputs of both sizes; else 0. */
 int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);

@@ -6,12 +6,6 @@
 
 #define ALONE 0.7 /* of its bytes: a tensor that takes less than this by itself is not pooled */
 
-const study_layer *prune_layer(const prune_job *job, size_t tensor)
-{
-    size_t l = job->study->layer_of[tensor];
-    return l == SIZE_MAX ? NULL : &job->study->layers[l];
-}
-
 bool prune_allowed(const prune_job *job, const study_layer *layer)
 {
     const fpr_options *o = job->options;

@@ -200,11 +200,9 @@ static fpr_status run_job(fpr_model *model, const char *input, const char *outpu
     return status;
 }
 
-FPR_API fpr_status fpr_prune(const char *input, const char *output, const fpr_options *options, fpr_report **report,
-                             fpr_error *error)
+fpr_status prune_weights(const char *input, const char *output, const fpr_options *options, fpr_report **report,
+                         fpr_error *error)
 {
-    if (report) *report = NULL;
-    if (job_is_onnx(output) || (options->graph && !options->keep_channels)) return job_remove(input, output, options, report, error);
     const volatile int *watched = base_watch(options->cancel);
     fpr_model *model = NULL;
     fpr_status status = fpr_options_check(options, error);

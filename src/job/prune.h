@@ -1,5 +1,6 @@
 /* The main job, by the files that carry it out, each of which calls only those below it:
  *
+ * main_job.c  whether channels leave (remove.c) or weights alone
  * prune.c     the whole job: study, amount, outputs, report
  * amount.c    the ranking over all layers, and the amount that reaches a size
  * shards.c    all shards, or one: its tensors through the pipe (model/pipe.c) and into the writer
@@ -57,6 +58,19 @@ typedef struct item {
     pack_blob *blob;          /* NULL: stored as it is */
 } item;
 
+/* The layer that a tensor is, or NULL. */
+static inline const study_layer *prune_layer(const prune_job *job, size_t tensor)
+{
+    const size_t l = job->study->layer_of[tensor];
+    return l == SIZE_MAX ? NULL : &job->study->layers[l];
+}
+
+/* ---- prune.c */
+
+/* fpr_prune, of a checkpoint whose channels stay. */
+fpr_status prune_weights(const char *input, const char *output, const fpr_options *options, fpr_report **report,
+                         fpr_error *error);
+
 /* ---- input.c */
 
 /* *sum is to be ended whatever is returned. */
@@ -71,8 +85,6 @@ fpr_status input_end(input_sum *sum, fpr_status status, fpr_report *report, fpr_
 
 /* ---- items.c. The steps come in this order; each but the first two may run for many items at once. */
 
-/* The layer that a tensor is, or NULL. */
-const study_layer *prune_layer(const prune_job *job, size_t tensor);
 /* A layer without NaN or Inf: only such are planned. */
 static inline bool prune_is_planned(const study_layer *layer) { return layer && layer->measure.finite; }
 /* Chosen by --only, --skip and --pointwise. */

@@ -2,6 +2,7 @@
  * nobody needs, until nothing more leaves, and compares the outputs before and after. The same of a checkpoint whose
  * graph another file holds: its tensors take the place of the graph's, and lose what leaves. */
 #include "job/match.h"
+#include "job/prune.h"
 
 #include <limits.h>
 #include <math.h>
@@ -346,7 +347,7 @@ fpr_status job_remove(const char *input, const char *output, const fpr_options *
     if (!status) status = check_options(&run);
     if (!status) status = make_folder(&run);
     if (!status) status = match_checkpoint(&run);
-    if (!status) status = fpr_prune(input, run.weights, &own, &run.report, error);
+    if (!status) status = prune_weights(input, run.weights, &own, &run.report, error);
     if (!status) status = fpr_model_open(run.weights, &run.pruned, error);
     if (!status && !(result = run.report->removal = base_calloc(1, sizeof *result))) status = base_no_memory(error, sizeof *result);
     if (!status) status = run_passes(&run, &weights, result, &small);

@@ -24,16 +24,6 @@ static int by_shift(const void *left, const void *right)
 
 static double ordered(double v) { return isfinite(v) ? v : -1; }
 
-bool page_is_resolved(const fpr_comparison *c, size_t i, size_t j)
-{
-    return !c->noise_q95 || !(c->divergence[i * c->model_count + j] <= c->noise_q95[i * c->model_count + j]);
-}
-
-const char *page_model_name(const fpr_comparison *c, size_t i)
-{
-    return c->models[i].name ? c->models[i].name : page_file_name(c->models[i].path);
-}
-
 static size_t *model_order(const fpr_comparison *c)
 {
     size_t n = c->model_count;

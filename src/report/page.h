@@ -32,7 +32,7 @@ void page_shape(report_out *out, const uint64_t *shape, unsigned rank); /* 64x3x
 void page_plural(report_out *out, uint64_t n, const char *singular, const char *plural); /* "3 layers", "1 layer" */
 size_t page_decimal(char *dst, double v); /* page_value's text, dst has REPORT_NUMBER bytes */
 
-/* ---- page.c */
+/* ---- frame.c */
 void page_begin(report_out *out, const char *kind, const char *path); /* up to and including <body> */
 void page_footer(report_out *out);                                    /* </main>, footer, script, </html> */
 void page_warnings(report_out *out, char *const *warnings, size_t count);
@@ -68,8 +68,15 @@ void page_audit(report_out *out, const fpr_report *r); /* audit.c */
 
 /* ---- sections of the comparison's page */
 /* Whether the divergence of a pair is more than two samples of one distribution would show. */
-bool page_is_resolved(const fpr_comparison *c, size_t i, size_t j);
-const char *page_model_name(const fpr_comparison *c, size_t i); /* short; its own file name where it has none */
+static inline bool page_is_resolved(const fpr_comparison *c, size_t i, size_t j)
+{
+    return !c->noise_q95 || !(c->divergence[i * c->model_count + j] <= c->noise_q95[i * c->model_count + j]);
+}
+/* Short; its own file name where it has none. */
+static inline const char *page_model_name(const fpr_comparison *c, size_t i)
+{
+    return c->models[i].name ? c->models[i].name : page_file_name(c->models[i].path);
+}
 void page_heat_map(report_out *out, const fpr_comparison *c, const size_t *order,
                    size_t count); /* heat.c: the first count of order */
 void page_ridges(report_out *out, const fpr_comparison *c, const size_t *order, size_t count); /* ridge.c */

@@ -1,0 +1,52 @@
+/* Lanes of values, and what is constant beside them. */
+#include "graph/lattice.h"
+
+bool lattice_failed(lattice *l, uint64_t bytes)
+{
+    if (!l->status) l->status = base_no_memory(l->error, bytes);
+    return false;
+}
+
+int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis)
+{
+    const array *a = &l->shape[0][name], *b = &l->shape[1][name];
+    if (!a->known || !b->known || axis >= a->rank || axis >= b->rank || a->dims[axis] != b->dims[axis]) return 0;
+    return a->dims[axis];
+}
+
+uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis)
+{
+    const onnx_tensor *t = &l->g->model->tensors[tensor];
+    unsigned back = value->rank - value->axis;
+    if (t->rank > value->rank) return 0;
+    if (t->rank < back) return 1;
+    *axis = t->rank - back;
+    uint64_t n = t->shape[*axis];
+    return n == value->channels || n == 1 ? n : 0;
+}
+
+double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count)
+{
+    *count = 0;
+    return input < n->input_count && n->inputs[input] ? graph_list(l->g, n->inputs[input], count) : NULL;
+}
+
+const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input)
+{
+    static const lane none;
+    return input < n->input_count && n->inputs[input] ? &l->lanes[n->inputs[input]] : &none;
+}
+
+void lattice_set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, uint64_t channels)
+{
+    lane *v = &l->lanes[name];
+    if (!name || v->tracked || axis >= rank || rank > GRAPH_RANK_MAX || !channels || channels > UINT32_MAX) return;
+    for (unsigned s = 0; s < 2; s++) {
+        const array *a = &l->shape[s][name];
+        if (a->known && (a->rank != rank || a->dims[axis] != (int64_t)channels)) return;
+    }
+    v->tracked = true;
+    v->rank = rank;
+    v->axis = axis;
+    v->channels = (uint32_t)channels;
+}
