@@ -107,36 +107,52 @@ static inline void set_mixers(mixer *mixers, size_t n)
     for (size_t i = 0; i < n; i++) mixers[i].weights = splat(MIXER_FIRST);
 }
 
-INLINE unsigned mix_bit(const bit_tables *t, coder *coding, counter *const inputs[INPUTS], mixer *m, unsigned bit,
-                        bool decoding)
+/* What four counters and a mixer foretell, until the bit is known. */
+typedef struct mixing {
+    four opinions, rates;
+    uint32_t before[INPUTS]; /* the counters */
+    uint32_t one;            /* the chance of a one, in 1/65536 */
+} mixing;
+
+INLINE mixing mix(const bit_tables *t, counter *const inputs[INPUTS], const mixer *m)
 {
     const uint32_t c0 = *inputs[0], c1 = *inputs[1], c2 = *inputs[2], c3 = *inputs[3];
     const int16_t *stretch = t->stretches;
     const uint16_t *rate = t->rates;
-    const four opinions = {stretch[c0 >> 20], stretch[c1 >> 20], stretch[c2 >> 20], stretch[c3 >> 20]},
-               rates = {rate[c0 & 1023], rate[c1 & 1023], rate[c2 & 1023], rate[c3 & 1023]};
-    four weights = m->weights;
     /* The sum is what the next bit waits for: it takes less time by itself than as lanes that are added up. */
     int64_t sum = (int64_t)m->weights[0] * stretch[c0 >> 20] + (int64_t)m->weights[1] * stretch[c1 >> 20] +
                   (int64_t)m->weights[2] * stretch[c2 >> 20] + (int64_t)m->weights[3] * stretch[c3 >> 20];
     sum >>= 16;
     sum = sum > LOGISTIC_MOST ? LOGISTIC_MOST : sum < -LOGISTIC_MOST ? -LOGISTIC_MOST : sum;
-    const uint32_t one = t->logistics[2048 + sum];
-    bit = code_bit(coding, bit, one, decoding);
+    return (mixing){.opinions = {stretch[c0 >> 20], stretch[c1 >> 20], stretch[c2 >> 20], stretch[c3 >> 20]},
+                    .rates = {rate[c0 & 1023], rate[c1 & 1023], rate[c2 & 1023], rate[c3 & 1023]},
+                    .before = {c0, c1, c2, c3},
+                    .one = t->logistics[2048 + sum]};
+}
 
-    const int32_t miss = (int32_t)(bit << 16) - (int32_t)one;
-    weights += (opinions * miss + (1 << (MIXER_SHIFT - 1))) >> MIXER_SHIFT;
+INLINE void mix_learn(const mixing *x, counter *const inputs[INPUTS], mixer *m, unsigned bit)
+{
+    const int32_t miss = (int32_t)(bit << 16) - (int32_t)x->one;
+    const four weights = m->weights + ((x->opinions * miss + (1 << (MIXER_SHIFT - 1))) >> MIXER_SHIFT);
     const four over = weights > MIXER_MOST, under = weights < -MIXER_MOST;
     m->weights = (weights & ~(over | under)) | (over & MIXER_MOST) | (under & -MIXER_MOST);
 
-    const four_unsigned before = {c0, c1, c2, c3}, seen = before & 1023;
+    const four_unsigned before = {x->before[0], x->before[1], x->before[2], x->before[3]}, seen = before & 1023;
     const four chances = (four)(before >> 10), goal = splat(bit ? (1 << 22) - CHANCE_LEAST : CHANCE_LEAST);
-    const four changed = chances + (((goal - chances) >> 7) * rates >> 8);
+    const four changed = chances + (((goal - chances) >> 7) * x->rates >> 8);
     const four_unsigned after = ((four_unsigned)changed << 10 | seen) - (four_unsigned)(seen < SEEN_MOST);
     *inputs[0] = after[0];
     *inputs[1] = after[1];
     *inputs[2] = after[2];
     *inputs[3] = after[3];
+}
+
+INLINE unsigned mix_bit(const bit_tables *t, coder *coding, counter *const inputs[INPUTS], mixer *m, unsigned bit,
+                        bool decoding)
+{
+    const mixing x = mix(t, inputs, m);
+    bit = code_bit(coding, bit, x.one, decoding);
+    mix_learn(&x, inputs, m, bit);
     return bit;
 }
 

@@ -149,7 +149,7 @@ void pack_head_write(pack_head *head, uint8_t *dst)
     dst[4] = PACK_FORMAT;
     const unsigned codec = head->codec < PACK_CODECS ? head->codec : 0;
     head->info.codec = codecs[codec].name;
-    head->info.reader = codecs[codec].reader;
+    if (head->info.reader < codecs[codec].reader) head->info.reader = codecs[codec].reader;
     dst[5] = (uint8_t)head->info.reader;
     dst[6] = head->codec;
     dst[7] = (uint8_t)head->info.dtype;

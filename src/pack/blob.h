@@ -4,6 +4,7 @@
 #ifndef FPR_PACK_BLOB_H
 #define FPR_PACK_BLOB_H
 
+#include "pack/lattice_code.h"
 #include "pack/pack.h"
 
 #define PACK_CHUNK 262144u /* raw bytes of a section that one zstd frame or one rans chunk holds; elements of a task */
@@ -326,8 +327,8 @@ fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, 
 /* ---- lattice.c */
 
 /* The only section. *added is false when the weights are not on input->lattice: the blob is of no use. */
-fpr_status pack_lattice_encode(const pack_input *input, unsigned threads, pack_blob *blob, bool *added,
-                               fpr_error *error);
+fpr_status pack_lattice_encode(const pack_input *input, lattice_way way, bool signs, unsigned threads, pack_blob *blob,
+                               bool *added, fpr_error *error);
 fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads,
                                void *dst, fpr_error *error);
 

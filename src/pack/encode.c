@@ -212,6 +212,9 @@ static pack_blob *blob_new(const pack_input *input)
     return b;
 }
 
+#define EAGER_LEVEL 10        /* from here on time is for sale: everything is tried */
+#define HELD_MOST (32u << 20) /* the best blob of a larger tensor is not kept while another is made, but made again */
+
 /* A blob whose sections are made, if they were: the caller's when it is worth it. */
 static fpr_status keep_if_smaller(const pack_input *input, pack_blob *b, fpr_status status, bool added,
                                   pack_blob **blob, fpr_error *error)
@@ -225,13 +228,42 @@ static fpr_status keep_if_smaller(const pack_input *input, pack_blob *b, fpr_sta
     return status;
 }
 
-static fpr_status encode_lattice(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error)
+/* One way to store a lattice; *blob only when it is smaller than input->must_beat. */
+static fpr_status encode_lattice_so(const pack_input *input, lattice_way way, bool signs, unsigned threads, pack_blob **blob,
+                                    fpr_error *error)
 {
     bool added;
+    *blob = NULL;
     pack_blob *b = blob_new(input);
     if (!b) return base_no_memory(error, sizeof *b);
-    const fpr_status status = pack_lattice_encode(input, threads, b, &added, error);
+    const fpr_status status = pack_lattice_encode(input, way, signs, threads, b, &added, error);
     return keep_if_smaller(input, b, status, added, blob, error);
+}
+
+#define SIGNS_SAVE 256u     /* signs are foretold, at a third of the speed, where that saves one byte in so many */
+#define MIXED_WEIGHTS 8192u /* of so few, time does not matter */
+
+/* From EAGER_LEVEL on: with signs where they tell something, and few weights by all that can be known of them. */
+static fpr_status encode_lattice_eagerly(const pack_input *input, unsigned threads, pack_blob **best, fpr_error *error)
+{
+    fpr_status status = encode_lattice_so(input, LATTICE_BLENDED, false, threads, best, error);
+    pack_input in = *input;
+    const bool few = in.size / pack_element_of(in.dtype).width <= MIXED_WEIGHTS;
+    if (status || !*best || in.size > HELD_MOST) return status;
+    for (unsigned mixed = 0; mixed <= few && !status; mixed++) {
+        const uint64_t size = pack_blob_size(*best);
+        pack_blob *other;
+        in.must_beat = mixed ? size : size - size / SIGNS_SAVE;
+        status = encode_lattice_so(&in, mixed ? LATTICE_MIXED : LATTICE_BLENDED, !mixed, threads, &other, error);
+        if (!other) continue;
+        pack_blob_free(*best);
+        *best = other;
+    }
+    if (status) {
+        pack_blob_free(*best);
+        *best = NULL;
+    }
+    return status;
 }
 
 /* One blob of what was chosen; NULL when it is no smaller than must_beat. */
@@ -262,8 +294,6 @@ static fpr_status improve(pack_input *input, const choice *c, bool adaptive, uns
     return FPR_OK;
 }
 
-#define EAGER_LEVEL 10        /* from here on time is for sale: everything is tried */
-#define HELD_MOST (32u << 20) /* the best blob of a larger tensor is not kept while another is made, but made again */
 
 static void let_go(const pack_input *input, pack_blob **blob)
 {
@@ -290,7 +320,9 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
     *blob = NULL;
     if (input->size < WORTH_LEAST || input->must_beat <= WORTH_LEAST || input->rank > PACK_RANK_MAX) return FPR_OK;
     if (input->lattice) {
-        const fpr_status made = encode_lattice(input, threads, blob, error);
+        const fpr_status made = input->level >= EAGER_LEVEL
+                                    ? encode_lattice_eagerly(input, threads, blob, error)
+                                    : encode_lattice_so(input, LATTICE_QUICK, false, threads, blob, error);
         if (made || *blob) return made;
     }
     const bool eager = input->level >= EAGER_LEVEL;

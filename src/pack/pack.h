@@ -10,7 +10,8 @@
  *   stream.c   which elements, in which order           split.c   elements to symbols and planes
  * adaptive_stream.c adaptive.c   the same stream, every value foretold from those before it
  * palette.c kernelmap.c   the other codecs
- * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before; bits.h and tokens.h have the coders
+ * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before; lattice_*.h have the ways of it, bits.h,
+ *                            tokens.h and blend.h the coders
  * pool.c       many small tensors in one blob
  * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */
@@ -20,7 +21,8 @@
 #include "lattice/lattice.h"
 
 #define PACK_FORMAT ((unsigned)FPR_PACKED_FORMAT) /* format version written */
-#define PACK_READER 3u /* what this reader is: 2 knows lattices, 3 pools. What needs no more is written for reader 1 */
+/* What this reader is: 2 knows lattices, 3 pools, 4 blended lattices. What needs no more is written for reader 1. */
+#define PACK_READER 4u
 
 typedef struct pack_input {
     fpr_dtype dtype;

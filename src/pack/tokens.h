@@ -102,13 +102,12 @@ static const token_model token_targets[TOKENS] = {
 #undef T
 };
 
-/* Towards the symbol: by a sixteenth at first, by 1/256 in the end, rounded. */
-INLINE void token_learn(token_model *m, unsigned symbol)
+/* Towards a target: by a sixteenth at first, by 1/256 in the end, rounded. */
+INLINE void token_move(token_model *m, const token_model *target)
 {
     const uint32_t seen = m->seen;
     static const uint8_t rates[TOKEN_SEEN + 1] = {[0 ... 3] = 4, [4 ... 11] = 5, [12 ... 39] = 6, [40 ... TOKEN_SEEN - 1] = 7, [TOKEN_SEEN] = 8};
     const int rate = rates[seen], half = 1 << (rate - 2);
-    const token_model *target = &token_targets[symbol];
 #if defined(__SSE2__)
     const __m128i shift = _mm_cvtsi32_si128(rate - 1), halves = _mm_set1_epi16((short)half);
     for (unsigned i = 0; i < 2; i++)
@@ -152,8 +151,8 @@ INLINE unsigned token_symbol(token_coder *c, token_model *a, token_model *b, uns
     const unsigned start = (unsigned)mean.below[symbol];
     const unsigned end = symbol == TOKENS - 1 ? 1u << TOKEN_SCALE : (unsigned)mean.below[symbol + 1];
     token_advance(c, start, end - start, decoding);
-    token_learn(a, symbol);
-    token_learn(b, symbol);
+    token_move(a, &token_targets[symbol]);
+    token_move(b, &token_targets[symbol]);
     return symbol;
 }
 

@@ -110,13 +110,14 @@ class Decode(Case):
     def lattices(self):
         """Small tensors of every shape and dtype that a lattice takes."""
         rng = np.random.default_rng(5)
-        dead = common.convolution(rng, 24, 20, 3, 3)
-        dead[rng.random((24, 20)) < 0.4] = 0
-        smooth = np.cumsum(np.cumsum(rng.normal(size=(20, 20, 3, 3)), 2), 3).astype("<f4")
+        dead = common.convolution(rng, 40, 30, 3, 3)
+        dead[rng.random((40, 30)) < 0.4] = 0
+        smooth = np.cumsum(np.cumsum(rng.normal(size=(32, 32, 3, 3)), 2), 3).astype("<f4")
+        waves = np.cumsum(rng.normal(size=(100, 90)), 1).astype("<f4")
         return {
             "conv.weight": common.item(common.convolution(rng, 30, 20, 3, 3)), "dead.weight": common.item(dead),
-            "smooth.weight": common.item(smooth), "linear.weight": common.item(common.convolution(rng, 60, 70)),
-            "volume.weight": common.item(common.convolution(rng, 10, 8, 3, 3, 3)),
+            "smooth.weight": common.item(smooth), "linear.weight": common.item(common.convolution(rng, 60, 70)), "waves.weight": common.item(waves),
+            "volume.weight": common.item(common.convolution(rng, 20, 16, 3, 3, 3)),
             "line.weight": common.item(common.convolution(rng, 20, 15, 7)),
             "patches.weight": common.item(common.convolution(rng, 2, 1, 70, 70)),
             "double.weight": common.item(common.convolution(rng, 16, 16, 3, 3).astype("<f8")),
@@ -143,7 +144,8 @@ class Decode(Case):
                     self.assertEqual(codecs, {4})
                     self.restores(packed)
                     flags |= set(self.flags_of(packed))
-        self.assertTrue({4, 6, 7, 8, 9} <= flags, flags)  # transformed, trellis, mixed, quick
+        # Plain and with trellis, by questions, tokens, and blends; transformed, and with signs.
+        self.assertTrue({4, 6, 8, 9, 16, 18, 51} <= flags, flags)
 
     def flags_of(self, packed):
         for blob in self.blobs(packed):

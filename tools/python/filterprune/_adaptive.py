@@ -74,28 +74,11 @@ class _Tables:
         return at
 
 
-def _coder(data: bytes, tables: _Tables) -> Tuple[Callable, Callable, Callable]:
-    """Functions that decode a foretold bit, decode a plain one, and say whether the chunk ended as it must."""
-    low, high, at, size = 0, 0xFFFFFFFF, 4, len(data)
-    code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+def mixer(tables, bit: Callable[[int], int]) -> Callable:
+    """A function that decodes a bit that four counters foretell and a mixer's weights; `bit` decodes one of known chance."""
     chance, asked, stretch, logistic, rate = tables.chance, tables.asked, _STRETCH, _LOGISTIC, _RATE
 
-    def bit(one: int) -> int:
-        nonlocal low, high, code, at
-        middle = low + ((high - low) * one >> 16)
-        if code <= middle:
-            high, result = middle, 1
-        else:
-            low, result = middle + 1, 0
-        while not (low ^ high) >> 24:
-            low = low << 8 & 0xFFFFFFFF
-            high = high << 8 & 0xFFFFFFFF | 255
-            code = code << 8 & 0xFFFFFFFF | (data[at] if at < size else 0)
-            at += 1
-        return result
-
     def ask(indices: Tuple[int, int, int, int], weights: List[int]) -> int:
-        nonlocal low, high, code, at
         i, j, k, m = indices
         x = (stretch[chance[i] >> 10], stretch[chance[j] >> 10], stretch[chance[k] >> 10], stretch[chance[m] >> 10])
         total = (weights[0] * x[0] + weights[1] * x[1] + weights[2] * x[2] + weights[3] * x[3]) >> 16
@@ -112,6 +95,28 @@ def _coder(data: bytes, tables: _Tables) -> Tuple[Callable, Callable, Callable]:
                 asked[n] += 1
         return result
 
+    return ask
+
+
+def _coder(data: bytes, tables: _Tables) -> Tuple[Callable, Callable, Callable]:
+    """Functions that decode a foretold bit, decode a plain one, and say whether the chunk ended as it must."""
+    low, high, at, size = 0, 0xFFFFFFFF, 4, len(data)
+    code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+
+    def bit(one: int) -> int:
+        nonlocal low, high, code, at
+        middle = low + ((high - low) * one >> 16)
+        if code <= middle:
+            high, result = middle, 1
+        else:
+            low, result = middle + 1, 0
+        while not (low ^ high) >> 24:
+            low = low << 8 & 0xFFFFFFFF
+            high = high << 8 & 0xFFFFFFFF | 255
+            code = code << 8 & 0xFFFFFFFF | (data[at] if at < size else 0)
+            at += 1
+        return result
+
     def ends() -> bool:
         for n in range(5):
             value = high >> (32 - 8 * n) << (32 - 8 * n)
@@ -119,7 +124,7 @@ def _coder(data: bytes, tables: _Tables) -> Tuple[Callable, Callable, Callable]:
                 return code == value and at - size == 4 - n
         return False
 
-    return ask, bit, ends
+    return mixer(tables, bit), bit, ends
 
 
 def decode_chunk(data: bytes, places: Sequence[int], channels: int, k: int, above: int, top: int, zeros: bool,

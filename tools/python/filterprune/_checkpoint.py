@@ -17,7 +17,7 @@ from ._errors import FileProblem, NoSuchFile, SafetensorError
 
 PathLike = Union[str, "os.PathLike[str]"]
 KEY = "filterprune"
-READER = 3  # the packed format that this package reads
+READER = 4  # the packed format that this package reads
 # The key as its writer spells it in the header; the 16 digits of the check follow.
 CHECK_PREFIX = '"filterprune":"{\\"format\\":1,\\"reader\\":%d,\\"check\\":\\"'
 INDEX_MAX = 100 << 20

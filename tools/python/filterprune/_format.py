@@ -23,7 +23,7 @@ except ImportError:
 __all__ = ["HEAD_MAX", "Damaged", "Head", "TooNew", "decode", "decode_header", "decode_many", "is_blob", "read_head",
            "read_pool"]
 
-READER = 3
+READER = 4
 HEAD_MAX = 1024
 CHUNK = 1 << 18
 MOST_BYTES = 1 << 46  # beyond any memory; numpy has other words for it

@@ -3,11 +3,12 @@
 Every bit depends on the one before, so this is plain Python: some 30 us a weight. The library is a hundred times faster.
 """
 import struct
+from functools import partial
 from typing import List, Tuple
 
 import numpy as np
 
-from . import _tokens
+from . import _blend, _tokens
 from ._adaptive import _coder
 from ._bits import Bits, Damaged
 from ._logs import DEPTH as _DEPTH
@@ -260,18 +261,20 @@ def decode(data: memoryview, dtype: str, shape: Tuple[int, ...], hwio: bool) -> 
     cursor = Bits(data)
     flags, start = cursor.byte(), cursor.byte()
     (step,) = struct.unpack("<d", cursor.bytes(8))
-    if flags > 15 or not 0 < step < float("inf"):
+    if flags > 63 or not 0 < step < float("inf"):
         raise Damaged("a lattice that is none")
-    transformed, trellis, mixed, quick = bool(flags & 1), bool(flags & 2), bool(flags & 4), bool(flags & 8)
-    if mixed == quick:
+    transformed, trellis, mixed, quick, blended, signs = (bool(flags >> i & 1) for i in range(6))
+    if mixed + quick + blended != 1:
         raise Damaged("a lattice of a version that was never released")
+    if signs and not blended:
+        raise Damaged("signs in a lattice that has its own way with them")
     if transformed and not axes:
         raise Damaged("a transform of kernels that have none")
     kernels, each = filters * channels, CHUNK // k
     bodies = []
     for at in range(0, kernels, each):
         bodies.append((at, cursor.bytes(cursor.varint()) if at + each < kernels else cursor.rest()))
-    decode_one = _tokens.decode_chunk if quick else decode_chunk
+    decode_one = partial(_blend.decode_chunk, signs=signs) if blended else _tokens.decode_chunk if quick else decode_chunk
     parts = [decode_one(bytes(body), at, min(each, kernels - at), channels, k, row, start, trellis) for at, body in bodies]
     w = np.concatenate(parts).astype(np.float64)
     if transformed:

@@ -32,7 +32,7 @@ _RATES = [4] * 4 + [5] * 8 + [6] * 28 + [7] * 80 + [8]
 _CHANGE = [65536 // (2 * n + 3) for n in range(256)]
 
 
-def _model(size: int) -> List[int]:
+def begin(size: int) -> List[int]:
     """What symbols below each have begin with, and, last, how often the model has learned."""
     below = [0] + [32767 - _TAILS[clamp(lg(2 * FIRST[i] - 1) - 16 - size + 80, 0, 127)] for i in range(1, 16)]
     for i in range(15, 0, -1):
@@ -42,7 +42,14 @@ def _model(size: int) -> List[int]:
     return below + [0]
 
 
-class _Reader:
+def learn(model: List[int], target: List[int]) -> None:
+    rate = _RATES[model[16]]
+    for i in range(1, 16):
+        model[i] += (target[i] - model[i] >> 1) + (1 << rate - 2) >> rate - 1
+    model[16] = min(model[16] + 1, SEEN)
+
+
+class Reader:
     """Symbols, and bits as they are, of a chunk."""
 
     def __init__(self, data: bytes) -> None:
@@ -77,12 +84,8 @@ class _Reader:
             s -= 1
         start = a[s] + b[s] >> 1
         self.advance(start, (a[s + 1] + b[s + 1] >> 1 if s < 15 else SCALE) - start)
-        target = _TARGETS[s]
         for model in (a, b):
-            rate = _RATES[model[16]]
-            for i in range(1, 16):
-                model[i] += (target[i] - model[i] >> 1) + (1 << rate - 2) >> rate - 1
-            model[16] = min(model[16] + 1, SEEN)
+            learn(model, _TARGETS[s])
         return s
 
     def plain(self, count: int) -> int:
@@ -100,30 +103,39 @@ class _Reader:
             raise Damaged("an index of a lattice is too large")
         return found
 
+    def magnitude(self, symbol: int, shift: int) -> int:
+        return self.escaped(shift) if symbol == 15 else (FIRST[symbol] << shift) + self.plain(EXTRA[symbol] + shift)
+
     def ends(self) -> bool:
         return self.state == BEGIN and self.next == len(self.words) and 0 <= 8 * len(self.raw) - self.at < 8 and \
             self.plain(8 * len(self.raw) - self.at) == 0
 
 
-class _Counters:
-    """Of kernels that are dead: chances in 1/2^22, and how often they were asked."""
+class Dead:
+    """Which kernels are dead: chances in 1/2^22, and how often they were asked."""
 
-    def __init__(self, count: int) -> None:
-        self.chance, self.asked = [1 << 16] * count, [2] * count
+    def __init__(self) -> None:
+        self.near, self.share = ([1 << 16] * n for n in (8, 64))
+        self.near_asked, self.share_asked = ([2] * n for n in (8, 64))
 
-    def learn(self, i: int, bit: int) -> None:
-        goal = 4194048 if bit else 256
-        self.chance[i] += (goal - self.chance[i] >> 7) * _CHANGE[self.asked[i]] >> 8
-        self.asked[i] = min(self.asked[i] + 1, 255)
+    def ask(self, reader: Reader, past: Past, c: int) -> int:
+        near, share = past.dead_near(c), past.dead_share(c)
+        dead = reader.bit(clamp((self.near[near] >> 6) + (self.share[share] >> 6) >> 1, 64, 65472) >> 1)
+        goal = 4194048 if dead else 256
+        for chance, asked, i in ((self.near, self.near_asked, near), (self.share, self.share_asked, share)):
+            chance[i] += (goal - chance[i] >> 7) * _CHANGE[asked[i]] >> 8
+            asked[i] = min(asked[i] + 1, 255)
+        past.saw(c, dead)
+        return dead
 
 
 def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, row: int, start: int,
                  trellis: bool) -> np.ndarray:
     """The points of the kernels from `first` on, [kernels][k]."""
-    reader = _Reader(data)
-    by_size = [[_model(4 * i - 78) for i in range(36)] for _ in range(2)]
-    by_level = [[_model(8 * (i // 8) - 76) for i in range(144)] for _ in range(2)]
-    dead_near, dead_share = _Counters(8), _Counters(64)
+    reader = Reader(data)
+    by_size = [[begin(4 * i - 78) for i in range(36)] for _ in range(2)]
+    by_level = [[begin(8 * (i // 8) - 76) for i in range(144)] for _ in range(2)]
+    deaths = Dead()
     past = Past(first, channels, k, start)
     columns, place_sum, place_number, place_lg = past.columns, past.place_sum, past.place_number, [0] * 64
     before = [0] * k
@@ -135,13 +147,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
         c = past.enter(n)
         every = past.every
         if k > 1:
-            near, share = past.dead_near(c), past.dead_share(c)
-            chance = clamp((dead_near.chance[near] >> 6) + (dead_share.chance[share] >> 6) >> 1, 64, 65472)
-            dead = reader.bit(chance >> 1)
-            dead_near.learn(near, dead)
-            dead_share.learn(share, dead)
-            past.saw(c, dead)
-            if dead:
+            if deaths.ask(reader, past, c):
                 continue
             if coded % 8 == 0:
                 place_lg = [past.lgmean(place_sum[p], place_number[p], 8) for p in range(min(64, k))]
@@ -168,10 +174,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             symbol = reader.symbol(
                 by_size[odd][clamp(estimate - 16 * shift + 80 >> 2, 0, 35)],
                 by_level[odd][8 * clamp(level - 16 * shift + 80 >> 3, 0, 17) + clamp((last - level + 8 >> 4) + 5, 0, 7)])
-            if symbol == 15:
-                index = reader.escaped(shift)
-            else:
-                index = (FIRST[symbol] << shift) + reader.plain(EXTRA[symbol] + shift)
+            index = reader.magnitude(symbol, shift)
             if index and reader.plain(1):
                 index = -index
             indices.append(index)
