@@ -153,6 +153,9 @@ FPR_API const char *fpr_model_format(const fpr_model *model);
 FPR_API const char *fpr_model_key(const fpr_model *model);
 FPR_API size_t fpr_model_skipped_count(const fpr_model *model);
 FPR_API void fpr_model_skipped(const fpr_model *model, size_t index, const char **name, const char **why);
+/* The other tensors of the file that are not read, without their names: beside the dictionary taken, or constants of a graph
+ * that are no weights. How many they are, their bytes, and what they are (static text, NULL without any). */
+FPR_API void fpr_model_others(const fpr_model *model, uint64_t *tensors, uint64_t *bytes, const char **why);
 
 /* Tensors in the order of their data, shard after shard. Borrowed: valid until fpr_model_close. */
 FPR_API size_t fpr_model_tensor_count(const fpr_model *model);
@@ -488,6 +491,8 @@ typedef struct fpr_changes {
 
 /* A relative error above which the network should be tested, in words, wherever it is stated. */
 #define FPR_LARGE_ERROR 0.1
+/* Of tensor_bytes: where not_read_bytes are less, only the JSON tells of them: shapes and numbers that a graph computes with. */
+#define FPR_NOT_READ_SHARE 0.001
 
 typedef struct fpr_lookalike {  /* looks like a convolution, is not treated as one */
     char *name;
@@ -544,6 +549,8 @@ typedef struct fpr_report {
     char *input_key;            /* the dictionary taken, "" for the top level; NULL: the format has only one */
     fpr_left_out *left_out;
     size_t left_out_count;
+    uint64_t not_read, not_read_bytes; /* fpr_model_others: more tensors of the file that are not read */
+    uint64_t tensor_bytes;      /* of the tensors read, dense */
     uint64_t input_bytes, tensors, parameters, layer_count;
     uint64_t input_hash;        /* XXH3-64 over all bytes of the file(s), in order; 0 when not computed */
     uint64_t input_hash_long[2]; /* XXH3-128 of the same, the high half first */
@@ -577,6 +584,10 @@ typedef struct fpr_report {
 } fpr_report;
 
 FPR_API void fpr_report_free(fpr_report *report); /* NULL allowed */
+/* What output_bytes are fairly compared with. A file of another format holds more than its tensors, such as a graph or the
+ * state of an optimizer: to have left that out is no compression. So of such a file the smaller of its bytes and tensor_bytes;
+ * else, and where the output is an ONNX graph too, input_bytes. */
+FPR_API uint64_t fpr_report_compared_bytes(const fpr_report *report);
 
 /* What is measured of every layer, in the order of the report: JSON, page, terminal and CSV show what this table names. */
 typedef enum fpr_figure_kind {

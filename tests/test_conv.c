@@ -77,6 +77,7 @@ static void shapes_that_are_layers_and_shapes_that_are_not(void **state)
         {4, {64, 640, 1, 1}, true, false},    {4, {1, 1, 640, 64}, false, true},    /* pointwise */
         {4, {1, 64, 3, 3}, true, false},      {4, {3, 3, 64, 1}, false, true},      /* one filter */
         {4, {1, 64, 1, 1}, true, false},      {4, {21, 2048, 1, 15}, true, false},
+        {4, {16, 128, 64, 1}, true, false},   {4, {4, 128, 64, 1}, false, false},  {4, {16, 128, 65, 1}, false, false},
         {4, {192, 192, 7, 1}, true, false},   {4, {7, 1, 192, 192}, false, true},
         {4, {512, 1, 1, 1}, false, false},    {4, {1, 1, 1, 512}, false, false},    /* a scale vector */
         {4, {1, 1, 1, 1}, false, false},

@@ -261,6 +261,8 @@ void print_warnings(const fpr_report *report); /* to standard error, one line ea
 
 void print_statement(const fpr_statement *statement, const terminal *term);
 void print_stated_changes(const fpr_statement *statement, bool all, const terminal *term);
+/* What of another format's file is not read, and why; only some names unless all are wanted. */
+void print_left_out(const fpr_model *model, bool all, const terminal *term);
 void print_how_to_load(const terminal *term, const char *path); /* the three ways, on one line */
 
 /* ---- the main job, shared by cmd_prune.c and many.c */

@@ -17,21 +17,6 @@ static bool misleads(const char *output)
     return false;
 }
 
-static void print_left_out(const fpr_model *model, bool all, const terminal *term)
-{
-    enum { FEW = 8 };
-    size_t count = fpr_model_skipped_count(model);
-    for (size_t i = 0; i < count && (all || i < FEW); i++) {
-        const char *name, *why;
-        char text[SAFE_NAME];
-        fpr_model_skipped(model, i, &name, &why);
-        safe_name(text, name);
-        shorten(text, term->width / 2);
-        fprintf(stderr, "  not written  %s: %s\n", text, why);
-    }
-    if (!all && count > FEW) fprintf(stderr, "  and %zu more, all in filterprune info --json\n", count - FEW);
-}
-
 static void print_done(const settings *set, const fpr_model *model, double start)
 {
     terminal term = terminal_for(stderr);

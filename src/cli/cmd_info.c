@@ -56,6 +56,26 @@ static void print_metadata(const fpr_model *model, bool all, const terminal *ter
     if (!all && count > FEW) fprintf(term->out, "and %zu more entries of metadata (all with -v)\n", count - FEW);
 }
 
+void print_left_out(const fpr_model *model, bool all, const terminal *term)
+{
+    enum { FEW = 8 };
+    const size_t count = fpr_model_skipped_count(model);
+    char text[SAFE_NAME], bytes[NUMBER_TEXT];
+    uint64_t others, other_bytes;
+    const char *name, *why;
+    for (size_t i = 0; i < count && (all || i < FEW); i++) {
+        fpr_model_skipped(model, i, &name, &why);
+        safe_name(text, name);
+        shorten(text, term->width / 2);
+        fprintf(term->out, "  not read  %s: %s\n", text, why);
+    }
+    if (!all && count > FEW) fprintf(term->out, "  and %zu more, all in filterprune info --json\n", count - FEW);
+    fpr_model_others(model, &others, &other_bytes, &why);
+    if (others)
+        fprintf(term->out, "  not read  %llu more tensor%s, %s bytes: %s\n", (unsigned long long)others, others == 1 ? "" : "s",
+                number_count(bytes, other_bytes), why);
+}
+
 static void print_tensors(const fpr_model *model, fpr_layout layout, const terminal *term)
 {
     static const column columns[] = {
@@ -113,6 +133,7 @@ int cmd_info(const settings *set)
             print_stated_changes(statement, set->verbose, &term);
         }
         print_tensors(model, layout, &term);
+        print_left_out(model, set->verbose, &term);
     }
     fpr_statement_free(statement);
     fpr_model_close(model);

@@ -12,7 +12,7 @@ static void print_sweep(const fpr_report *r)
         snprintf(setting, sizeof setting, p->max_error > 0 ? "max-error %g" : "eps %g", p->max_error > 0 ? p->max_error : p->eps);
         printf("  %-16s %15llu %6.2f %% %6.2f %% %14llu %6.1f %%\n", setting, (unsigned long long)p->kernels_zeroed,
                100 * p->relative_l2, 100 * p->worst, (unsigned long long)p->bytes,
-               100 * (double)p->bytes / (double)r->input_bytes);
+               100 * (double)p->bytes / (double)fpr_report_compared_bytes(r));
     }
     printf("  An error is no promise of accuracy: see --accept of the main job.\n");
 }

@@ -68,7 +68,7 @@ static void run_one(const settings *set, const batch_inputs *in, size_t i, entry
     if (!e->status) e->status = run_prune(set, one->path, one->output, label, &result);
     if (e->status) return;
     const fpr_report *r = result.report;
-    e->bytes_before = r->input_bytes;
+    e->bytes_before = fpr_report_compared_bytes(r);
     e->bytes_after = r->output_bytes;
     e->changes = r->changes;
     e->worst = r->changes.worst_name ? r->changes.worst_relative_l2 : 0;

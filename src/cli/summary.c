@@ -31,10 +31,12 @@ static void print_size(const fpr_report *r, const terminal *term)
         fprintf(term->out, "%s bytes\n", number_count(before, r->input_bytes));
         return;
     }
-    double ratio = r->input_bytes ? (double)r->output_bytes / (double)r->input_bytes : 1;
+    const uint64_t compared = fpr_report_compared_bytes(r);
+    const double ratio = compared ? (double)r->output_bytes / (double)compared : 1;
     fprintf(term->out, "%s %s %s bytes, %s%s%s", number_count(before, r->input_bytes), arrow(term),
             number_count(after, r->output_bytes), style_on(term, ratio < 1 ? STYLE_GOOD : STYLE_PLAIN),
             number_share(share, ratio), style_off(term));
+    if (compared < r->input_bytes) fprintf(term->out, " of the %s of its tensors", number_count(before, compared));
     if (ratio < 1 && r->output_bytes) fprintf(term->out, " (%.*fx smaller)", ratio > 0.1 ? 2 : 1, 1 / ratio);
     fputc('\n', term->out);
 }

@@ -7,7 +7,8 @@
  *  - in/groups = 1 with a kernel of one weight is a scale vector, [out, 1, 1, 1]: no layer.
  *  - Kernels are small. Up to 11 along a side is plausible for any layer (AlexNet's 11x11). Beyond, up to 64, only
  *    where few channels meet many filters, at most 4 and at least 8: patch embeddings ([768, 3, 16, 16], [768, 3, 2,
- *    16, 16]) and large depthwise kernels ([96, 1, 31, 31]); and up to 31, odd, for kernels of one row (1 x 15).
+ *    16, 16]) and large depthwise kernels ([96, 1, 31, 31]); and up to 31, odd, for kernels of one row (1 x 15); and
+ *    for columns (64 x 1, a signal read as an image of one column), of at least 8 filters.
  *    Attention matrices [b, h, n, n], images and masks fall outside; read as HWIO, [1, h, n, n] with an even h does
  *    too.
  *  - With a single filter at most 7 along a side: the last layer of a denoiser, [1, 64, 3, 3], but not a table of
@@ -22,7 +23,7 @@
 
 #define SIDE_ANY 11    /* along a side, any layer */
 #define SIDE_STRIP 31  /* kernels of one row */
-#define SIDE_PATCH 64  /* few channels, many filters */
+#define SIDE_PATCH 64  /* few channels, many filters; columns */
 #define SIDE_SINGLE 7  /* single filter */
 
 static bool plausible_line(fpr_layout layout, const fpr_layer_shape *s)
@@ -35,6 +36,12 @@ static bool plausible_line(fpr_layout layout, const fpr_layer_shape *s)
     if (k > 16 || (out == 1 && k > 15)) return false;
     if (in == k && k > SIDE_SINGLE) return false;
     return out * k != in && !(out * in == k);
+}
+
+/* A kernel along the first of its axes: k x 1, k x 1 x 1. */
+static bool is_column(const fpr_layer_shape *s, uint64_t side)
+{
+    return s->layout == FPR_LAYOUT_OIHW && s->kernel_shape[0] == side && s->k == side && side <= SIDE_PATCH;
 }
 
 static bool plausible_area(const fpr_layer_shape *s)
@@ -50,6 +57,7 @@ static bool plausible_area(const fpr_layer_shape *s)
     if (heads && s->channels == s->filters) return false;
     if (side <= SIDE_ANY) return true;
     if (long_sides == 1 && side <= SIDE_STRIP && side % 2) return true;
+    if (is_column(s, side) && s->filters >= 8) return true;
     return side <= SIDE_PATCH && s->channels <= 4 && s->filters >= 8;
 }
 

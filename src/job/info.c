@@ -44,7 +44,11 @@ static void add_origin(file_text *text, const fpr_model *m)
         file_text_format(text, ": ");
         file_text_string(text, why, strlen(why));
     }
+    uint64_t others, bytes;
+    const char *why;
+    fpr_model_others(m, &others, &bytes, &why);
     file_text_format(text, fpr_model_skipped_count(m) ? "\n  }," : "},");
+    file_text_format(text, "\n  \"not_read\": {\"tensors\": %" PRIu64 ", \"bytes\": %" PRIu64 "},", others, bytes);
 }
 
 /* What the format itself says of a tensor, where it does. */

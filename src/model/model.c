@@ -63,6 +63,14 @@ FPR_API void fpr_model_skipped(const fpr_model *m, size_t index, const char **na
     }
 }
 
+FPR_API void fpr_model_others(const fpr_model *m, uint64_t *tensors, uint64_t *bytes, const char **why)
+{
+    const source_others *o = &m->shards[0].source->others; /* shards are of safetensors, which has none */
+    *tensors = o->tensors;
+    *bytes = o->bytes;
+    *why = o->tensors ? o->why : NULL;
+}
+
 FPR_API size_t fpr_model_shard_count(const fpr_model *m) { return m->shard_count; }
 
 FPR_API const char *fpr_model_shard_path(const fpr_model *m, size_t shard)

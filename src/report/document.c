@@ -79,7 +79,13 @@ static void head(report_out *out, const fpr_report *r)
     for (size_t i = 0; i < r->left_out_count; i++)
         report_key(out, r->left_out[i].name), report_string0(out, r->left_out[i].why);
     report_end(out, '}');
+    report_key(out, "not_read");
+    report_begin(out, '{');
+    report_key(out, "tensors"), report_integer(out, r->not_read);
+    report_key(out, "bytes"), report_integer(out, r->not_read_bytes);
+    report_end(out, '}');
     report_key(out, "tensors"), report_integer(out, r->tensors);
+    report_key(out, "tensor_bytes"), report_integer(out, r->tensor_bytes);
     report_key(out, "parameters"), report_integer(out, r->parameters);
     report_key(out, "layers"), report_integer(out, r->layer_count);
     report_key(out, "xxh3"), report_hash(out, r->input_hash);

@@ -57,13 +57,14 @@ static void size_tile(report_out *out, const fpr_report *r)
     tile(out, "size", r->has_output ? "Size" : "Size of the file");
     page_size(out, r->has_output ? r->output_bytes : r->input_bytes);
     report_text(out, "</p>");
-    if (r->has_output) meter(out, part(r->output_bytes, r->input_bytes));
+    const uint64_t compared = fpr_report_compared_bytes(r);
+    if (r->has_output) meter(out, part(r->output_bytes, compared));
     report_text(out, "<p>");
     if (r->has_output) {
-        report_text(out, "from ");
-        page_size(out, r->input_bytes);
+        report_text(out, compared < r->input_bytes ? "of tensors of " : "from ");
+        page_size(out, compared);
         report_text(out, ", ");
-        times_smaller(out, r->input_bytes, r->output_bytes);
+        times_smaller(out, compared, r->output_bytes);
         report_text(out, "</p><p>");
         page_count(out, r->input_bytes);
         report_text(out, " \xE2\x86\x92 ");

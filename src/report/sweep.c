@@ -44,7 +44,7 @@ static void row(report_out *out, const fpr_report *r, const fpr_sweep_point *p)
     report_text(out, "</td><td>");
     page_size(out, p->bytes);
     report_text(out, "</td><td>");
-    page_share(out, r->input_bytes ? (double)p->bytes / (double)r->input_bytes : 0);
+    page_share(out, fpr_report_compared_bytes(r) ? (double)p->bytes / (double)fpr_report_compared_bytes(r) : 0);
     report_text(out, "</td></tr>\n");
 }
 

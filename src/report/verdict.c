@@ -134,6 +134,26 @@ static void put_removed(sentence *s, uint64_t filters)
     put(s, " that nothing needs left the network");
 }
 
+static bool writes_graph(const fpr_report *r) { return r->removal && r->input_format && !strcmp(r->input_format, "onnx"); }
+
+FPR_API uint64_t fpr_report_compared_bytes(const fpr_report *r)
+{
+    return r->input_key && !writes_graph(r) && r->tensor_bytes < r->input_bytes ? r->tensor_bytes : r->input_bytes;
+}
+
+/* What the file holds beside what this is about. */
+static void put_not_read(sentence *s, const fpr_report *r)
+{
+    const bool others = r->not_read && (double)r->not_read_bytes >= FPR_NOT_READ_SHARE * (double)r->tensor_bytes;
+    const uint64_t n = others ? r->not_read : r->left_out_count;
+    if (!n || writes_graph(r)) return;
+    put(s, " ");
+    put_plural(s, n, others ? "more tensor" : "value");
+    put(s, " of the input");
+    if (others) put(s, ", "), put_plural(s, r->not_read_bytes, "byte"), put(s, ",");
+    put(s, n == 1 ? " is not in the output." : " are not in the output.");
+}
+
 static void job_sentence(sentence *s, const fpr_report *r)
 {
     const fpr_changes *c = &r->changes;
@@ -158,6 +178,7 @@ static void job_sentence(sentence *s, const fpr_report *r)
     if (c->large_layers)
         put(s, " An error above %g %% can change what a network computes: test it before it is used.",
             100 * FPR_LARGE_ERROR);
+    put_not_read(s, r);
 }
 
 /* ---- an inspection */

@@ -48,6 +48,12 @@ static bool is_convolution(const onnx_model *m, const onnx_node *node)
            (!strcmp(onnx_text_of(m, node->domain), "com.microsoft") && !strcmp(onnx_text_of(m, node->op), "FusedConv"));
 }
 
+/* The input that a convolution of integers has for its weights; 0: it is none. */
+static uint32_t weights_of_integers(const onnx_model *m, const onnx_node *node)
+{
+    return onnx_is_op(m, node, "ConvInteger") ? 1 : onnx_is_op(m, node, "QLinearConv") ? 3 : 0;
+}
+
 /* Convolutions of other domains may order their weights as they like. onnxruntime, told to save what it made of a model for
  * this processor, stores kernels in blocks of the vectors that the processor has, in tensors of the old rank. */
 static const char *unread_convolution(const onnx_model *m, const onnx_node *node)
@@ -114,13 +120,26 @@ static fpr_status list_all(onnx_checkpoint *c, uint8_t *seen, fpr_error *error)
         for (uint32_t k = 0; k < n->input_count && !status; k++)
             status = list_constant(c, n->inputs[k], seen, error);
     }
-    /* Inside subgraphs, whose layers are not followed. */
-    for (size_t i = m->tensor_count - m->inner_count; i < m->tensor_count && !status; i++) {
-        const size_t before = c->base.tensor_count;
+    /* Inside subgraphs, whose layers are not followed: shapes tell them, as in a file without a graph. */
+    for (size_t i = m->tensor_count - m->inner_count; i < m->tensor_count && !status; i++)
         status = list_tensor(c, (uint32_t)i, m->tensors[i].name, error);
-        if (c->base.tensor_count > before) c->base.tensors[before].kind = SOURCE_KIND_OTHER;
-    }
     return status;
+}
+
+/* Constants of the graph that are no weights of a layer, unless they are asked for by none: shapes, and whatever an exporter
+ * that knows no initializers made of batch normalization. */
+static void count_others(onnx_checkpoint *c)
+{
+    const onnx_model *m = c->model;
+    for (size_t i = 0; i < m->node_count; i++) {
+        const onnx_node *n = &m->nodes[i];
+        if (!onnx_is_op(m, n, "Constant") || !n->output_count || c->listed[n->outputs[0]] != ONNX_NONE) continue;
+        const onnx_attribute *value = onnx_find_attribute(m, n, "value");
+        if (!value || value->tensor == ONNX_NONE || m->tensors[value->tensor].skipped) continue;
+        c->base.others.tensors++;
+        c->base.others.bytes += m->tensors[value->tensor].bytes;
+    }
+    c->base.others.why = "constants of the graph that no Conv, ConvTranspose, Gemm or MatMul reads";
 }
 
 /* ---- what the graph says of them */
@@ -284,11 +303,13 @@ static fpr_status describe_layers(onnx_checkpoint *c, fpr_error *error)
     else measure_depths(c, &d);
     for (size_t i = 0; i < m->node_count; i++) {
         const onnx_node *n = &m->nodes[i];
+        const uint32_t integers = weights_of_integers(m, n), input = integers ? integers : 1;
         const char *unread = unread_convolution(m, n);
-        if (n->input_count < 2 || !(unread || is_convolution(m, n))) continue;
-        uint32_t at = follow_weight(c, n->inputs[1], &steps);
-        if (at == ONNX_NONE) note_computed(c, n->inputs[1], &steps);
+        if (n->input_count <= input || !(unread || integers || is_convolution(m, n))) continue;
+        uint32_t at = follow_weight(c, n->inputs[input], &steps);
+        if (at == ONNX_NONE) note_computed(c, n->inputs[input], &steps);
         if (at == ONNX_NONE || c->base.tensors[at].groups) continue; /* the first layer of a shared weight counts */
+        if (!base_is_float(c->base.tensors[at].dtype)) unread = "quantized to integers: take the model from before its quantization";
         if (unread) c->base.tensors[at].unread = unread;
         else describe_layer(c, &d, n, &c->base.tensors[at]);
     }
@@ -345,6 +366,7 @@ static fpr_status open_checkpoint(file_source *file, const source_options *optio
     uint8_t *seen = status ? NULL : base_calloc(c->model->name_count, 1);
     if (!status && (!seen || !make_room(c))) status = base_no_memory(error, c->model->name_count);
     if (!status) status = list_all(c, seen, error);
+    if (!status) count_others(c);
     if (!status) status = describe_layers(c, error);
     base_free(seen);
     if (status) {

@@ -59,6 +59,12 @@ typedef struct source_skipped {
     const char *why; /* "sparse", "quantized", "optimizer state" ... */
 } source_skipped;
 
+/* Tensors of the file that are neither listed nor skipped by name: too many and too small to be named, or without one. */
+typedef struct source_others {
+    uint64_t tensors, bytes; /* dense */
+    const char *why;         /* static text; "they are ..." */
+} source_others;
+
 typedef struct source_options {
     const char *key;          /* --key: the dictionary to take, "a.b"; NULL: by the rules */
     bool allow_expand;        /* logical bytes may exceed those of the storage */
@@ -97,6 +103,7 @@ struct source {
     size_t tensor_count;
     source_skipped *skipped;
     size_t skipped_count;
+    source_others others;
     /* Every file that is read: an OUTPUT must be none of them, and each is checked for changes. [0] is INPUT. */
     file_source **files;
     size_t file_count;

@@ -6,11 +6,13 @@
 #include "source/torch.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 #define MARK_OPEN 1     /* on the path from the top to where the walk is */
 #define MARK_LOOKED 2   /* whether it is a module is known: */
 #define MARK_MODULE 4
+#define MARK_TAKEN 8    /* a tensor that is listed, or skipped by name */
 
 enum { PART_ITEMS, PART_PARAMETERS, PART_BUFFERS, PART_MODULES, PART_TENSORS, PART_CHILDREN, PART_END };
 
@@ -239,6 +241,7 @@ static fpr_status unread(walk *w, pickle_ref v, const char **why)
 
 static fpr_status meet_tensor(walk *w, const frame *f, pickle_ref v, size_t path_bytes)
 {
+    if (w->take) w->t->marks[v] |= MARK_TAKEN;
     if (w->take) return torch_add_tensor(w->t, w->path, path_bytes, v, f->kind, f->groups, w->error);
     torch_tensor x;
     const fpr_status status = torch_describe(w->t, v, &x, w->shape, w->stride, w->error);
@@ -517,6 +520,40 @@ static fpr_status check_all(walk *w)
     return status;
 }
 
+static uint64_t place_of(const torch_storage *s) { return s->member ? s->member->data : s->offset; }
+
+static int by_place(const void *a, const void *b)
+{
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* What else the file holds, wherever it stands: the state of an optimizer is a list of dictionaries of dictionaries. Not
+ * what shares a storage with a tensor that is taken, as the flat weights of an LSTM do. */
+static fpr_status count_others(walk *w)
+{
+    torch_file *t = w->t;
+    const size_t n = t->base.tensor_count;
+    uint64_t *taken = base_alloc(n, sizeof *taken);
+    if (!taken) return base_no_memory(w->error, n * sizeof *taken);
+    for (size_t i = 0; i < n; i++) taken[i] = place_of(&t->tensors[i].storage);
+    qsort(taken, n, sizeof *taken, by_place);
+    fpr_status status = FPR_OK;
+    for (size_t i = 0; !status && i < t->pickle.node_count; i++) {
+        torch_tensor x;
+        if (t->marks[i] & MARK_TAKEN || !torch_is_tensor(&t->pickle, (pickle_ref)i)) continue;
+        status = torch_describe(t, (pickle_ref)i, &x, w->shape, w->stride, w->error);
+        if (status || x.why || !x.bytes) continue;
+        const uint64_t place = place_of(&x.storage);
+        if (bsearch(&place, taken, n, sizeof *taken, by_place)) continue;
+        t->base.others.tensors++;
+        t->base.others.bytes += x.bytes < x.storage.bytes ? x.bytes : x.storage.bytes;
+    }
+    t->base.others.why = "not in the dictionary that was taken; the state of an optimizer is such";
+    base_free(taken);
+    return status;
+}
+
 fpr_status torch_list(torch_file *t, fpr_error *error)
 {
     const pickle *p = &t->pickle;
@@ -538,6 +575,7 @@ fpr_status torch_list(torch_file *t, fpr_error *error)
     if (!status) status = walk_names(w, c.root);
     w->take = false;
     if (!status) status = list_left_out(w, &c);
+    if (!status) status = count_others(w);
     file_text_add(&c.key, "", 1);
     if (!status && c.key.failed) status = base_no_memory(error, c.key.count);
     if (!status) {

@@ -190,7 +190,14 @@ static fpr_status tell_format(const fpr_model *m, fpr_report *r, fpr_error *erro
         l->why = base_copy_text(why, strlen(why));
         if (!l->name || !l->why) return base_no_memory(error, strlen(name));
     }
-    if (!n) return FPR_OK;
+    const char *why;
+    fpr_status status = FPR_OK;
+    fpr_model_others(m, &r->not_read, &r->not_read_bytes, &why);
+    if (why && (double)r->not_read_bytes >= FPR_NOT_READ_SHARE * (double)r->tensor_bytes)
+        status = rows_warn(&r->warnings, &r->warning_count, error, "%llu more %s of the file (%llu bytes) %s not read: %s",
+                           (unsigned long long)r->not_read, r->not_read == 1 ? "tensor" : "tensors",
+                           (unsigned long long)r->not_read_bytes, r->not_read == 1 ? "is" : "are", why);
+    if (status || !n) return status;
     return rows_warn(&r->warnings, &r->warning_count, error, "%zu %s of the file %s not read, such as %.200s: %s", n,
                      n == 1 ? "value" : "values", n == 1 ? "is" : "are", r->left_out[0].name, r->left_out[0].why);
 }
@@ -200,11 +207,14 @@ static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
     const fpr_model *m = s->model;
     r->input_path = base_copy_text(model_path(m), strlen(model_path(m)));
     if (!r->input_path) return base_no_memory(error, strlen(model_path(m)));
-    fpr_status status = tell_format(m, r, error);
-    if (status) return status;
     r->input_bytes = fpr_model_bytes(m);
     r->tensors = fpr_model_tensor_count(m);
-    for (size_t i = 0; i < fpr_model_tensor_count(m); i++) r->parameters += model_tensor(m, i)->elements;
+    for (size_t i = 0; i < fpr_model_tensor_count(m); i++) {
+        r->parameters += model_tensor(m, i)->elements;
+        r->tensor_bytes += model_tensor(m, i)->bytes;
+    }
+    fpr_status status = tell_format(m, r, error);
+    if (status) return status;
     r->options = *s->options;
     r->options.threads = r->threads = job_threads(s->options);
     if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = fpr_model_layout(m);

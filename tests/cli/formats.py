@@ -93,6 +93,56 @@ class Formats(harness.Case):
             read.append(([layer["name"] for layer in report["layers"]], [t["why"].split(" by ")[0] for t in report["lookalikes"]]))
         self.assertEqual(read, [(["w0"], []), ([], ["reordered"]), ([], ["read"])])
 
+    def test_convolutions_of_integers(self):
+        """Weights as int8, of ConvInteger, QLinearConv, and behind DequantizeLinear: no kernels, and why is said."""
+        for op, inputs in ((b"ConvInteger", (b"x", b"w")), (b"QLinearConv", (b"x", b"s", b"z", b"w")), (b"Conv", (b"x", b"d"))):
+            nodes = field(1, field(1, b"w") + field(1, b"s") + field(2, b"d") + field(4, b"DequantizeLinear")) + \
+                field(1, b"".join(field(1, i) for i in inputs) + field(2, b"y") + field(4, op))
+            w = b"".join(number(1, n) for n in (4, 4, 3, 3)) + number(2, 3) + field(8, b"w") + field(9, bytes(range(144)))
+            save("integers.onnx", number(1, 8) + field(8, number(2, 13)) +
+                 field(7, nodes + field(2, b"g") + field(5, w) + field(11, field(1, b"x")) + field(12, field(1, b"y"))))
+            report = json.loads(self.ok("inspect", "--json", "integers.onnx").out)
+            self.assertEqual(([], [("w", "quantized to integers")]),
+                             (report["layers"], [(t["name"], t["why"].split(":")[0]) for t in report["lookalikes"]]))
+
+    def test_what_else_the_file_holds_is_told(self):
+        """The state of an optimizer in a list, as Lightning writes it: nobody is told that leaving it out made the file
+        smaller. What shares a storage with a weight, as the flat weights of an LSTM do, is nothing else."""
+        weight, bias = T.floats("0", (8, 4, 3, 3))[0], T.floats("1", (8,))[0]
+        state = {i: {"exp_avg": T.floats("2%d" % i, (8, 4, 3, 3))[0], "step": T.floats("3%d" % i, (1,))[0]} for i in range(2)}
+        flat = T.tensor(T.Storage("FloatStorage", "0", T.floats("0", (288,))[1]), (288,))
+        save("in.ckpt", T.zipped({"state_dict": {"weight": weight, "bias": bias}, "optimizer_states": [{"state": state}], "flat": [flat]}))
+        told = json.loads(self.ok("info", "--json", "in.ckpt").out)
+        self.assertEqual(told["not_read"], {"tensors": 4, "bytes": 2 * (1152 + 4)})
+        self.assertIn("4 more tensors, 2,312 bytes", self.ok("info", "in.ckpt").out)
+        text = self.ok("in.ckpt", "out.safetensors").err
+        report = json.loads(load("out.report.json"))
+        self.assertEqual((report["input"]["not_read"], report["input"]["tensor_bytes"]), (told["not_read"], 1184))
+        self.assertIn("4 more tensors of the input, 2,312 bytes, are not in the output.", report["verdict"])
+        self.assertIn("%.1f" % (report["output"]["bytes"] / 1184 * 100), text.split("size")[1].split("layers")[0])
+        self.assertIn("of the 1,184 of its tensors", text)
+        self.ok("in.ckpt", "out.safetensors", "-f", "--key", "state_dict")
+        self.assertIn("4 more tensors", json.loads(load("out.report.json"))["verdict"])
+        save("in.pth", T.zipped({"weight": weight, "bias": bias}))
+        self.ok("in.pth", "out.safetensors", "-f")
+        report = json.loads(load("out.report.json"))
+        self.assertEqual(report["input"]["not_read"], {"tensors": 0, "bytes": 0})
+        self.assertNotIn("not in the output", report["verdict"])
+
+    def test_constants_of_a_graph_are_told(self):
+        """A scale held by a Constant node is no weight of a layer, and not in OUTPUT; nor is it in an ONNX output lost."""
+        scale = b"".join(number(1, n) for n in (4,)) + number(2, 1) + field(9, pack(1, 2, 3, 4))
+        nodes = field(1, field(2, b"s") + field(4, b"Constant") + field(5, field(1, b"value") + field(5, scale) + number(20, 4))) + \
+            field(1, field(1, b"x") + field(1, b"w") + field(2, b"c") + field(4, b"Conv")) + \
+            field(1, field(1, b"c") + field(1, b"s") + field(2, b"y") + field(4, b"Mul"))
+        w = field(5, onnx_weight("w", (4, 4, 3, 3)) + field(9, pack(*range(1, 145))))
+        save("scaled.onnx", number(1, 8) + field(8, number(2, 13)) +
+             field(7, nodes + field(2, b"g") + w + field(11, field(1, b"x")) + field(12, field(1, b"y"))))
+        self.assertEqual(json.loads(self.ok("info", "--json", "scaled.onnx").out)["not_read"], {"tensors": 1, "bytes": 16})
+        self.ok("scaled.onnx", "out.safetensors")
+        report = json.loads(load("out.report.json"))
+        self.assertIn("1 more tensor of the input, 16 bytes, is not in the output.", report["verdict"])
+
     def test_weights_that_the_graph_computes(self):
         """w = v * g, as an optimizer leaves a batch normalization that it moved in front of the convolution."""
         nodes = field(1, field(1, b"v") + field(1, b"g") + field(2, b"w") + field(4, b"Mul")) + \
@@ -524,7 +574,8 @@ class Formats(harness.Case):
         for data, words in (
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer, not the file itself; git lfs pull"),
             (b"\n <!DOCTYPE HTML><html>not found</html>" * 3, "an HTML page"), (b"<?xml version='1.0'?><Error>" * 3, "an HTML page"),
-            (b"\x1f\x8b\x08" + bytes(60), "a gzip file"), (b"\xfd7zXZ" + bytes(60), "an xz file"), (b"GGUF\3" + bytes(60), "a GGUF file"),
+            (b"\x1f\x8b\x08" + bytes(60), "a gzip file"), (b"\xfd7zXZ" + bytes(60), "an xz file"),
+            (b"\x04\x22\x4d\x18" + bytes(60), "an LZ4 file"), (b"\x15\0\0\0\2" + bytes(59) + b"\xef\xbe\xad\xde", "a Core ML model"), (b"GGUF\3" + bytes(60), "a GGUF file"),
             (b"\x1c\0\0\0TFL3" + bytes(60), "a TFLite model"), (b'model_checkpoint_path: "model.ckpt-1"\n', "TensorFlow"),
             (b"\1\2\3" * 30 + struct.pack("<Q", 0xDB4775248B80FB57), "the index of a TensorFlow checkpoint"),
             (bytes(257) + b"ustar\x0000" + bytes(300), "a tar archive"), (b"\x80\x04\x95" + bytes(20), "a pickle of Python, but none"),
