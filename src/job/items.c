@@ -174,6 +174,18 @@ static fpr_status keep_lattice(const prune_job *job, item *it, fpr_error *error)
     return status;
 }
 
+/* The lattice that the kernels are on which were not pruned. */
+static fpr_status find_lattice(const prune_job *job, item *it, fpr_error *error)
+{
+    uint8_t *stored = base_alloc_aligned(it->tensor->stored_bytes, 1);
+    if (!stored) return base_no_memory(error, it->tensor->stored_bytes);
+    fpr_status status = model_read_stored(job->model, it->id, job_threads(job->options), stored, error);
+    if (!status) status = pack_lattice_of(stored, it->tensor->stored_bytes, &it->lattice, error);
+    it->lattice.pruned = true;
+    base_free(stored);
+    return status;
+}
+
 fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
 {
     writer_tensor *out = it->out;
@@ -184,6 +196,8 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     if (!job->dense && !out->pooled && it->exact && !it->converted && !strcmp(t->codec, "lattice"))
         status = keep_lattice(job, it, error);
     else if (!job->dense && (!out->pooled || t->rank > 1) && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
+        const bool thinned = it->thinned && !it->converted && !it->exact;
+        if (thinned && (status = find_lattice(job, it, error)) != FPR_OK) return status;
         pack_input input = {.dtype = out->dtype,
                             .rank = t->rank,
                             .shape = t->shape,
@@ -192,7 +206,7 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
                             .size = out->bytes,
                             .level = job->options->level,
                             .lossless = it->exact,
-                            .lattice = it->rounded ? &it->lattice : NULL,
+                            .lattice = it->rounded || thinned ? &it->lattice : NULL,
                             .adaptive_values = job->adaptive_values,
                             .must_beat = out->bytes - overhead};
         status = pack_encode(&input, job_threads(job->options), &it->blob, error);

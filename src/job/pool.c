@@ -9,10 +9,14 @@
 #define DTYPES_MOST 15u
 #define ADAPTIVE_LEVEL 3   /* from here on the adaptive code is tried: there are few values in a pool */
 
-static bool is_wanted(const prune_job *job)
+/* By itself, with --max-error and where the input has a pool. */
+static bool is_wanted(const prune_job *job, const writer_tensor *t, size_t count)
 {
     const fpr_options *o = job->options;
-    return !job->dense && (o->pool == FPR_POOL_ALWAYS || (o->pool == FPR_POOL_AUTO && o->max_error > 0));
+    if (job->dense || o->pool != FPR_POOL_AUTO) return !job->dense && o->pool == FPR_POOL_ALWAYS;
+    for (size_t i = 0; i < count; i++)
+        if (!strcmp(t[i].source->codec, "pool")) return true;
+    return o->max_error > 0;
 }
 
 /* What is certain to stay as it is, and has a name that a C string holds. Of an empty tensor the other dimensions must not
@@ -52,7 +56,7 @@ static bool join(room *r, const writer_tensor *t)
 void pool_choose(prune_job *job, size_t begin, size_t count)
 {
     writer_tensor *t = job->tensors + begin;
-    const bool wanted = is_wanted(job);
+    const bool wanted = is_wanted(job, t, count);
     room r = {.bytes = 0};
     size_t members = 0;
     bool all_empty = true;

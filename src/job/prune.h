@@ -48,6 +48,7 @@ typedef struct item {
     shrink_outcome outcome;
     /* --max-error: */
     bool rounds, rounded;     /* is to be rounded; has been, to lattice */
+    bool thinned;             /* on a lattice in the input, which stays, but for kernels that become zero */
     bool unpruned;            /* pruning would have cost more than the error allowed */
     double norm;              /* in the input */
     lattice lattice;

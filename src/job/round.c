@@ -125,11 +125,12 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite) &&
                  it->plan.binary.scope == FPR_SCOPE_NONE &&
                  lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
-    /* A lattice that is there already is kept as it is, unless kernels of it go. */
+    /* A lattice that is there already is kept as it is, but for kernels of it that go, as far as the error allows. */
+    it->thinned = it->plan.changes && !strcmp(it->tensor->codec, "lattice") && it->plan.binary.scope == FPR_SCOPE_NONE;
     it->rounds = it->rounds && (it->plan.changes || strcmp(it->tensor->codec, "lattice"));
     if (!it->rounds) return FPR_OK;
     double all, zeroed = 0;
-    it->rounds = all_finite(&s, it->bytes, &all) && !is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes);
+    it->rounds = all_finite(&s, it->bytes, &all) && (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));
     it->norm = sqrt(all);
     const double r = job->options->max_error;
     if (it->rounds && it->plan.zeroed) {
@@ -142,6 +143,7 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
         it->plan.changes = false;
         it->unpruned = true;
     }
+    if (it->thinned) it->rounds = false;
     if (!it->rounds || !it->layer) return FPR_OK;
     const uint64_t kernels = it->layer->shape.kernels;
     it->actions = base_alloc(kernels, 1);

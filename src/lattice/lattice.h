@@ -43,6 +43,7 @@ static inline uint64_t lattice_chunks(const lattice_shape *s)
 typedef struct lattice {
     double step; /* finite, above 0 */
     bool transformed, trellis;
+    bool pruned;   /* with trellis: kernels became zero after the path was made, which goes on as if they had not */
     uint8_t *dead; /* with trellis: a bit for every kernel that the path leaves out, being zero; base_free. Else NULL */
 } lattice;
 

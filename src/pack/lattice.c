@@ -14,7 +14,8 @@
 #define FLAG_QUICK 8u
 #define FLAG_BLENDED 16u
 #define FLAG_SIGNS 32u
-#define FLAGS 63u
+#define FLAG_RESUMED 64u
+#define FLAGS 127u
 #define BLENDED_READER 4u
 #define PREFIX 10u        /* flags, start, step */
 #define SAMPLED 65536u    /* weights that the first mean is taken from */
@@ -88,6 +89,7 @@ static void set_code(job *j, unsigned flags, unsigned start)
                                           : flags & FLAG_BLENDED ? LATTICE_BLENDED
                                                                  : LATTICE_MIXED,
                                    .signs = flags & FLAG_SIGNS,
+                                   .resumed = flags & FLAG_RESUMED,
                                    .trellis = j->lattice.trellis,
                                    .start = start};
 }
@@ -117,6 +119,40 @@ static bool is_zero(const int32_t *points, uint64_t k)
     return true;
 }
 
+/* Points to indices, from a state on; false: it has no such points. `to` may be `points`. */
+static bool follow(unsigned *state, const int32_t *points, uint64_t n, int32_t *to)
+{
+    for (uint64_t s = 0; s < n; s++) {
+        int32_t index;
+        if (!lattice_index_of(*state, points[s], &index)) return false;
+        *state = lattice_next(*state, index);
+        if (to) to[s] = index;
+    }
+    return true;
+}
+
+/* The path of a chunk of which kernels were taken out: the state behind each of them is one in which the kernels up to the next
+ * one are points. A wrong state seldom gets further than a few weights. */
+static bool resume(const job *j, uint64_t n, worker *w)
+{
+    const uint64_t k = j->shape.k;
+    unsigned state = 0;
+    for (uint64_t i = 0, end; i < n; i = end) {
+        int32_t *points = w->indices + i * k;
+        w->dead[i] = is_zero(points, k);
+        uint64_t from = i + w->dead[i];
+        for (end = from; end < n && !is_zero(w->indices + end * k, k); end++) w->dead[end] = 0;
+        const size_t count = (size_t)((end - from) * k);
+        unsigned begin = state, tried = 0, reached = state;
+        for (; w->dead[i] && tried < 8; tried++, reached = begin = (state + tried) % 8)
+            if (follow(&reached, w->indices + from * k, count, NULL)) break;
+        if (w->dead[i]) w->dead[i] = (uint8_t)(1 | begin << 1);
+        if (!follow(&begin, w->indices + from * k, count, w->indices + from * k)) return false;
+        state = begin;
+    }
+    return true;
+}
+
 /* The chunk's points, as indices, in w->indices; and which kernels are dead. */
 static bool find_indices(const job *j, uint64_t first, uint64_t n, worker *w)
 {
@@ -125,15 +161,12 @@ static bool find_indices(const job *j, uint64_t first, uint64_t n, worker *w)
     unsigned state = 0;
     for (uint64_t at = 0; at < n; at += step)
         if (!find_points(j, first + at, n - at < step ? n - at : step, w->indices + at * k)) return false;
+    if (j->code.resumed) return resume(j, n, w);
     for (uint64_t i = 0; i < n; i++) {
         int32_t *points = w->indices + i * k;
         const bool left_out = !j->lattice.trellis || (dead && (dead[(first + i) / 8] >> (first + i) % 8 & 1));
         w->dead[i] = k > 1 && left_out && is_zero(points, k);
-        if (w->dead[i] || !j->lattice.trellis) continue;
-        for (uint64_t s = 0; s < k; s++) {
-            if (!lattice_index_of(state, points[s], &points[s])) return false;
-            state = lattice_next(state, points[s]);
-        }
+        if (!w->dead[i] && j->lattice.trellis && !follow(&state, points, k, points)) return false;
     }
     return true;
 }
@@ -196,8 +229,11 @@ fpr_status pack_lattice_encode(const pack_input *input, lattice_way way, bool si
     const bool hwio = input->layer && input->layer->layout == FPR_LAYOUT_HWIO;
     if (!lattice_shape_of(input->dtype, input->rank, input->shape, hwio, &j.shape)) return FPR_OK;
     const uint64_t chunks = lattice_chunks(&j.shape);
+    if (j.lattice.pruned && j.shape.k == 1) j.lattice.trellis = false; /* where all points are indices */
+    const bool resumed = j.lattice.pruned && j.lattice.trellis;
+    if (resumed) way = LATTICE_BLENDED;
     const unsigned flags = (j.lattice.transformed ? FLAG_TRANSFORMED : 0) | (j.lattice.trellis ? FLAG_TRELLIS : 0) |
-                           flag_of[way] | (signs ? FLAG_SIGNS : 0);
+                           (resumed ? FLAG_RESUMED : 0) | flag_of[way] | (signs ? FLAG_SIGNS : 0);
     set_code(&j, flags, find_start(&j));
     j.capacity = (size_t)chunk_weights(&j) * pack_element_of(input->dtype).width + 64;
     threads = pack_threads(threads, chunks);
@@ -235,6 +271,8 @@ static fpr_status open_prefix(job *j, const uint8_t **at, const uint8_t *end, fp
     const unsigned way = flags & (FLAG_MIXED | FLAG_QUICK | FLAG_BLENDED);
     if (!way || way & (way - 1)) return pack_bad(error, "a lattice of a version that was never released");
     if (flags & FLAG_SIGNS && !(flags & FLAG_BLENDED)) return pack_bad(error, "signs in a lattice that has its own way with them");
+    if (flags & FLAG_RESUMED && (!(flags & FLAG_BLENDED) || !(flags & FLAG_TRELLIS) || j->shape.k == 1))
+        return pack_bad(error, "a path that goes on where there is none");
     if (flags & FLAG_TRANSFORMED && !j->shape.axes) return pack_bad(error, "a transform of kernels that have none");
     set_code(j, flags, (*at)[1]);
     *at += PREFIX;
@@ -280,7 +318,10 @@ static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
     }
     unsigned state = 0;
     for (uint64_t i = 0; j->lattice.trellis && i < n; i++) {
-        if (k > 1 && w->dead[i]) continue;
+        if (k > 1 && w->dead[i]) {
+            if (j->code.resumed) state = w->dead[i] >> 1;
+            continue;
+        }
         for (int32_t *p = w->indices + i * k, *end = p + k; p < end; p++) {
             const int32_t index = *p;
             *p = lattice_point_of(state, index);
@@ -328,5 +369,20 @@ fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsig
     if (!status) status = decode_all(&j, threads, error);
     base_free(j.begin);
     (*section)++;
+    return status;
+}
+
+fpr_status pack_lattice_of(const uint8_t *blob, uint64_t stored_bytes, lattice *l, fpr_error *error)
+{
+    pack_head head;
+    job j = {.lattice = {0}};
+    fpr_status status = pack_head_read(blob, stored_bytes, stored_bytes, &head, error);
+    if (status) return status;
+    if (head.codec != PACK_LATTICE || head.section_count != 1 ||
+        !lattice_shape_of(head.info.dtype, head.info.rank, head.info.shape, head.hwio, &j.shape))
+        return pack_bad(error, "a lattice is missing");
+    const uint8_t *at = blob + head.bytes;
+    status = open_prefix(&j, &at, at + head.sections[0].stored, error);
+    *l = j.lattice;
     return status;
 }

@@ -186,7 +186,12 @@ INLINE void code_kernels(lattice_coder *c, uint64_t first, uint64_t n, int32_t *
         }
         if (h.spatial || k.channel % ROW_REFRESH == 0 || !i) look_around(c, k.filter_sum, k.filter_count, &k.outlook);
         if (h.spatial) {
-            dead[i] = code_whether_dead(c, &coding, &k, dead[i], h);
+            const unsigned state = dead[i] >> 1;
+            dead[i] = code_whether_dead(c, &coding, &k, dead[i] & 1, h);
+            if (dead[i] && h.way == LATTICE_BLENDED && c->shape.resumed) {
+                k.state = token_raw(&coding.tokens, state, 3, h.decoding);
+                dead[i] = (uint8_t)(1 | k.state << 1);
+            }
             if (dead[i] && h.decoding) memset(indices, 0, (size_t)size * sizeof *indices);
         }
         if (!h.spatial || !dead[i]) code_kernel(c, &coding, &k, indices, h);

@@ -18,6 +18,7 @@ typedef struct lattice_code_shape {
     lattice_way way;
     bool signs;           /* blended: signs are foretold as well; the others always or never do */
     bool trellis;         /* indices are of two quantizers in turn */
+    bool resumed;         /* blended, trellis: a dead kernel says in which state the path goes on */
     unsigned start;       /* code of the mean magnitude that the weights begin with, see lattice_start */
 } lattice_code_shape;
 
@@ -29,8 +30,8 @@ typedef struct lattice_coder lattice_coder;
 lattice_coder *lattice_coder_new(const lattice_code_shape *shape, bool encoding); /* NULL: out of memory. lattice_coder_free */
 void lattice_coder_free(lattice_coder *c);
 
-/* A chunk of n kernels from `first` on, indices[n * k]. dead[n]: whether a kernel is only said to be zero; with k = 1
- * there are none. Neither is changed. Bytes written, or SIZE_MAX when the capacity was too small. */
+/* A chunk of n kernels from `first` on, indices[n * k]. dead[n]: 1 where a kernel is only said to be zero, plus twice the state
+ * that the path goes on in if it is `resumed`, else 0; with k = 1 there are none. Neither is changed. Bytes written, or SIZE_MAX when the capacity was too small. */
 size_t lattice_encode_chunk(lattice_coder *c, uint64_t first, uint64_t n, int32_t *indices, uint8_t *dead, uint8_t *dst,
                             size_t capacity);
 /* false: the bytes were not used exactly. */

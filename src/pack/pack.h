@@ -47,6 +47,8 @@ typedef struct pack_blob pack_blob;
 fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **blob, fpr_error *error);
 /* A blob as it was read, which restored: only what it says of itself as lossless may be other. */
 fpr_status pack_keep(const uint8_t *bytes, uint64_t stored_bytes, bool lossless, pack_blob **blob, fpr_error *error);
+/* The lattice of a blob that restored: whether kernels were pruned of it since is for the caller to say. */
+fpr_status pack_lattice_of(const uint8_t *bytes, uint64_t stored_bytes, lattice *l, fpr_error *error);
 uint64_t pack_blob_size(const pack_blob *blob); /* a multiple of 8 */
 const char *pack_blob_codec(const pack_blob *blob);
 unsigned pack_blob_reader(const pack_blob *blob); /* the oldest reader that can decode it */

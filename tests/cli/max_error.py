@@ -157,6 +157,39 @@ class MaxError(harness.Case):
                 self.assertEqual(read("back.safetensors"), read("dense.safetensors"))
                 self.ok("verify", "again.safetensors", "out.safetensors")
 
+    def test_pruning_leaves_a_lattice_as_it_is(self):
+        """What is pruned of a file that was rounded makes it smaller: the other kernels keep every bit, and their lattice."""
+        names = {"conv.weight": (32, 24, 3, 3), "half.weight": (24, 16, 3, 3), "volume.weight": (12, 10, 3, 3, 3),
+                 "point.weight": (32, 64, 1, 1)}
+        before = {n: tensor(50 + i, "F16" if n.startswith("half") else "F32", *s) for i, (n, s) in enumerate(names.items())}
+        harness.write_checkpoint("in.safetensors", {**before, "conv.bias": tensor(60, "F32", 32)})
+        for level in ("3", "6", "12"):
+            self.ok("--max-error", str(R), "--no-prune", "--level", level, "in.safetensors", "out.safetensors", "--no-report", "-f")
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            dense, whole = read("dense.safetensors"), Path("out.safetensors").stat().st_size
+            zeros = dict.fromkeys(names, 0)
+            for options in ((), ("--max-error", "0.6"), ("--structure", "filter")):
+                self.ok("--amount", "0.15", "--pointwise", "--no-binary", "--level", level, *options, "out.safetensors", "less.safetensors", "-f")
+                rows = {r["name"]: r for r in json.loads(Path("less.report.json").read_text())["layers"]}
+                self.ok("unpack", "less.safetensors", "back.safetensors", "-f")
+                back = read("back.safetensors")
+                for name, shape in names.items():
+                    self.assertEqual(rows[name]["stored"]["codec"], "lattice", (level, name))
+                    wide = len(dense[name][2]) // (shape[0] * shape[1])
+                    zero = 0
+                    for at in range(0, len(dense[name][2]), wide):
+                        old, new = dense[name][2][at:at + wide], back[name][2][at:at + wide]
+                        zero += not any(new)
+                        self.assertTrue(new == old or not any(new), (level, name, at))
+                    zeros[name] += zero
+                self.assertLess(Path("less.safetensors").stat().st_size, whole)
+                self.ok("verify", "less.safetensors", "out.safetensors")
+            self.assertTrue(all(zeros.values()), zeros)
+        # More than the error allows is not pruned.
+        self.ok("--amount", "0.3", "--no-binary", "--max-error", "0.01", "out.safetensors", "same.safetensors", "--no-report")
+        self.ok("unpack", "same.safetensors", "same.dense.safetensors", "-f")
+        self.assertEqual({n: read("same.dense.safetensors")[n] for n in names}, {n: dense[n] for n in names})
+
     def test_small_tensors_are_not_changed_for_nothing(self):
         small = {"a.weight": tensor(31, "F32", 2, 2, 3, 3), "b.weight": tensor(32, "F32", 3, 5)}
         harness.write_checkpoint("in.safetensors", {**small, "c.weight": tensor(33, "F32", 32, 32, 3, 3)})

@@ -114,6 +114,8 @@ class Pool(harness.Case):
             command = Path("told.report.html").read_text().split("<pre>filterprune", 1)[1].split("</pre>")[0]
             self.assertIn(f" --pool {pool} ", command)
             self.assertIn(" --spectra ", command)
+        self.ok("--lossless", "out.safetensors", "again.safetensors", "--no-report", "-f")
+        self.assertIn(POOL, header("again.safetensors"))
         self.ok("diff", "out.safetensors", "in.safetensors")
         self.ok("--no-prune", "--no-binary", "--drop", "layer1*", "--pool", "always", "out.safetensors", "less.safetensors", "--no-report")
         self.ok("verify", "less.safetensors", "in.safetensors")

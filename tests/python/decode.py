@@ -144,8 +144,12 @@ class Decode(Case):
                     self.assertEqual(codecs, {4})
                     self.restores(packed)
                     flags |= set(self.flags_of(packed))
-        # Plain and with trellis, by questions, tokens, and blends; transformed, and with signs.
-        self.assertTrue({4, 6, 8, 9, 16, 18, 51} <= flags, flags)
+                    # What is left of lattices when kernels of them are pruned.
+                    fewer = pack(packed, self.home / "fewer.safetensors", "--amount", "0.1", "--no-binary", *options[1:], *more)
+                    self.restores(fewer)
+                    flags |= set(self.flags_of(fewer))
+        # Plain and with trellis, by questions, tokens, and blends; transformed, with signs, and resumed.
+        self.assertTrue({4, 6, 8, 9, 16, 18, 51, 82} <= flags, flags)
 
     def flags_of(self, packed):
         for blob in self.blobs(packed):

@@ -62,7 +62,7 @@ def _symbol(reader: Reader, models: List[List[int]], blend: List[int], learns: b
 
 
 def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, row: int, start: int, trellis: bool,
-                 signs: bool) -> np.ndarray:
+                 signs: bool, resumed: bool) -> np.ndarray:
     """The points of the kernels from `first` on, [kernels][k]."""
     reader = Reader(data)
     by_size = [_models(range(-78, 66, 4), 1) for _ in range(2)]
@@ -83,6 +83,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
         every = past.every
         if k > 1:
             if deaths.ask(reader, past, c):
+                state = reader.plain(3) if resumed else state
                 continue
             if coded % 8 == 0:
                 place_lg = [past.lgmean(place_sum[p], place_number[p], 8) for p in range(min(64, k))]

@@ -261,20 +261,22 @@ def decode(data: memoryview, dtype: str, shape: Tuple[int, ...], hwio: bool) -> 
     cursor = Bits(data)
     flags, start = cursor.byte(), cursor.byte()
     (step,) = struct.unpack("<d", cursor.bytes(8))
-    if flags > 63 or not 0 < step < float("inf"):
+    if flags > 127 or not 0 < step < float("inf"):
         raise Damaged("a lattice that is none")
-    transformed, trellis, mixed, quick, blended, signs = (bool(flags >> i & 1) for i in range(6))
+    transformed, trellis, mixed, quick, blended, signs, resumed = (bool(flags >> i & 1) for i in range(7))
     if mixed + quick + blended != 1:
         raise Damaged("a lattice of a version that was never released")
     if signs and not blended:
         raise Damaged("signs in a lattice that has its own way with them")
+    if resumed and not (blended and trellis and k > 1):
+        raise Damaged("a path that goes on where there is none")
     if transformed and not axes:
         raise Damaged("a transform of kernels that have none")
     kernels, each = filters * channels, CHUNK // k
     bodies = []
     for at in range(0, kernels, each):
         bodies.append((at, cursor.bytes(cursor.varint()) if at + each < kernels else cursor.rest()))
-    decode_one = partial(_blend.decode_chunk, signs=signs) if blended else _tokens.decode_chunk if quick else decode_chunk
+    decode_one = partial(_blend.decode_chunk, signs=signs, resumed=resumed) if blended else _tokens.decode_chunk if quick else decode_chunk
     parts = [decode_one(bytes(body), at, min(each, kernels - at), channels, k, row, start, trellis) for at, body in bodies]
     w = np.concatenate(parts).astype(np.float64)
     if transformed:
