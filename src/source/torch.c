@@ -56,11 +56,13 @@ static void close_file(source *base)
 
 static void settle_places(torch_file *t)
 {
+    static const uint64_t none[1]; /* of scalars alone */
+    const uint64_t *numbers = t->numbers.numbers ? t->numbers.numbers : none;
     for (size_t i = 0; i < t->base.tensor_count; i++) {
         source_tensor *s = &t->base.tensors[i];
         dense_view *v = &t->tensors[i].view;
         s->name = t->names.bytes + (uintptr_t)s->name;
-        v->shape = t->numbers.numbers + (uintptr_t)v->shape;
+        v->shape = numbers + (uintptr_t)v->shape;
         v->stride = v->shape + v->rank;
         s->shape = v->shape;
     }
