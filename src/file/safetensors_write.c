@@ -24,8 +24,8 @@ static char *reserve(file_text *text, size_t count)
 
 void file_text_add(file_text *text, const void *bytes, size_t count)
 {
-    char *p = reserve(text, count);
-    if (!p || !count) return;
+    char *p = count ? reserve(text, count) : NULL; /* nothing to nothing has no place */
+    if (!p) return;
     memcpy(p, bytes, count);
     text->count += count;
 }
