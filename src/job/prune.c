@@ -112,13 +112,16 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
     if (!status && !job->dense && total >= dense) {
         if (place) place_again(place);
         job->dense = true;
-        job->counting = false;
+        job->unrounded = job->options->max_error > 0;
+        if (job->unrounded && job->counting) status = study_recount(job->study, error);
+        else job->counting = false;
         /* What was done is stated where that makes the file no larger than the input. */
         job->plain = !job->options->cast && !job->options->drop.count;
-        status = shards_write(job, place, &total, &report->output_hash, error);
+        if (!status) status = shards_write(job, place, &total, &report->output_hash, error);
         if (!status && !job->plain && total > report->input_bytes) {
             if (place) place_again(place);
             job->plain = true;
+            job->counting = false;
             status = shards_write(job, place, &total, &report->output_hash, error);
         }
         if (!status)

@@ -26,6 +26,7 @@ typedef struct prune_job {
     bool reported;            /* somebody reads it */
     bool counting;            /* fill the distributions */
     bool dense, plain;        /* plain: dense, and the file says nothing of its making */
+    bool unrounded;           /* dense after all: to round weights for --max-error would cost precision and save nothing */
     input_sum *sum;           /* of the input: needed when a header is written */
     double amount;            /* see shrink_budget */
     uint64_t *units;          /* [layers] from a ranking, or NULL */

@@ -143,7 +143,7 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
         it->plan.changes = false;
         it->unpruned = true;
     }
-    if (it->thinned) it->rounds = false;
+    if (it->thinned || job->unrounded) it->rounds = false;
     if (!it->rounds || !it->layer) return FPR_OK;
     const uint64_t kernels = it->layer->shape.kernels;
     it->actions = base_alloc(kernels, 1);

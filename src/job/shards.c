@@ -111,10 +111,11 @@ static fpr_status work(void *context, size_t first, size_t count, void *const *b
     if (!status) status = pictures_take(job, items, count, false, error);
     for (size_t i = 0; !status && i < count; i++) {
         item_report(job, &items[i]);
-        if (job->report && job->counting && items[i].plan.kept_one)
+        const bool unsaid = job->report && job->counting && !job->unrounded; /* else it has been said */
+        if (unsaid && items[i].plan.kept_one)
             status = rows_warn_layer(job->report, (size_t)(items[i].layer - job->study->layers), error,
                                      "the strongest unit stays: with all of them gone nothing would pass through");
-        if (!status && job->report && job->counting && items[i].unpruned)
+        if (!status && unsaid && items[i].unpruned)
             status = rows_warn_layer(job->report, (size_t)(items[i].layer - job->study->layers), error,
                                      "is not pruned: that alone would take more than half of the squared error that "
                                      "--max-error allows");

@@ -479,8 +479,16 @@ fpr_status study_prepare(study *s, fpr_error *error)
         if (!status) status = fpr_moments_finish(&group->all, &group->basis, error);
     }
     if (!status) status = study_ranges(s, error);
+    return status ? status : study_recount(s, error);
+}
+
+fpr_status study_recount(study *s, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
     for (size_t g = 0; !status && g < s->group_count; g++) {
         study_group *group = &s->groups[g];
+        conv_counter_free(group->counter);
+        group->counter = NULL;
         if (group->has_basis)
             status = conv_counter_new(&group->basis, group->all.k, group->range, group->kernels, group->live,
                                       &s->settings, &group->counter, error);

@@ -70,6 +70,8 @@ fpr_status study_visit(const study *s, const size_t *layers, size_t count, const
                        void *context, fpr_error *error);
 /* Bases, the second sweep (ranges), and counters for the third. */
 fpr_status study_prepare(study *s, fpr_error *error);
+/* New counters: what was counted is forgotten. */
+fpr_status study_recount(study *s, fpr_error *error);
 /* Visits the layers without NaN or Inf; while it runs, (*layers)[i] is the layer number of the i-th tensor visited. */
 fpr_status study_visit_finite(const study *s, const char *phase, model_visit visit, void *context, const size_t **layers,
                               fpr_error *error);

@@ -199,6 +199,20 @@ class MaxError(harness.Case):
         for name, (_, _, data) in small.items():
             self.assertEqual(after[name][2], data)
 
+    def test_what_packing_does_not_make_smaller_keeps_every_bit(self):
+        """Rounded weights in a file that is dense after all would have lost their bits for nothing; the distributions are
+        those of the input, too."""
+        dense = {"a.weight": tensor(1, "F32", 8, 1, 3, 3)}
+        harness.write_checkpoint("tiny.safetensors", dense)
+        self.ok("tiny.safetensors", "out.safetensors", "--max-error", str(R), "-q")
+        self.assertEqual(read("out.safetensors"), read("tiny.safetensors"))
+        self.ok("verify", "out.safetensors", "tiny.safetensors")
+        report = json.loads(Path("out.report.json").read_text())
+        self.assertTrue(report["verdict"].startswith("Nothing was changed"))
+        before, after = (report["groups"][0][which] for which in ("before", "after"))
+        self.assertEqual(before["histogram"], after["histogram"])
+        self.assertEqual(sum(map(sum, after["histogram"]["counts"])), 9 * 8)
+
     def test_what_a_command_accepts(self):
         """The largest error that passes is found to a quarter octave; what passes is what the output restores."""
         import shlex
