@@ -219,12 +219,9 @@ static fpr_status sign_header(job_writer *w, file_text *header, fpr_error *error
     return FPR_OK;
 }
 
-/* The header of a dense output: the input's own, or a new one when tensors were dropped or cast. */
-static fpr_status dense_header(job_writer *w, fpr_error *error)
+/* A header of a dense output without a statement of ours. */
+static fpr_status new_header(const job_writer *w, file_text *text, fpr_error *error)
 {
-    const fpr_options *o = w->options;
-    if (!o->drop.count && !o->cast)
-        return model_dense_header(w->model, w->shard, &w->original, &w->original_bytes, error);
     const uint32_t *order = model_shard_order(w->model, w->shard);
     size_t metadata_count;
     const file_metadata *metadata = model_shard_metadata(w->model, w->shard, &metadata_count);
@@ -233,7 +230,6 @@ static fpr_status dense_header(job_writer *w, fpr_error *error)
     dense.tensors = base_alloc(w->tensor_count, sizeof *dense.tensors);
     dense.header_order = base_alloc(w->tensor_count, sizeof *dense.header_order);
     dense.metadata = base_alloc(metadata_count, sizeof *dense.metadata);
-    file_text text = {0};
     fpr_status status = number && dense.tensors && dense.header_order && dense.metadata
                             ? FPR_OK
                             : base_no_memory(error, w->tensor_count * sizeof *dense.tensors);
@@ -251,13 +247,42 @@ static fpr_status dense_header(job_writer *w, fpr_error *error)
         if (!w->tensors[order[e]].dropped) dense.header_order[n++] = (uint32_t)number[order[e]];
     for (size_t i = 0; !status && i < metadata_count; i++) dense.metadata[dense.metadata_count++] = metadata[i];
     dense.has_metadata = dense.metadata_count > 0;
-    if (!status) status = file_header_write(&dense, &text, error);
-    w->original = text.bytes;
-    w->original_bytes = text.count;
+    if (!status) status = file_header_write(&dense, text, error);
     base_free(number);
     base_free(dense.tensors);
     base_free(dense.header_order);
     base_free(dense.metadata);
+    return status;
+}
+
+/* The header of a dense output: the input's own, or a new one when tensors were dropped or cast. */
+static fpr_status dense_header(job_writer *w, fpr_error *error)
+{
+    const fpr_options *o = w->options;
+    if (!o->drop.count && !o->cast)
+        return model_dense_header(w->model, w->shard, &w->original, &w->original_bytes, error);
+    file_text text = {0};
+    const fpr_status status = new_header(w, &text, error);
+    w->original = text.bytes;
+    w->original_bytes = text.count;
+    return status;
+}
+
+/* An input that was an output before says so in its header. That is not true of data that changed since. */
+static fpr_status forget_statement(job_writer *w, fpr_error *error)
+{
+    static const char key[] = "\"" SOURCE_PACKED_KEY "\"";
+    bool changed = false;
+    for (size_t i = 0; i < w->tensor_count; i++) changed |= !w->tensors[i].dropped && !w->tensors[i].lossless;
+    if (!changed || !memmem(w->original, w->original_bytes, key, sizeof key - 1)) return FPR_OK;
+    file_text text = {0};
+    fpr_status status = new_header(w, &text, error);
+    while (!status && text.count < w->original_bytes && !text.failed) file_text_add(&text, " ", 1);
+    if (!status && text.failed) status = base_no_memory(error, w->original_bytes);
+    if (!status && text.count > w->original_bytes)
+        status = base_fail(error, FPR_IO, "the header does not fit the room kept for it");
+    if (!status && w->out) status = file_out_patch(w->out, 8, text.bytes, text.count, error);
+    file_text_free(&text);
     return status;
 }
 
@@ -423,7 +448,9 @@ fpr_status writer_put(job_writer *w, const pack_blob *blob, const void *bytes, f
 fpr_status writer_finish(job_writer *w, uint64_t *total, fpr_error *error)
 {
     fpr_status status = FPR_OK;
-    if (w->form != OUT_PLAIN) {
+    if (w->form == OUT_PLAIN) {
+        status = forget_statement(w, error);
+    } else {
         file_text header = {0};
         if (!w->fixed) status = fix_room(w, error);
         if (!status) status = packed_header(w, &header, error);

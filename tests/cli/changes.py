@@ -162,6 +162,21 @@ class Changes(harness.Case):
                 self.assertIn("unpack out.safetensors", self.ok("info", "out.safetensors").out.replace("\n  ", " ")
                               if "--dense" not in arguments else "unpack out.safetensors")
 
+    def test_an_old_statement_is_forgotten_with_the_data(self):
+        """A dense output that is pruned again, where packing gains nothing, keeps its header: not what that said of other data."""
+        harness.write_checkpoint("in.safetensors", {"a.weight": harness.weights(1, 4, 3)}, metadata={"by": "somebody"})
+        self.ok("in.safetensors", "one.safetensors", "--dense", "--amount", "0.3", "-q")
+        self.assertIn("Made of in.safetensors", self.ok("info", "one.safetensors").out)
+        self.ok("one.safetensors", "two.safetensors", "--amount", "0.9", "-q")
+        self.assertEqual(Path("one.safetensors").stat().st_size, Path("two.safetensors").stat().st_size)
+        told = self.ok("info", "two.safetensors").out
+        self.assertNotIn("Made of", told)
+        self.assertIn("by: somebody", told)
+        self.ok("verify", "two.safetensors")
+        self.ok("verify", "two.safetensors", "one.safetensors")
+        self.ok("one.safetensors", "same.safetensors", "--no-prune", "--no-binary", "-q")
+        self.assertEqual(Path("one.safetensors").read_bytes(), Path("same.safetensors").read_bytes())
+
     def test_a_wrong_original_is_one_line(self):
         self.small()
         self.ok("-q", "in.safetensors", "out.safetensors")
