@@ -8,7 +8,6 @@ import shutil
 import struct
 import subprocess
 import time
-import unittest
 
 import harness
 import torch_files as T
@@ -687,4 +686,4 @@ class Formats(harness.Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    harness.main()

@@ -117,4 +117,4 @@ class Ranks(harness.Case):
         self.of_mpi("mpich")
 
 
-harness.unittest.main(verbosity=2)
+harness.main()

@@ -2,7 +2,6 @@
 import json
 import os
 import sys
-import unittest
 
 import common
 import numpy as np
@@ -86,4 +85,4 @@ class Foreign(common.Case):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    common.main()
