@@ -36,7 +36,8 @@ foreign() { qemu-aarch64 -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH="$librarie
 
 differs=0
 for model in fixtures/models/*.safetensors; do
-    for options in "" "--lossless" "--half --amount 0.4 --structure filter --criterion l2" "--cast bf16 --level 12"; do
+    for options in "" "--lossless" "--half --amount 0.4 --structure filter --criterion l2" "--cast bf16 --level 12" \
+        "--max-error 0.02" "--max-error 0.05 --level 12 --pool always"; do
         # shellcheck disable=SC2086
         foreign -q -f --report "$work/a" $options "$model" "$work/a.safetensors"
         # shellcheck disable=SC2086
