@@ -42,13 +42,22 @@ class Package(harness.Case):
         self.assertEqual(os.readlink(lib / "libfilterprune.so.0"), f"libfilterprune.so.{version}")
         self.assertTrue((lib / "pkgconfig" / "filterprune.pc").is_file())
 
+    def test_headers(self):
+        """Every part of the interface is installed, and is enough for itself, for C and for C++."""
+        prefix = self.install()
+        headers = [path.relative_to(harness.SOURCE) for path in harness.SOURCE.glob("include/**/*.h")]
+        self.assertGreater(len(headers), 5)
+        for header in headers:
+            for language in ("-xc", "-xc++") if shutil.which("g++") else ("-xc",):
+                tool("gcc", "-fsyntax-only", "-Wall", "-Werror", language, "-include", str(prefix / header), "/dev/null")
+
     def test_only_the_public_names_are_visible(self):
         lib = self.library_directory(self.install())
         symbols = tool("nm", "-D", "--defined-only", str(lib / "libfilterprune.so"))
         names = [line.split()[-1] for line in symbols.splitlines()]
         if not is_sanitized():
             self.assertEqual([name for name in names if not name.startswith("fpr_")], [])
-        header = (harness.SOURCE / "include" / "filterprune.h").read_text()
+        header = "".join(path.read_text() for path in harness.SOURCE.glob("include/**/*.h"))
         self.assertTrue(names)
         for name in names:
             if name.startswith("fpr_"):
