@@ -3,6 +3,7 @@
 
 /* What a packed tensor costs in the header alone is more than a smaller tensor can gain. */
 #define NEVER_PACKED_BYTES 512u
+#define NEVER_ROUNDED_BYTES 256u /* of so few, nothing is gained by a lattice either */
 
 #define ALONE 0.7 /* of its bytes: a tensor that takes less than this by itself is not pooled */
 
@@ -195,7 +196,7 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     fpr_status status = FPR_OK;
     if (!job->dense && !out->pooled && it->exact && !it->converted && !strcmp(t->codec, "lattice"))
         status = keep_lattice(job, it, error);
-    else if (!job->dense && (!out->pooled || t->rank > 1) && out->bytes >= NEVER_PACKED_BYTES && out->bytes > overhead) {
+    else if (!job->dense && (!out->pooled || t->rank > 1) && out->bytes >= (it->rounded ? NEVER_ROUNDED_BYTES : NEVER_PACKED_BYTES) && out->bytes > overhead) {
         const bool thinned = it->thinned && !it->converted && !it->exact;
         if (thinned && (status = find_lattice(job, it, error)) != FPR_OK) return status;
         pack_input input = {.dtype = out->dtype,
