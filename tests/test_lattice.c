@@ -157,7 +157,7 @@ static sink encode(const tensor *t, const lattice *l, int level, unsigned thread
     assert_int_equal(s.n, pack_blob_size(blob));
     /* Few weights are stored by whatever takes least; blends need a reader that knows them. */
     const bool blended = flags_of(s) & BLENDED_FLAG;
-    if (level < 10 || t->count > 8192) assert_true(blended == (level >= 10));
+    if (level < 10 || t->count > 2048) assert_true(blended == (level >= 10));
     assert_int_equal(pack_blob_reader(blob), blended ? 4 : 3);
     assert_int_equal(s.bytes[5], pack_blob_reader(blob));
     pack_blob_free(blob);
@@ -421,7 +421,7 @@ static void memory_runs_out(void **state)
         assert_memory_equal(t.bytes, t.before, t.size);
     }
     release(&t, NULL);
-    for (unsigned size = 24; size <= 32; size += 8) { /* all ways of storing it are tried, then two of them */
+    for (unsigned size = 12; size <= 24; size += 12) { /* all ways of storing it are tried, then two of them */
         t = make(FPR_F32, 4, (const uint64_t[]){size, size, 3, 3}, false, 1, 1);
         lattice l;
         fit(&t, 0.03, true, 1, &l);

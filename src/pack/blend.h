@@ -82,7 +82,7 @@ INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, unsigned s
     for (unsigned j = 0; j < BLENDED; j++) b->weights[j] = (uint32_t)(b->weights[j] + (b->weights[j] * rest >> 16));
 }
 
-/* weigh: whether the models are weighed anew, which takes a sixth of the time and is done for every other symbol. */
+/* weigh: whether the models are weighed anew, which takes a quarter of the time and is done for one symbol in four. */
 INLINE unsigned blend_symbol(token_coder *c, token_model *const models[BLENDED], blend *b, bool weigh, unsigned symbol,
                              bool decoding)
 {

@@ -241,7 +241,7 @@ static fpr_status encode_lattice_so(const pack_input *input, lattice_way way, bo
 }
 
 #define SIGNS_SAVE 256u     /* signs are foretold, at a third of the speed, where that saves one byte in so many */
-#define MIXED_WEIGHTS 8192u /* of so few, time does not matter */
+#define MIXED_WEIGHTS 2048u /* of so few, time does not matter */
 
 /* From EAGER_LEVEL on: with signs where they tell something, and few weights by all that can be known of them. */
 static fpr_status encode_lattice_eagerly(const pack_input *input, unsigned threads, pack_blob **best, fpr_error *error)

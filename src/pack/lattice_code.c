@@ -123,7 +123,7 @@ INLINE void code_kernel(lattice_coder *c, both *coding, walk *k, int32_t *indice
         const int32_t above = row && s >= row ? indices[s - row] : h.spatial ? r.b : r.c;
         const int32_t before = !h.spatial ? r.b : k->before ? k->before[s] : 0;
         w.odd = state & 1;
-        w.weigh = (h.spatial ? s : k->channel) & 1;
+        w.weigh = (h.spatial ? s : k->channel) % 4 == 1;
         if (h.way == LATTICE_QUICK) look_quickly(c, &k->outlook, &r, s, above, before, last[s], older, h, &w);
         else if (h.way == LATTICE_BLENDED)
             look_for_clues(c, &k->outlook, &r, s, above, before, last[s], deviation, k->worth, h, &w);

@@ -115,7 +115,7 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
                       by_level[odd][8 * clamp(level - base >> 3, 0, 17) + clamp((last - level + 8 >> 4) + 5, 0, 7)],
                       by_local[odd][16 * clamp(local - base >> 3, 0, 17) + clamp((estimate - level + 4 >> 3) + 8, 0, 15)],
                       by_both[odd][32 * clamp(both - base >> 3, 0, 17) + second]]
-            symbol = _symbol(reader, models, blends[odd][clamp(estimate - base >> 4, 0, 8)], bool((s if k > 1 else c) & 1))
+            symbol = _symbol(reader, models, blends[odd][clamp(estimate - base >> 4, 0, 8)], (s if k > 1 else c) % 4 == 1)
             index = reader.magnitude(symbol, shift)
             if index and signs:
                 octave = index.bit_length()
