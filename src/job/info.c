@@ -2,182 +2,180 @@
 #include "job/job.h"
 #include "report/report.h"
 
-#include <inttypes.h>
-#include <math.h>
-
-static void add_shape(file_text *t, unsigned rank, const uint64_t *shape)
-{
-    file_text_format(t, "[");
-    for (unsigned d = 0; d < rank; d++) file_text_format(t, d ? ",%" PRIu64 : "%" PRIu64, shape[d]);
-    file_text_format(t, "]");
-}
-
-/* A path may hold any bytes; JSON holds UTF-8: U+FFFD stands for each byte that is none. */
-static void add_path(file_text *text, const char *path)
-{
-    file_text clean = {0};
-    size_t n = strlen(path);
-    while (n) {
-        uint32_t code;
-        unsigned length = base_utf8(path, n, &code);
-        if (length) file_text_add(&clean, path, length);
-        else file_text_add(&clean, "\xef\xbf\xbd", 3);
-        path += length ? length : 1;
-        n -= length ? length : 1;
-    }
-    file_text_string(text, clean.bytes ? clean.bytes : "", clean.count);
-    text->failed |= clean.failed;
-    file_text_free(&clean);
-}
-
 /* Of another format than safetensors: the dictionary taken, and what of it is no tensor here. */
-static void add_origin(file_text *text, const fpr_model *m)
+static void add_origin(report_out *out, const fpr_model *m)
 {
-    file_text_format(text, "\n  \"key\": ");
-    file_text_string(text, fpr_model_key(m), strlen(fpr_model_key(m)));
-    file_text_format(text, ",\n  \"skipped\": {");
-    for (size_t i = 0; i < fpr_model_skipped_count(m); i++) {
-        const char *name, *why;
-        fpr_model_skipped(m, i, &name, &why);
-        file_text_format(text, i ? ",\n    " : "\n    ");
-        file_text_string(text, name, strlen(name));
-        file_text_format(text, ": ");
-        file_text_string(text, why, strlen(why));
-    }
     uint64_t others, bytes;
-    const char *why;
+    const char *name, *why;
+    report_line(out);
+    report_key(out, "key"), report_string0(out, fpr_model_key(m));
+    report_line(out);
+    report_key(out, "skipped"), report_begin(out, '{');
+    for (size_t i = 0; i < fpr_model_skipped_count(m); i++) {
+        fpr_model_skipped(m, i, &name, &why);
+        report_line(out);
+        report_key(out, name), report_string0(out, why);
+    }
+    report_end(out, '}');
     fpr_model_others(m, &others, &bytes, &why);
-    file_text_format(text, fpr_model_skipped_count(m) ? "\n  }," : "},");
-    file_text_format(text, "\n  \"not_read\": {\"tensors\": %" PRIu64 ", \"bytes\": %" PRIu64 "},", others, bytes);
+    report_line(out);
+    report_key(out, "not_read"), report_begin(out, '{');
+    report_key(out, "tensors"), report_integer(out, others);
+    report_key(out, "bytes"), report_integer(out, bytes);
+    report_end(out, '}');
 }
 
 /* What the format itself says of a tensor, where it does. */
-static void add_known(file_text *text, const fpr_tensor *t)
+static void add_known(report_out *out, const fpr_tensor *t)
 {
     static const char *const kinds[] = {NULL, "conv", "depthwise", "transpose", "separable", "other"};
-    if (kinds[t->kind]) file_text_format(text, ", \"kind\": \"%s\"", kinds[t->kind]);
-    if (t->groups) file_text_format(text, ", \"groups\": %" PRIu64, t->groups);
-    if (t->depth != FPR_NO_DEPTH) file_text_format(text, ", \"depth\": %" PRIu64, t->depth);
-    if (!t->layer) return;
-    file_text_format(text, ", \"layer_name\": ");
-    file_text_string(text, t->layer, strlen(t->layer));
+    if (kinds[t->kind]) report_key(out, "kind"), report_string0(out, kinds[t->kind]);
+    if (t->groups) report_key(out, "groups"), report_integer(out, t->groups);
+    if (t->depth != FPR_NO_DEPTH) report_key(out, "depth"), report_integer(out, t->depth);
+    if (t->layer) report_key(out, "layer_name"), report_string0(out, t->layer);
 }
 
-static void add_tensor(file_text *text, const fpr_model *m, size_t i, fpr_layout layout)
+static void add_layer(report_out *out, const fpr_layer_shape *s)
+{
+    report_begin(out, '{');
+    report_key(out, "layout"), report_string0(out, fpr_layout_name(s->layout));
+    report_key(out, "filters"), report_integer(out, s->filters);
+    report_key(out, "channels"), report_integer(out, s->channels);
+    report_key(out, "kernels"), report_integer(out, s->kernels);
+    report_key(out, "kernel_shape"), report_kernel_shape(out, s->kernel_rank, s->kernel_shape);
+    report_end(out, '}');
+}
+
+static void add_tensor(report_out *out, const fpr_model *m, size_t i, fpr_layout layout)
 {
     const fpr_tensor *t = fpr_model_tensor(m, i);
     fpr_layer_shape s;
-    file_text_format(text, i ? ",\n    {\"name\": " : "\n    {\"name\": ");
-    file_text_string(text, t->name, t->name_bytes);
-    file_text_format(text, ", \"dtype\": \"%s\", \"shape\": ", fpr_dtype_name(t->dtype));
-    add_shape(text, t->rank, t->shape);
-    file_text_format(text, ", \"bytes\": %" PRIu64 ", \"stored_bytes\": %" PRIu64 ", \"codec\": \"%s\", \"lossless\": %s",
-                     t->bytes, t->stored_bytes, t->codec, t->lossless ? "true" : "false");
-    if (fpr_model_shard_count(m) > 1) file_text_format(text, ", \"shard\": %u", t->shard);
-    if (fpr_model_layer(m, i, layout, &s)) {
-        file_text_format(text, ", \"layer\": {\"layout\": \"%s\", \"filters\": %" PRIu64 ", \"channels\": %" PRIu64
-                         ", \"kernels\": %" PRIu64 ", \"kernel_shape\": ",
-                         fpr_layout_name(s.layout), s.filters, s.channels, s.kernels);
-        add_shape(text, s.kernel_rank, s.kernel_shape);
-        file_text_format(text, "}");
-    } else {
-        file_text_format(text, ", \"layer\": null");
-    }
-    add_known(text, t);
-    file_text_format(text, "}");
+    report_line(out);
+    report_begin(out, '{');
+    report_key(out, "name"), report_string(out, t->name, t->name_bytes);
+    report_key(out, "dtype"), report_string0(out, fpr_dtype_name(t->dtype));
+    report_key(out, "shape"), report_integers(out, t->shape, t->rank);
+    report_key(out, "bytes"), report_integer(out, t->bytes);
+    report_key(out, "stored_bytes"), report_integer(out, t->stored_bytes);
+    report_key(out, "codec"), report_string0(out, t->codec);
+    report_key(out, "lossless"), report_bool(out, t->lossless);
+    if (fpr_model_shard_count(m) > 1) report_key(out, "shard"), report_integer(out, t->shard);
+    report_key(out, "layer");
+    if (fpr_model_layer(m, i, layout, &s)) add_layer(out, &s);
+    else report_null(out);
+    add_known(out, t);
+    report_end(out, '}');
 }
 
-static void add_stated_number(file_text *text, const char *name, double value)
+/* What the file says of its making; NULL: nothing. */
+static void add_statement(report_out *out, const fpr_statement *s)
 {
-    char number[REPORT_NUMBER];
-    if (isfinite(value)) report_format_double(number, value);
-    file_text_format(text, "\"%s\": %s", name, isfinite(value) ? number : "null");
-}
-
-/* What the file says of its making. */
-static fpr_status add_statement(file_text *text, const fpr_model *m, fpr_error *error)
-{
-    fpr_statement *s = NULL;
     char verdict[FPR_VERDICT_BYTES];
-    fpr_status status = fpr_model_statement(m, &s, error);
-    if (status == FPR_NO_MEMORY) return status;
-    if (status || !s->stated) {
-        file_text_format(text, "\n  \"statement\": null,");
-        fpr_statement_free(s);
-        return FPR_OK;
+    report_line(out);
+    report_key(out, "statement");
+    if (!s || !s->stated) {
+        report_null(out);
+        return;
     }
-    fpr_statement_verdict(s, verdict, sizeof verdict);
-    file_text_format(text, "\n  \"statement\": {\"verdict\": ");
-    file_text_string(text, verdict, strlen(verdict));
-    file_text_format(text, ", \"tool\": ");
-    if (s->tool) file_text_string(text, s->tool, strlen(s->tool));
-    else file_text_format(text, "null");
-    file_text_format(text, ", \"input\": ");
+    report_begin(out, '{');
+    report_key(out, "verdict"), report_string0(out, fpr_statement_verdict(s, verdict, sizeof verdict));
+    report_key(out, "tool"), report_string0(out, s->tool);
+    report_key(out, "input");
     if (s->input_name) {
-        file_text_format(text, "{\"name\": ");
-        file_text_string(text, s->input_name, strlen(s->input_name));
-        file_text_format(text, ", \"bytes\": %" PRIu64 ", \"xxh3_128\": \"%s\"}", s->input_bytes, s->input_xxh3_128);
+        report_begin(out, '{');
+        report_key(out, "name"), report_string0(out, s->input_name);
+        report_key(out, "bytes"), report_integer(out, s->input_bytes);
+        report_key(out, "xxh3_128"), report_string0(out, s->input_xxh3_128);
+        report_end(out, '}');
     } else {
-        file_text_format(text, "null");
+        report_null(out);
     }
-    file_text_format(text, ", \"options\": %s, \"tensors_changed\": %" PRIu64 ", \"tensors_cast\": %" PRIu64
-                     ", \"kernels_zeroed\": %" PRIu64 ", \"worst\": ", s->options ? s->options : "null",
-                     s->tensors_changed, s->tensors_cast, s->kernels_zeroed);
+    report_key(out, "options"), report_value(out, s->options);
+    report_key(out, "tensors_changed"), report_integer(out, s->tensors_changed);
+    report_key(out, "tensors_cast"), report_integer(out, s->tensors_cast);
+    report_key(out, "kernels_zeroed"), report_integer(out, s->kernels_zeroed);
+    report_key(out, "worst");
     if (s->tensors_changed) {
-        file_text_format(text, "{\"name\": ");
-        file_text_string(text, s->tensors[s->worst].name, s->tensors[s->worst].name_bytes);
-        file_text_format(text, ", ");
-        add_stated_number(text, "relative_l2", s->tensors[s->worst].relative_l2);
-        file_text_format(text, "}},");
+        const fpr_stated *worst = &s->tensors[s->worst];
+        report_begin(out, '{');
+        report_key(out, "name"), report_string(out, worst->name, worst->name_bytes);
+        report_key(out, "relative_l2"), report_number(out, worst->relative_l2);
+        report_end(out, '}');
     } else {
-        file_text_format(text, "null},");
+        report_null(out);
     }
-    fpr_statement_free(s);
-    return FPR_OK;
+    report_end(out, '}');
+}
+
+static void add_totals(report_out *out, const fpr_model *m, uint64_t dense, fpr_layout layout)
+{
+    bool packed = false;
+    uint64_t parameters = 0;
+    for (size_t i = 0; i < fpr_model_tensor_count(m); i++) {
+        packed |= fpr_model_tensor(m, i)->packed;
+        parameters += fpr_model_tensor(m, i)->elements;
+    }
+    const char *format = fpr_model_key(m) ? fpr_model_format(m) : packed ? "packed" : "dense";
+    report_line(out);
+    report_key(out, "schema"), report_string0(out, "filterprune-info-1");
+    report_line(out);
+    report_key(out, "path"), report_string0(out, model_path(m));
+    report_line(out);
+    report_key(out, "format"), report_string0(out, format);
+    report_line(out);
+    report_key(out, "bytes"), report_integer(out, fpr_model_bytes(m));
+    report_line(out);
+    report_key(out, "dense_bytes"), report_integer(out, dense);
+    report_line(out);
+    report_key(out, "parameters"), report_integer(out, parameters);
+    report_line(out);
+    report_key(out, "layout"), report_string0(out, fpr_layout_name(layout));
+    report_line(out);
+    report_key(out, "shards"), report_begin(out, '[');
+    for (size_t s = 0; s < fpr_model_shard_count(m); s++) report_string0(out, fpr_model_shard_path(m, s));
+    report_end(out, ']');
+}
+
+static void add_all(report_out *out, const fpr_model *m, uint64_t dense, fpr_layout layout, const fpr_statement *s)
+{
+    report_begin(out, '{');
+    add_totals(out, m, dense, layout);
+    if (fpr_model_key(m)) add_origin(out, m);
+    add_statement(out, s);
+    report_line(out);
+    report_key(out, "metadata"), report_begin(out, '{');
+    for (size_t i = 0; i < fpr_model_metadata_count(m); i++) {
+        const char *key, *value;
+        fpr_model_metadata(m, i, &key, &value);
+        report_line(out);
+        report_key(out, key), report_string0(out, value);
+    }
+    report_end(out, '}');
+    report_line(out);
+    report_key(out, "tensors"), report_begin(out, '[');
+    for (size_t i = 0; i < fpr_model_tensor_count(m); i++) add_tensor(out, m, i, layout);
+    report_end(out, ']');
+    report_line(out);
+    report_end(out, '}');
+    report_text(out, "\n");
 }
 
 FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_write write, void *context, fpr_error *error)
 {
-    file_text text = {0};
-    size_t tensors = fpr_model_tensor_count(m), metadata = fpr_model_metadata_count(m);
-    bool packed = false;
-    uint64_t parameters = 0, dense;
-    for (size_t i = 0; i < tensors; i++) {
-        packed |= fpr_model_tensor(m, i)->packed;
-        parameters += fpr_model_tensor(m, i)->elements;
-    }
+    fpr_statement *stated = NULL;
+    uint64_t dense;
+    report_out out;
+    /* A damaged header, or statement, does not keep the rest from being listed. */
     fpr_status status = model_dense_bytes(m, &dense, error);
-    if (status == FPR_NO_MEMORY) return status; /* a damaged header does not keep the rest from being listed */
-    status = FPR_OK;
+    if (status != FPR_NO_MEMORY) status = fpr_model_statement(m, &stated, error);
+    if (status == FPR_NO_MEMORY) return status;
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
-    file_text_format(&text, "{\n  \"schema\": \"filterprune-info-1\",\n  \"path\": ");
-    add_path(&text, model_path(m));
-    file_text_format(&text,
-                     ",\n  \"format\": \"%s\",\n  \"bytes\": %" PRIu64 ",\n  \"dense_bytes\": %" PRIu64
-                     ",\n  \"parameters\": %" PRIu64 ",\n  \"layout\": \"%s\",\n  \"shards\": [",
-                     fpr_model_key(m) ? fpr_model_format(m) : packed ? "packed" : "dense", fpr_model_bytes(m), dense, parameters,
-                     fpr_layout_name(layout));
-    for (size_t s = 0; s < fpr_model_shard_count(m); s++) {
-        if (s) file_text_format(&text, ", ");
-        add_path(&text, fpr_model_shard_path(m, s));
+    const fpr_statement *said = status ? NULL : stated;
+    status = report_open(&out, write, context, error);
+    if (!status) {
+        add_all(&out, m, dense, layout, said);
+        status = report_close(&out, error);
     }
-    file_text_format(&text, "],");
-    if (fpr_model_key(m)) add_origin(&text, m);
-    if (!status) status = add_statement(&text, m, error);
-    file_text_format(&text, "\n  \"metadata\": {");
-    for (size_t i = 0; i < metadata; i++) {
-        const char *key, *value;
-        fpr_model_metadata(m, i, &key, &value);
-        file_text_format(&text, i ? ",\n    " : "\n    ");
-        file_text_string(&text, key, strlen(key));
-        file_text_format(&text, ": ");
-        file_text_string(&text, value, strlen(value));
-    }
-    file_text_format(&text, metadata ? "\n  },\n  \"tensors\": [" : "},\n  \"tensors\": [");
-    for (size_t i = 0; i < tensors; i++) add_tensor(&text, m, i, layout);
-    file_text_format(&text, tensors ? "\n  ]\n}\n" : "]\n}\n");
-    if (text.failed) status = base_no_memory(error, text.count);
-    if (!status && write(context, text.bytes, text.count)) status = base_fail(error, FPR_IO, "cannot write the output");
-    file_text_free(&text);
+    fpr_statement_free(stated);
     return status;
 }

@@ -92,6 +92,8 @@ void report_bool(report_out *out, bool v) { word(out, v ? "true" : "false"); }
 
 void report_null(report_out *out) { word(out, "null"); }
 
+void report_value(report_out *out, const char *json) { word(out, json ? json : "null"); }
+
 void report_integer(report_out *out, uint64_t v)
 {
     char text[REPORT_NUMBER];

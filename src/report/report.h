@@ -56,6 +56,7 @@ void report_integer(report_out *out, uint64_t v);
 void report_number(report_out *out, double v); /* NaN and infinities: null */
 void report_bool(report_out *out, bool v);
 void report_null(report_out *out);
+void report_value(report_out *out, const char *json); /* as it is written already; NULL: null */
 void report_hash(report_out *out, uint64_t hash);                       /* 16 hexadecimal digits; null for 0 */
 void report_long_hash(report_out *out, const uint64_t hash[2]);         /* 32 of them; null for 0 */
 void report_numbers(report_out *out, const double *v, size_t count);    /* an array; NULL: null */
