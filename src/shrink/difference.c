@@ -1,4 +1,5 @@
 /* How far two tensors of the same shape are apart, whatever their float dtypes; whether they are the same. */
+#include "base/norm.h"
 #include "shrink/inner.h"
 
 #include <math.h>
@@ -50,8 +51,8 @@ void shrink_cast_change(fpr_dtype a_type, const void *a, fpr_dtype b_type, const
             of_difference += difference * difference;
             of_all += of * of;
         }
-        l2 = hypot(l2, sqrt(of_difference) / scale);
-        norm = hypot(norm, sqrt(of_all) / scale);
+        l2 = base_norm(l2, sqrt(of_difference) / scale);
+        norm = base_norm(norm, sqrt(of_all) / scale);
     }
     change->l2 = change->to_inf ? (double)INFINITY : l2;
     change->norm = norm;

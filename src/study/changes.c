@@ -1,4 +1,5 @@
 /* What a whole job changed: the sums over the rows of its report, made once, for everybody who states them. */
+#include "base/norm.h"
 #include "study/study.h"
 
 #include <math.h>
@@ -22,8 +23,8 @@ static void add_tensor(fpr_changes *c, norms *all, const char *name, size_t name
     if (!change->weights) return;
     c->tensors_changed++;
     c->weights_changed += change->weights;
-    all->l2 = hypot(all->l2, change->l2);
-    all->norm = hypot(all->norm, change->norm);
+    all->l2 = base_norm(all->l2, change->l2);
+    all->norm = base_norm(all->norm, change->norm);
     c->large_layers += relative > FPR_LARGE_ERROR || isnan(relative);
     /* NaN and infinity: the norm was 0 or a value left its range. */
     if (!c->worst_name || relative > c->worst_relative_l2 || (isnan(relative) && !isnan(c->worst_relative_l2))) {
