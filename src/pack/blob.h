@@ -324,6 +324,22 @@ fpr_status pack_adaptive_encode(const pack_values *values, uint64_t must_beat, u
 fpr_status pack_adaptive_decode(const pack_values *values, const uint8_t *blob, const pack_head *head,
                                 unsigned *section, unsigned threads, fpr_error *error);
 
+/* ---- restore.c */
+
+/* Restores head->info.bytes bytes; counts in *section the sections that were needed. */
+typedef fpr_status (*pack_decoder)(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                                   fpr_error *error);
+fpr_status pack_decode_planes(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                              fpr_error *error);
+fpr_status pack_decode_palette(const uint8_t *blob, const pack_head *head, unsigned *section, unsigned threads, void *dst,
+                               fpr_error *error);
+/* A blob of a codec that has a decoder here. */
+fpr_status pack_restore(const uint8_t *blob, uint64_t stored_bytes, const pack_decoder decoders[PACK_CODECS], unsigned threads,
+                        void *dst, uint64_t dst_bytes, fpr_error *error);
+/* A blob of a part of a pool: planes or a palette. */
+fpr_status pack_decode_vector(const uint8_t *blob, uint64_t stored_bytes, unsigned threads, void *dst, uint64_t dst_bytes,
+                              fpr_error *error);
+
 /* ---- lattice.c */
 
 /* The only section. *added is false when the weights are not on input->lattice: the blob is of no use. */

@@ -3,7 +3,8 @@
  * Stores and restores bits; decides nothing about weights. Called by job/; sees base/ and lattice/ (and zstd, xxHash).
  *
  * encode.c     chooses a codec by cheap estimates and puts the blob together
- * decode.c     checks everything a hostile blob could lie about, then restores
+ * decode.c     a blob of any codec, restored
+ *   restore.c  everything that a hostile blob could lie about, checked first; codecs of one stream
  * blob.c       the head: dtypes, layers, the section table
  * values.c     the codec `planes`: keys, low bits and byte planes of a stream of elements, in chunks
  *   estimate.c how that is done best, from a sample     scales.c  magnitudes by filter and channel

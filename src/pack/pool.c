@@ -340,7 +340,7 @@ static fpr_status decode_part(const uint8_t *blob, const pack_section *s, const 
         return pack_bad(error, "a part of a pool is another tensor than it should be");
     uint8_t *own = base_alloc_aligned(p->bytes, 1);
     if (!own) return base_no_memory(error, p->bytes);
-    status = pack_decode(inner, s->stored, threads, own, p->bytes, error);
+    status = pack_decode_vector(inner, s->stored, threads, own, p->bytes, error);
     if (!status) memcpy(dst, own, (size_t)p->bytes);
     base_free(own);
     return status;
