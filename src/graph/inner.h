@@ -79,6 +79,7 @@ struct run {
     const op_row *op;
     array *values;        /* by name */
     uint32_t *left;       /* readers that are still to come, by name */
+    bool shapes;          /* they alone are wanted, and the data of short lists, which may be shapes */
     bool lacking;         /* some input has no data: outputs get none */
     bool unknown;         /* set by an operator whose output shape cannot be told */
     const volatile int *cancel;

@@ -111,7 +111,8 @@ double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
     array *a = &r->values[r->node->outputs[output]];
     array_free(a);
     *a = shape;
-    if (r->lacking) return NULL;
+    /* A short file may ask for gigabytes that nobody looks at. */
+    if (r->lacking || (r->shapes && a->count > LIST_MAX)) return NULL;
     a->data = base_calloc(a->count, sizeof *a->data);
     if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
     return a->data;
@@ -119,7 +120,7 @@ double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
 
 /* ---- the run */
 
-static void load_constant(run *r, onnx_name name, bool shapes)
+static void load_constant(run *r, onnx_name name)
 {
     uint32_t tensor = r->g->values[name].tensor;
     array *a = &r->values[name];
@@ -130,7 +131,7 @@ static void load_constant(run *r, onnx_name name, bool shapes)
     for (unsigned i = 0; i < t->rank; i++) shape.dims[i] = (int64_t)t->shape[i];
     if (!set_count(&shape)) return;
     *a = shape;
-    if ((shapes && t->elements > LIST_MAX) || t->skipped || !graph_is_number(t->dtype)) return;
+    if ((r->shapes && t->elements > LIST_MAX) || t->skipped || !graph_is_number(t->dtype)) return;
     a->data = graph_tensor_values(r->g, tensor, r->error);
     if (!a->data) r->status = r->error ? r->error->status : FPR_NO_MEMORY;
 }
@@ -142,7 +143,7 @@ static void release(run *r, onnx_name name)
         array_free(&r->values[name]);
 }
 
-static void run_node(run *r, uint32_t node, bool shapes)
+static void run_node(run *r, uint32_t node)
 {
     const graph *g = r->g;
     const onnx_node *n = graph_node(g, node);
@@ -152,31 +153,31 @@ static void run_node(run *r, uint32_t node, bool shapes)
     r->lacking = r->unknown = false;
     for (uint32_t i = 0; i < n->input_count && !r->status; i++) {
         if (!n->inputs[i]) continue;
-        load_constant(r, n->inputs[i], shapes);
+        load_constant(r, n->inputs[i]);
         unknown = unknown || !r->values[n->inputs[i]].known;
         r->lacking = r->lacking || !r->values[n->inputs[i]].data;
     }
     if (!r->status && !unknown) r->op->run(r);
     if (unknown || r->unknown) {
-        if (!shapes) run_fail(r, "is not evaluated");
+        if (!r->shapes) run_fail(r, "is not evaluated");
         for (uint32_t k = 0; k < n->output_count; k++) {
             array_free(&r->values[n->outputs[k]]);
             r->values[n->outputs[k]] = (array){0};
         }
     }
     /* Shapes that do not fit are no error where shapes are only asked for: nothing is known of them. */
-    if (shapes && r->status == FPR_USAGE) r->status = FPR_OK;
+    if (r->shapes && r->status == FPR_USAGE) r->status = FPR_OK;
     for (uint32_t i = 0; i < n->input_count; i++) release(r, n->inputs[i]);
 }
 
-static void set_inputs(run *r, const array *inputs, bool *shapes)
+static void set_inputs(run *r, const array *inputs)
 {
     const graph *g = r->g;
     for (size_t i = 0; i < g->input_count && !r->status; i++) {
         array *a = &r->values[g->model->values[g->inputs[i]].name];
         *a = inputs[i];
         a->data = NULL;
-        if (!inputs[i].data) *shapes = true;
+        if (!inputs[i].data) r->shapes = true;
         if (!inputs[i].data) continue;
         a->data = base_alloc(a->count, sizeof *a->data);
         if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
@@ -189,17 +190,16 @@ fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t
 {
     fpr_error own;
     const onnx_model *m = g->model;
-    run r = {.g = g, .cancel = cancel, .error = error ? error : &own};
-    bool shapes = values != NULL;
+    run r = {.g = g, .shapes = values != NULL, .cancel = cancel, .error = error ? error : &own};
     r.values = base_calloc(m->name_count, sizeof *r.values);
     r.left = base_calloc(m->name_count, sizeof *r.left);
     if (!r.values || !r.left) r.status = base_no_memory(error, m->name_count * sizeof *r.values);
     for (size_t i = 0; i < m->name_count && !r.status; i++) r.left[i] = g->values[i].readers;
-    if (!r.status) set_inputs(&r, inputs, &shapes);
-    for (size_t i = 0; i < m->node_count && run_goes_on(&r); i++) run_node(&r, g->order[i], shapes);
+    if (!r.status) set_inputs(&r, inputs);
+    for (size_t i = 0; i < m->node_count && run_goes_on(&r); i++) run_node(&r, g->order[i]);
     for (size_t i = 0; i < output_count && i < g->output_count && !r.status; i++) {
         onnx_name name = m->values[g->outputs[i]].name;
-        load_constant(&r, name, shapes);
+        load_constant(&r, name);
         outputs[i] = r.values[name];
         r.values[name].data = NULL;
     }
