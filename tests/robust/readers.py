@@ -6,6 +6,7 @@ that of the restored bytes from what the reader in Python makes of them. Standar
 best with a program built with AddressSanitizer (some minutes). FILTERPRUNE_SEED, FILTERPRUNE_CASES, and FILTERPRUNE_KEEP for
 a folder that takes the mutants on which they disagree."""
 import json
+import math
 import os
 import random
 import struct
@@ -181,6 +182,12 @@ def sources(folder):
         source = folder.write("in.safetensors", common.safetensors(tensors, common.METADATA))
         common.must("-q", "-f", "--no-report", *options, source, folder("packed"))
         made.append(common.read(folder("packed")))
+    # Of more weights blends are made; and what is left of them when kernels are pruned.
+    wave = folder.write("in.safetensors", common.safetensors(
+        [("conv.weight", "F32", [17, 14, 3, 3], common.floats([math.sin(0.7 * i) * (1 + i % 5) * (i % 63 > 8) for i in range(2142)]))]))
+    common.must("-q", "-f", "--no-report", "--no-prune", "--max-error", "0.04", "--level", "12", wave, folder("packed"))
+    common.must("-q", "-f", "--no-report", "--amount", "0.3", "--no-binary", "--level", "12", folder("packed"), folder("fewer"))
+    made += [common.read(folder("packed")), common.read(folder("fewer"))]
     one = folder.write("in.safetensors", common.safetensors(
         [("conv.weight", "F32", [16, 8, 3, 3], common.floats([0.25, 0.5] * 576)), ("x\0y", "F32", [4000], bytes(16000))]))
     common.must("-q", "-f", "--no-report", "--lossless", one, folder("packed"))
