@@ -50,6 +50,9 @@ CASES = {  # nodes, initializers, exit status
     "norm": ([N("Conv", ["x", "w"], ["a"]), N("BatchNormalization", ["a"] + ["w"] * 4, ["y"])], [W], 0),
     "index": ([N("Shape", ["x"], ["s"]), N("Gather", ["s", "i"], ["g"]), N("Reshape", ["x", "g"], ["y"])],
               [ints("i", -99, 2 ** 40)], 0),
+    # Eight GiB of entries, of which nobody wants more than the shape.
+    "padding": ([N("Pad", ["w", "n"], ["p"], mode="edge"), N("Conv", ["x", "w"], ["a"]), N("Add", ["a", "p"], ["y"])],
+                [W, ints("n", 0, 0, 0, 0, 0, 0, 8000, 8000)], 0),
     # Wider with every node: more channels than the file could hold.
     "widening": ([N("Concat", ["x" if i == 0 else f"c{i - 1}"] * 50, [f"c{i}"], axis=1) for i in range(6)] +
                  [N("Relu", ["c5"], ["y"])], [], 2),
