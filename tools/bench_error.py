@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
 """Bytes of --max-error against NNCodec's, tensor by tensor at the error that NNCodec left in it.
 
-    tools/bench_error.py BUILD/filterprune CHECKPOINT...       in an environment with numpy and nncodec==2.1.3 from PyPI;
-                                                               the library is that of BUILD
+    tools/bench_error.py BUILD/filterprune [--speed] CHECKPOINT...    in an environment with numpy and nncodec==2.1.3 of PyPI
 
 NNCodec's quantization parameters are searched until each tensor's relative L2 error is near 2 %, since one step for all
 ruins the small ones. Then each tensor is packed with exactly the error that it got, at levels 3 and 12, without
-pruning; what counts is what it takes in the file. Floating-point tensors of two and more dimensions. Last, how many times as fast as
-NNCodec each level packs and decodes the network at 2 %.
+pruning; what counts is what it takes in the file. Floating-point tensors of two and more dimensions. Last, or with --speed alone,
+how many times as fast as NNCodec each level packs and unpacks the network at 2 %, from the start of the program to its end.
 """
 import json
 import math
-import os
 import resource
 import struct
 import subprocess
@@ -22,10 +20,6 @@ from pathlib import Path
 
 import numpy as np
 from nncodec import nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "python"))
-os.environ.setdefault("FILTERPRUNE_LIBRARY", str(Path(sys.argv[1]).resolve().parent / "libfilterprune.so.0") if sys.argv[1:] else "")
-import filterprune  # noqa: E402
 
 TARGET, ROUNDS, LEVELS = 0.02, 4, (3, 12)
 KINDS = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -79,28 +73,31 @@ def packed(program, entry, data, error, level, scratch):
     return end - begin
 
 
-def timed(program, path, level, scratch):
-    """Seconds of processor time that the whole network takes to pack, on one thread and with the start of the program, and to
-    decode by the library."""
-    target = Path(scratch, "whole.safetensors")
+def seconds(*command):
+    """Processor time of a program, on one thread."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([program, "-q", "-f", "-j1", "--no-report", "--no-prune", "--level", str(level), "--max-error", str(TARGET),
-                    path, target], check=True)
+    subprocess.run([*command, "-q", "-f", "-j1"], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begin = time.process_time()
-    filterprune.load_file(target, decoder="library")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.process_time() - begin
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def timed(program, path, level, scratch):
+    """Of the whole network, to pack and to unpack."""
+    target, back = Path(scratch, "whole.safetensors"), Path(scratch, "back.safetensors")
+    packing = seconds(program, path, target, "--no-report", "--no-prune", "--level", str(level), "--max-error", str(TARGET))
+    return packing, seconds(program, "unpack", target, back)
 
 
 def main():
     program, logs = sys.argv[1], {level: [] for level in LEVELS}
-    for path in sys.argv[2:]:
+    speed = "--speed" in sys.argv
+    for path in sys.argv[2 + speed:]:
         tensors = list(read(path))
         weights = {name: w.copy() for name, _, _, w in tensors if w.any()}
         with tempfile.TemporaryDirectory() as scratch:
             theirs, errors, encoding, decoding = nncodec(weights, scratch)
             line = f"{Path(path).stem:32} NNCodec {theirs:9}"
-            for level in LEVELS:
+            for level in () if speed else LEVELS:
                 ours = sum(packed(program, entry, data, max(errors[name], LEAST), level, scratch)
                            for name, entry, data, _ in tensors if name in errors)
                 logs[level].append(math.log(ours / theirs))
@@ -111,7 +108,7 @@ def main():
                 packing, unpacking = (min(times) for times in zip(*(timed(program, path, level, scratch) for _ in range(5))))
                 line += f"  level {level}: {encoding / packing:.1f} x, {decoding / unpacking:.1f} x"
         print(line, flush=True)
-    for level, values in logs.items():
+    for level, values in () if speed else logs.items():
         print(f"level {level}: geometric mean {math.exp(sum(values) / len(values)):.3f}, largest {math.exp(max(values)):.3f}")
 
 

@@ -248,9 +248,9 @@ static fpr_status encode_lattice_eagerly(const pack_input *input, unsigned threa
 {
     fpr_status status = encode_lattice_so(input, LATTICE_BLENDED, false, threads, best, error);
     pack_input in = *input;
-    const bool few = in.size / pack_element_of(in.dtype).width <= MIXED_WEIGHTS;
+    const unsigned trials = in.size / pack_element_of(in.dtype).width <= MIXED_WEIGHTS ? 2 : 1;
     if (status || !*best || in.size > HELD_MOST) return status;
-    for (unsigned mixed = 0; mixed <= few && !status; mixed++) {
+    for (unsigned mixed = 0; mixed < trials && !status; mixed++) {
         const uint64_t size = pack_blob_size(*best);
         pack_blob *other;
         in.must_beat = mixed ? size : size - size / SIGNS_SAVE;

@@ -44,7 +44,7 @@ static void begin_questions(lattice_coder *c)
     learnt *l = &c->learnt;
     for (unsigned q = 0; q < QUESTIONS; q++)
         for (unsigned slot = 0; slot < SLOTS; slot++) {
-            for (int i = 0; i < (int)FINE; i++) l->by_estimate[q][slot][i] = prior(q, slot, (i - 20) >> 1);
+            for (int i = 0; i < (int)FINE; i++) l->by_estimate[q][slot][i] = prior(q, slot, i / 2 - 10);
             for (int i = 0; i < (int)COARSE; i++) {
                 const counter p = prior(q, slot, i - 12);
                 set(&l->by_last[q][slot][i * (int)NEAR], NEAR, p);
