@@ -9,7 +9,7 @@ import numpy as np
 from ._adaptive import mixer
 from ._bits import Damaged
 from ._logs import DEPTH, MOST_MAGNITUDE, clamp
-from ._past import Past
+from ._past import Past, trellis_next, trellis_point
 from ._tokens import SCALE, Dead, Reader, begin, learn
 
 TOP = 32752
@@ -136,8 +136,8 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             place_number[m] += 1
             kernel_sum += 16 * magnitude
             if trellis:
-                points[n, s] = 2 * index - ((index > 0) - (index < 0) if odd else 0)
-                state = (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
+                points[n, s] = trellis_point(state, index)
+                state = trellis_next(state, index)
             else:
                 points[n, s] = index
         past.leave(c, kernel_sum)

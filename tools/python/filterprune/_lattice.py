@@ -15,7 +15,7 @@ from ._logs import DEPTH as _DEPTH
 from ._logs import MOST_MAGNITUDE
 from ._logs import clamp as _clamp
 from ._logs import lg as _lg
-from ._past import Past
+from ._past import Past, trellis_next, trellis_point
 
 LARGER, UP, DOWN, UPPER, LOWER = range(5)  # LOWER + the second digit
 # By question: the lowest octave that has a row, and the rows from there on.
@@ -202,8 +202,8 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             place_number[m] += 1
             kernel_sum += 16 * size_
             if trellis:
-                points[n, s] = 2 * index - ((index > 0) - (index < 0) if odd else 0)
-                state = (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
+                points[n, s] = trellis_point(state, index)
+                state = trellis_next(state, index)
             else:
                 points[n, s] = index
         past.leave(c, kernel_sum)

@@ -2,6 +2,15 @@
 from ._logs import MOST_COLUMNS, lg
 
 
+def trellis_point(state: int, index: int) -> int:
+    """The point of an index: section 9.1, as the next state."""
+    return 2 * index - ((index > 0) - (index < 0) if state & 1 else 0)
+
+
+def trellis_next(state: int, index: int) -> int:
+    return (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
+
+
 class Past:
     """Sums of magnitudes times 16, and how many weights or kernels they are of: over all, by filter, channel and place."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ._bits import Bits, Damaged
 from ._logs import DEPTH, MOST_MAGNITUDE, clamp, lg
-from ._past import Past
+from ._past import Past, trellis_next, trellis_point
 
 FIRST = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 EXTRA = (0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4)
@@ -187,8 +187,8 @@ def decode_chunk(data: bytes, first: int, kernels: int, channels: int, k: int, r
             place_number[m] += 1
             kernel_sum += 16 * size
             if trellis:
-                points[n, s] = 2 * index - ((index > 0) - (index < 0) if odd else 0)
-                state = (state ^ state >> 1) & 1 | (state >> 2 ^ abs(index)) << 1 & 2 | (state & 1) << 2
+                points[n, s] = trellis_point(state, index)
+                state = trellis_next(state, index)
             else:
                 points[n, s] = index
         past.leave(c, kernel_sum)
