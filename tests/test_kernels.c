@@ -335,16 +335,17 @@ static void sums_and_ranges(void **state)
 static void products_of_rows(void **state)
 {
     (void)state;
-    enum { MOST = 11, LONG = 70 };
+    enum { MOST = 37, LONG = 602 };
     static float a[MOST * LONG], b[MOST * LONG], first[MOST * MOST], g[MOST * MOST];
     for (size_t i = 0; i < COUNT_OF(a); i++) {
         a[i] = (float)random_normal();
         b[i] = (float)random_normal();
     }
-    const size_t depths[] = {1, 9, 15, 16, 17, 48, 69};
+    /* Around the sizes of blocks and panels: 3, 6, 12 rows, 8, 16, 32 columns, 256 weights; all pairs of few rows. */
+    const size_t depths[] = {1, 3, 9, 16, 69, 255, 256, 257, 601};
     for (size_t i = 0; i < COUNT_OF(depths); i++)
-        for (size_t m = 1; m <= MOST; m++)
-            for (size_t n = 1; n <= MOST; n++)
+        for (size_t m = 1; m <= MOST; m += m < 14 || m > 30 ? 1 : 3)
+            for (size_t n = 1; n <= MOST; n += n < 18 || n > 30 ? 1 : 3)
                 for (unsigned same = 0; same < 2; same++) {
                     const num_rows x = {a, LONG, m}, y = {same ? a : b, LONG - 1, n};
                     if (same && m != n) continue;
@@ -356,9 +357,13 @@ static void products_of_rows(void **state)
                         for (size_t r = 0; r < m; r++)
                             for (size_t c = same ? r : 0; c < n; c++) {
                                 const float *p = a + r * LONG, *q = same ? a + c * LONG : b + c * (LONG - 1);
-                                double dot = 0;
-                                for (size_t d = 0; d < depths[i]; d++) dot += 2.0 * (double)p[d] * (double)q[d];
-                                assert_close((double)g[r * n + c], dot, 2e-5);
+                                double dot = 0, size = 0;
+                                for (size_t d = 0; d < depths[i]; d++) {
+                                    dot += 2.0 * (double)p[d] * (double)q[d];
+                                    size += fabs(2.0 * (double)p[d] * (double)q[d]);
+                                }
+                                /* Every product and sum is rounded to a float, which errs by 2^-24 at most, either way. */
+                                assert_close((double)g[r * n + c], dot, 0x1p-24 * size * (1 + sqrt((double)depths[i])));
                                 if (v) assert_memory_equal(&g[r * n + c], &first[r * n + c], sizeof *g);
                             }
                         if (!v) memcpy(first, g, sizeof g);

@@ -85,8 +85,8 @@ typedef struct num_kernels {
     /* sum |x[i]| by[i], products and sums in doubles. */
     double (*sum_abs)(const float *x, const double *by, size_t n);
     double (*dot)(const double *x, const double *y, size_t n);
-    /* g[i * b->n + j] = sum over depth of row i of a times row j of b, or that much more where add is set, in floats and
-     * 16 lanes; with the same rows twice only for j >= i, the rest of g is undefined. */
+    /* g[i * b->n + j] = sum over depth of row i of a times row j of b, or that much more where add is set, in floats;
+     * with the same rows twice only for j >= i, the rest of g is undefined. */
     void (*gram)(float *g, const num_rows *a, const num_rows *b, size_t depth, bool add);
     /* y[i] = (float)(x[i] * unit * scale). */
     void (*pack)(float *y, const double *x, size_t n, double unit, double scale);
