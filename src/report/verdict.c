@@ -79,12 +79,23 @@ static void put_zeroed(sentence *s, const fpr_changes *c)
     put(s, " became zero; ");
 }
 
+/* What a mask leaves of a kernel are zeros of both signs: that they become +0 changes bits, and no value. */
+#define LOST_SIGNS " zeros lost their sign, which changes no value"
+
+static bool lost_signs_only(double worst, uint64_t kernels_zeroed) { return worst == 0 && !kernels_zeroed; }
+
 static void put_error(sentence *s, const fpr_report *r)
 {
     const fpr_changes *c = &r->changes;
+    const bool signs = lost_signs_only(c->worst_relative_l2, c->kernels_zeroed);
+    if (signs) put(s, "in ");
     put_count(s, c->tensors_changed);
     put(s, " of ");
     put_plural(s, r->tensors, "tensor");
+    if (signs) {
+        put(s, LOST_SIGNS);
+        return;
+    }
     put(s, isfinite(c->worst_relative_l2) ? " changed, by at most " : " changed, without a bound");
     if (isfinite(c->worst_relative_l2)) put_share(s, c->worst_relative_l2);
     put(s, " (");
@@ -239,6 +250,12 @@ FPR_API char *fpr_statement_verdict(const fpr_statement *statement, char *dst, s
         put(&s, statement->tensors_cast ? "all " : "every bit of all ");
         put_plural(&s, statement->tensor_count, "tensor");
         put(&s, statement->tensors_cast ? " keep their values" : " is kept");
+    } else if (lost_signs_only(worst, statement->kernels_zeroed)) {
+        put(&s, "in ");
+        put_count(&s, statement->tensors_changed);
+        put(&s, " of ");
+        put_plural(&s, statement->tensor_count, "tensor");
+        put(&s, LOST_SIGNS);
     } else {
         put_count(&s, statement->tensors_changed);
         put(&s, " of ");

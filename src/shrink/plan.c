@@ -34,7 +34,7 @@ typedef struct plan_run {
     fpr_structure asked, structure; /* as the options say; in the axes of the tensor */
     bool prune;
     const uint8_t *goes; /* [units], or NULL: a kernel goes when it is sparse */
-    atomic_uint_fast64_t zeroed, live;
+    atomic_uint_fast64_t zeroed, unsigned_zeros, live;
 } plan_run;
 
 static void part_bounds(const plan_run *run, size_t index, uint64_t *first, uint64_t *end)
@@ -84,7 +84,7 @@ static void decide_part(void *context, size_t index, unsigned worker)
     if (base_cancelled()) return;
     plan_run *run = context;
     uint8_t *action = run->plan->action, actions[2][FLAGS];
-    uint64_t first, end, count[ACTION_KEPT_ZERO + 1] = {0};
+    uint64_t first, end, count[ACTION_KEPT_ZERO + 1] = {0}, zeros = 0;
     part_bounds(run, index, &first, &end);
     for (unsigned flags = 0; flags < FLAGS; flags++)
         for (unsigned goes = 0; goes < 2; goes++) actions[goes][flags] = fate_of(flags, goes && run->prune);
@@ -93,8 +93,10 @@ static void decide_part(void *context, size_t index, unsigned worker)
         const bool goes = run->goes ? run->goes[unit_of(run->view->shape, run->structure, j)] : flags & FLAG_SPARSE;
         action[j] = actions[goes][flags];
         count[action[j]]++;
+        zeros += (flags & FLAG_ZERO) != 0 && action[j] == CONV_ACTION_ZERO;
     }
-    atomic_fetch_add(&run->zeroed, count[CONV_ACTION_ZERO]);
+    atomic_fetch_add(&run->zeroed, count[CONV_ACTION_ZERO] - zeros);
+    atomic_fetch_add(&run->unsigned_zeros, zeros);
     atomic_fetch_add(&run->live, count[CONV_ACTION_KEPT]);
 }
 
@@ -179,6 +181,7 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
     size_t parts = (size_t)((s->kernels + shrink_part_kernels(s) - 1) / shrink_part_kernels(s));
     uint8_t *goes = NULL;
     atomic_init(&run.zeroed, 0);
+    atomic_init(&run.unsigned_zeros, 0);
     atomic_init(&run.live, 0);
     *plan = (shrink_plan){.only_sparse = true};
     bool by_eps = run.structure == FPR_STRUCTURE_KERNEL &&
@@ -209,11 +212,11 @@ fpr_status shrink_plan_layer(const fpr_layer_shape *s, fpr_dtype dtype, const vo
         if (!status) base_parallel(threads, parts, decide_part, &run);
     }
     plan->zeroed = atomic_load(&run.zeroed);
-    plan->changes = plan->zeroed > 0;
+    plan->changes = plan->zeroed + atomic_load(&run.unsigned_zeros) > 0;
     if (!status && binary && (!run.prune || shrink_may_be_binary(&view, options, plan, threads)))
         status = shrink_plan_binary(&view, options, atomic_load(&run.live), threads, plan, error);
     if (!status) status = base_check_cancelled(error);
-    plan->only_sparse = !plan->levels && (by_eps || !plan->zeroed) && !view.scale;
+    plan->only_sparse = !plan->levels && (by_eps || !plan->changes) && !view.scale;
     if (!status) base_parallel(threads, parts, settle_part, &run);
     base_free(goes);
     base_free(limits);

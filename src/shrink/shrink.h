@@ -19,7 +19,7 @@
 
 typedef struct shrink_plan {
     uint8_t *action;     /* [kernels] CONV_ACTION_*: ZERO only for kernels that are not all +0 already */
-    uint64_t zeroed;   /* kernels of action ZERO */
+    uint64_t zeroed;   /* kernels of action ZERO that were not zero: of the others some zeros lose their sign */
     bool changes;      /* some action is not KEPT */
     bool kept_one;     /* all units of a depthwise layer, or the only one of another, were to go: the strongest stays */
     bool only_sparse;  /* what changes is that sparse kernels become zero, if anything does */

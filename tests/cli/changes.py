@@ -103,7 +103,7 @@ class Changes(harness.Case):
         self.check_sums(report)
 
     def test_zeros_that_lose_their_sign_are_a_change(self):
-        """What a mask leaves: -0 in half of the places. Its kernels become +0, and diff tells the two apart."""
+        """What a mask leaves: -0 in half of the places. Its kernels, zero before, become +0: diff tells the bits apart."""
         dtype, shape, data = harness.weights(1, 8, 8)
         values = array.array("f", data)
         for i in range(9 * 20):
@@ -111,11 +111,18 @@ class Changes(harness.Case):
         harness.write_checkpoint("in.safetensors", {"a.weight": (dtype, shape, values.tobytes())})
         report, _, _ = self.said("in.safetensors")
         changes = report["changes"]
-        self.assertEqual((changes["kernels_zeroed"], changes["weights_changed"], changes["tensors_changed"]), (20, 90, 1))
+        self.assertEqual((changes["kernels_zeroed"], changes["weights_changed"], changes["tensors_changed"]), (0, 90, 1))
+        self.assertTrue(report["verdict"].startswith("None of 64 kernels became zero; in 1 of 1 tensor zeros lost their sign"),
+                        report["verdict"])
         self.assertEqual((changes["relative_l2"], changes["live_before"], changes["live_after"]), (0, 44, 44))
         self.check_sums(report)
         result = harness.run("diff", "--json", "in.safetensors", "out.safetensors")
         self.assertEqual((result.status, json.loads(result.out)["changed"]), (5, 1))
+        statement = json.loads(harness.run("info", "--json", "out.safetensors").out)["statement"]
+        self.assertEqual(statement["kernels_zeroed"], 0)
+        self.assertIn("zeros lost their sign", statement["verdict"])
+        self.assertNotIn("became zero", statement["verdict"])
+        self.ok("verify", "out.safetensors", "in.safetensors")
 
     def test_a_cast_is_counted(self):
         values = struct.pack("<4f", 1e-9, 7e4, 1.0, 0.0)
