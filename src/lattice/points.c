@@ -113,18 +113,35 @@ static inline void inverse(double *a, size_t step)
     a[2 * step] = sum - q;
 }
 
-/* Along the last axis first. */
-static void transform(const lattice_shape *s, uint64_t n, double *w, void (*line)(double *, size_t))
+/* Along the last axis first. k, and the direction, are known when this is compiled. */
+static inline __attribute__((always_inline)) void transform_kernels(uint64_t n, size_t k, bool back, double *w)
 {
-    for (uint64_t kernel = 0; kernel < n; kernel++, w += s->k)
-        for (size_t step = 1; step < s->k; step *= 3)
-            for (size_t i = 0; i < s->k; i += 3 * step)
-                for (size_t j = i; j < i + step; j++) line(w + j, step);
+    for (uint64_t kernel = 0; kernel < n; kernel++, w += k)
+        for (size_t step = 1; step < k; step *= 3)
+            for (size_t i = 0; i < k; i += 3 * step)
+                for (size_t j = i; j < i + step; j++) {
+                    if (back) inverse(w + j, step);
+                    else forward(w + j, step);
+                }
+}
+
+static void transform(const lattice_shape *s, uint64_t n, double *w)
+{
+    if (s->k == 3) transform_kernels(n, 3, false, w);
+    else if (s->k == 9) transform_kernels(n, 9, false, w);
+    else transform_kernels(n, 27, false, w);
+}
+
+static void transform_back(const lattice_shape *s, uint64_t n, double *w)
+{
+    if (s->k == 3) transform_kernels(n, 3, true, w);
+    else if (s->k == 9) transform_kernels(n, 9, true, w);
+    else transform_kernels(n, 27, true, w);
 }
 
 void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
 {
-    if (l->transformed) transform(s, n, w, forward);
+    if (l->transformed) transform(s, n, w);
     const double inverse_step = 1 / l->step;
     for (uint64_t i = 0; i < n * s->k; i++) w[i] *= inverse_step;
 }
@@ -133,7 +150,7 @@ void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const 
 {
     const uint64_t count = n * s->k;
     for (uint64_t i = 0; i < count; i++) w[i] = points[i];
-    if (l->transformed) transform(s, n, w, inverse);
+    if (l->transformed) transform_back(s, n, w);
     if (s->dtype == FPR_F64)
         for (uint64_t i = 0; i < count; i++) w[i] *= l->step;
     else if (s->dtype == FPR_F32)
@@ -142,4 +159,109 @@ void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const 
         for (uint64_t i = 0; i < count; i++) w[i] = (double)base_half_float(base_float_half((float)(w[i] * l->step)));
     else
         for (uint64_t i = 0; i < count; i++) w[i] = (double)base_bf16_float(base_float_bf16((float)(w[i] * l->step)));
+}
+
+/* ---- weights as bytes. The same as lattice_values and lattice_store, without a number of 64 bits for each. */
+
+#define BLOCK 512u /* weights at a time: near the processor */
+
+/* base_float_half without branches; not for NaN. */
+static inline uint16_t half_of(float f)
+{
+    const uint32_t u = base_float_bits(f);
+    const int32_t a = (int32_t)(u & 0x7fffffffu);
+    const int32_t normal = (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
+    const int32_t small = (int32_t)(base_float_bits(base_bits_float((uint32_t)a) + 0.5f) - 0x3f000000u);
+    /* Masks for choices, whose additions could not be made for every number otherwise. */
+    const int32_t is_small = (a - 0x38800000) >> 31, is_large = (0x477fffff - a) >> 31;
+    const int32_t finite = (small & is_small) | (normal & ~is_small);
+    return (uint16_t)((u >> 16 & 0x8000u) | (uint32_t)((finite & ~is_large) | (0x7c00 & is_large)));
+}
+
+static inline uint16_t bf16_of(float f)
+{
+    const uint32_t u = base_float_bits(f);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+/* A block of numbers in steps. Each loop is one that compilers make vectors of. */
+static void put_block(fpr_dtype dtype, double step, const double *x, size_t n, uint8_t *to)
+{
+    if (dtype == FPR_F64) {
+        for (size_t i = 0; i < n; i++) put(dtype, to + 8 * i, x[i] * step);
+        return;
+    }
+    float f[BLOCK];
+    uint16_t h[BLOCK];
+    for (size_t i = 0; i < n; i++) f[i] = (float)(x[i] * step);
+    if (dtype == FPR_F16)
+        for (size_t i = 0; i < n; i++) h[i] = half_of(f[i]);
+    else if (dtype == FPR_BF16)
+        for (size_t i = 0; i < n; i++) h[i] = bf16_of(f[i]);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (dtype == FPR_F32) memcpy(to, f, n * sizeof *f);
+    else memcpy(to, h, n * sizeof *h);
+#else
+    for (size_t i = 0; i < n; i++) {
+        if (dtype == FPR_F32) base_store_le32(to + 4 * i, base_float_bits(f[i]));
+        else base_store_le16(to + 2 * i, h[i]);
+    }
+#endif
+}
+
+static void restore_run(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, uint8_t *to)
+{
+    double x[BLOCK];
+    const unsigned width = width_of(s->dtype);
+    const uint64_t count = n * s->k, step = l->transformed ? BLOCK / s->k * s->k : BLOCK;
+    for (uint64_t at = 0; at < count; at += step) {
+        const uint64_t m = count - at < step ? count - at : step;
+        for (uint64_t i = 0; i < m; i++) x[i] = points[at + i];
+        if (l->transformed) transform_back(s, m / s->k, x);
+        put_block(s->dtype, l->step, x, m, to + at * width);
+    }
+}
+
+#define TILE 16u
+
+/* Weights of filters [f, f + filters), m of them in each from the s-th one of channel c on, in the order of kernels, to where
+ * they lie in an HWIO tensor: filters are beside one another there. */
+static inline __attribute__((always_inline)) void turn(const lattice_shape *s, const uint8_t *from, uint64_t f, uint64_t filters, uint64_t at, uint64_t m,
+                                                       uint8_t *bytes, unsigned width)
+{
+    const uint64_t row = s->channels * s->k;
+    for (uint64_t j = 0; j < m; j++) {
+        const uint64_t place = (at + j) % s->k * s->channels + (at + j) / s->k;
+        uint8_t *to = bytes + (place * s->filters + f) * width;
+        for (uint64_t i = 0; i < filters; i++) memcpy(to + i * width, from + (i * row + j) * width, width);
+    }
+}
+
+/* A chunk begins and ends in the midst of filters: what is whole is turned in tiles, which use what was read of memory. */
+static void turn_all(const lattice_shape *s, const uint8_t *from, uint64_t first, uint64_t n, uint8_t *bytes)
+{
+    const uint64_t row = s->channels * s->k, end = (first + n) * s->k;
+    const unsigned width = width_of(s->dtype);
+    for (uint64_t begin = first * s->k, filters; begin < end; begin += filters * row - begin % row) {
+        const uint64_t f = begin / row, whole = begin % row ? 1 : (end - begin) / row;
+        filters = whole < 1 ? 1 : whole > TILE ? TILE : whole;
+        const uint64_t stop = end - f * row < row ? end - f * row : row;
+        for (uint64_t at = begin % row, m; at < stop; at += m) {
+            m = stop - at < TILE ? stop - at : TILE;
+            const uint8_t *tile = from + (f * row + at - first * s->k) * width;
+            if (width == 4) turn(s, tile, f, filters, at, m, bytes, 4);
+            else if (width == 2) turn(s, tile, f, filters, at, m, bytes, 2);
+            else turn(s, tile, f, filters, at, m, bytes, 8);
+        }
+    }
+}
+
+void lattice_restore(const lattice_shape *s, const lattice *l, uint64_t first, uint64_t n, const int32_t *points, void *scratch, void *bytes)
+{
+    if (!s->hwio) {
+        restore_run(s, l, n, points, (uint8_t *)bytes + first * s->k * width_of(s->dtype));
+        return;
+    }
+    restore_run(s, l, n, points, scratch);
+    turn_all(s, scratch, first, n, bytes);
 }

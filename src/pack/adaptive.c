@@ -54,7 +54,7 @@ typedef struct past {
 
 struct adaptive {
     adaptive_shape shape;
-    bit_tables tables;
+    const bit_tables *tables;
     coder coder;
     learnt learnt;
     past past;
@@ -70,7 +70,7 @@ adaptive *adaptive_new(const adaptive_shape *shape)
     if (!a) return NULL;
     a->shape = *shape;
     a->column_count = columns;
-    bit_tables_make(&a->tables);
+    a->tables = bit_tables_get();
     return a;
 }
 
@@ -204,7 +204,7 @@ INLINE unsigned code_node(adaptive *a, coder *coding, const outlook *o, unsigned
                                      &l->by_around[node][around], &l->by_depth[node][depth],
                                      &l->by_filter[node][by_filter]};
     mixer *m = node == NODE_DOWN ? &l->depth_mixers[clamp(((local + 8) >> 4) + 8, 0, 15)] : &l->node_mixers[node];
-    return mix_bit(&a->tables, coding, inputs, m, bit, decoding);
+    return mix_bit(a->tables, coding, inputs, m, bit, decoding);
 }
 
 INLINE unsigned code_sign(adaptive *a, coder *coding, const outlook *o, unsigned depth, unsigned bit, bool decoding)
@@ -218,7 +218,7 @@ INLINE unsigned code_sign(adaptive *a, coder *coding, const outlook *o, unsigned
                        : (o->sign_last + 1) * 27 + (o->sign_second + 1) * 9 + (o->sign_above + 1) * 3 + o->sign_row + 1;
     counter *const inputs[INPUTS] = {&l->sign_last[((o->sign_last + 1) * 3 + last) * 4 + size], &l->sign_around[around],
                                      &l->sign_sum[clamp(o->sign_sum + 20, 0, 40) * 4 + size], &l->sign_place[place]};
-    return mix_bit(&a->tables, coding, inputs, &l->sign_mixers[size], bit, decoding);
+    return mix_bit(a->tables, coding, inputs, &l->sign_mixers[size], bit, decoding);
 }
 
 INLINE unsigned code_zero(adaptive *a, coder *coding, const outlook *o, unsigned bit, bool decoding)
@@ -227,7 +227,7 @@ INLINE unsigned code_zero(adaptive *a, coder *coding, const outlook *o, unsigned
     const unsigned row = o->zero_row * 2u + o->zero_above;
     counter *const inputs[INPUTS] = {&l->zero_around[o->zero_last * 8u + o->zero_second * 4u + row],
                                      &l->zero_place[o->place], &l->zero_row[row], &l->zero_any[0]};
-    return mix_bit(&a->tables, coding, inputs, l->zero_mixer, bit, decoding);
+    return mix_bit(a->tables, coding, inputs, l->zero_mixer, bit, decoding);
 }
 
 /* From the expected octave down or up, one question each; below the last octave, the exponent itself is written. */

@@ -9,22 +9,12 @@
 #define INLINE static inline __attribute__((always_inline))
 
 static inline int clamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
-
-/* ---- the logistic function, of arguments in 1/256 */
-
-#define LOGISTIC_MOST 2047
-
-/* 65536 / (1 + exp(x / 256)): exact at every half, straight lines between. */
-static inline uint32_t falling(unsigned x)
+/* The same, of what is seldom outside: by a branch, which costs nothing when it was foreseen. */
+INLINE int seldom_clamped(int x, int low, int high)
 {
-    static const uint16_t halves[17] = {32768, 24743, 17625, 11955, 7812, 4971, 3108, 1921, 1179,
-                                        720,   439,   267,   162,   98,   60,   36,   22};
-    const unsigned i = x / 128, part = x % 128;
-    return (halves[i] * (128 - part) + halves[i + 1] * part + 64) / 128;
+    if (__builtin_expect((unsigned)(x - low) > (unsigned)(high - low), 0)) x = clamp(x, low, high);
+    return x;
 }
-
-/* A probability in 1/65536. */
-static inline uint32_t logistic(int x) { return x < 0 ? falling((unsigned)-x) : 65536 - falling((unsigned)x); }
 
 /* ---- the coder */
 
@@ -85,22 +75,15 @@ typedef struct mixer {
 #define MIXER_MOST (1 << 19)
 #define MIXER_SHIFT 15
 
+#define LOGISTIC_MOST 2047 /* the logistic function's arguments, in 1/256, are not above this, nor below its negative */
+
 typedef struct bit_tables {
     uint16_t logistics[4096]; /* logistic(x) at 2048 + x */
     int16_t stretches[4096];  /* the inverse at p: the largest x with logistic(x) <= 16 p + 8 */
     uint16_t rates[SEEN_MOST + 1];
 } bit_tables;
 
-static inline void bit_tables_make(bit_tables *t)
-{
-    for (int x = -LOGISTIC_MOST; x <= LOGISTIC_MOST; x++) t->logistics[2048 + x] = (uint16_t)logistic(x);
-    int x = -LOGISTIC_MOST;
-    for (unsigned p = 0; p < 4096; p++) {
-        while (x < LOGISTIC_MOST && t->logistics[2048 + x + 1] <= 16 * p + 8) x++;
-        t->stretches[p] = (int16_t)x;
-    }
-    for (unsigned n = 0; n <= SEEN_MOST; n++) t->rates[n] = (uint16_t)(65536 / (2 * n + 3));
-}
+const bit_tables *bit_tables_get(void); /* bits.c; made once, for all threads */
 
 static inline void set_mixers(mixer *mixers, size_t n)
 {

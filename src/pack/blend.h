@@ -35,24 +35,20 @@ static const token_model blend_targets[TOKENS] = {
 #undef T
 };
 
-typedef union blend_sum {
-    eight half[2];
-    uint16_t below[TOKENS + 1];
-} blend_sum;
-
 /* What all of them together say; every symbol has a chance of 1/32768 more than that. */
-INLINE void blend_mean(token_model *const models[BLENDED], const blend *b, blend_sum *sum)
+INLINE void blend_mean(token_model *const models[BLENDED], const blend *b, token_sum *sum)
 {
-#if defined(__SSE2__)
-    const __m128i w0 = _mm_set1_epi16((short)b->weights[0]), w1 = _mm_set1_epi16((short)b->weights[1]),
-                  w2 = _mm_set1_epi16((short)b->weights[2]), w3 = _mm_set1_epi16((short)b->weights[3]);
+#if defined(__AVX2__)
+    __m256i x = _mm256_set_epi16(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    for (unsigned j = 0; j < BLENDED; j++)
+        x = _mm256_add_epi16(x, _mm256_mulhi_epu16((__m256i)models[j]->all, _mm256_set1_epi16((short)b->weights[j])));
+    sum->all = (sixteen)x;
+#elif defined(__SSE2__)
     for (unsigned h = 0; h < 2; h++) {
-        const __m128i x = _mm_add_epi16(_mm_mulhi_epu16((__m128i)models[0]->half[h], w0),
-                                        _mm_mulhi_epu16((__m128i)models[1]->half[h], w1)),
-                      y = _mm_add_epi16(_mm_mulhi_epu16((__m128i)models[2]->half[h], w2),
-                                        _mm_mulhi_epu16((__m128i)models[3]->half[h], w3)),
-                      own = h ? _mm_set_epi16(15, 14, 13, 12, 11, 10, 9, 8) : _mm_set_epi16(7, 6, 5, 4, 3, 2, 1, 0);
-        sum->half[h] = (eight)_mm_add_epi16(_mm_add_epi16(x, y), own);
+        __m128i x = h ? _mm_set_epi16(15, 14, 13, 12, 11, 10, 9, 8) : _mm_set_epi16(7, 6, 5, 4, 3, 2, 1, 0);
+        for (unsigned j = 0; j < BLENDED; j++)
+            x = _mm_add_epi16(x, _mm_mulhi_epu16((__m128i)models[j]->half[h], _mm_set1_epi16((short)b->weights[j])));
+        sum->half[h] = (eight)x;
     }
 #else
     for (unsigned i = 0; i < TOKENS; i++) {
@@ -82,17 +78,20 @@ INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, unsigned s
     for (unsigned j = 0; j < BLENDED; j++) b->weights[j] = (uint32_t)(b->weights[j] + (b->weights[j] * rest >> 16));
 }
 
-/* weigh: whether the models are weighed anew, which takes a quarter of the time and is done for one symbol in four. */
-INLINE unsigned blend_symbol(token_coder *c, token_model *const models[BLENDED], blend *b, bool weigh, unsigned symbol,
-                             bool decoding)
+/* at: which four of the models. weigh: whether these are weighed anew, which takes a quarter of the time and is done for one
+ * symbol in four. */
+INLINE unsigned blend_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[BLENDED], blend *b, bool weigh,
+                             unsigned symbol, bool decoding)
 {
-    blend_sum sum;
-    blend_mean(models, b, &sum);
-    if (decoding) symbol = token_find(sum.half, (unsigned)c->state & ((1u << TOKEN_SCALE) - 1));
-    const unsigned start = sum.below[symbol], frequency = sum.below[symbol + 1] - start;
+    token_model *const of[BLENDED] = {&models[at[0]], &models[at[1]], &models[at[2]], &models[at[3]]};
+    token_sum sum;
+    blend_mean(of, b, &sum);
+    if (decoding) symbol = token_find(&sum, (unsigned)c->state & ((1u << TOKEN_SCALE) - 1));
+    unsigned frequency;
+    const unsigned start = token_range(&sum, symbol, &frequency);
     token_advance(c, start, frequency, decoding);
-    if (weigh) blend_weigh(models, b, symbol, frequency);
-    for (unsigned j = 0; j < BLENDED; j++) token_move(models[j], &blend_targets[symbol]);
+    if (weigh) blend_weigh(of, b, symbol, frequency);
+    for (unsigned j = 0; j < BLENDED; j++) token_move(of[j], &seen[at[j]], &blend_targets[symbol]);
     return symbol;
 }
 

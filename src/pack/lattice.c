@@ -182,7 +182,8 @@ static void encode_chunk(void *context, size_t chunk, unsigned worker_index)
         atomic_store(&j->astray, true);
         return;
     }
-    const size_t bytes = lattice_encode_chunk(w->coder, first, n, w->indices, w->dead, w->out, j->capacity);
+    const lattice_chunk coded = {first, n, w->indices, w->dead};
+    const size_t bytes = lattice_encode_chunk(w->coder, &coded, w->out, j->capacity);
     if (bytes == SIZE_MAX) {
         atomic_store(&j->astray, true); /* more than the weights themselves take: no gain */
         return;
@@ -297,39 +298,17 @@ static fpr_status open_chunks(job *j, const uint8_t *at, const uint8_t *end, fpr
     return FPR_OK;
 }
 
-static void restore_batch(const job *j, uint64_t first, uint64_t n, const int32_t *points)
-{
-    double w[LATTICE_BATCH];
-    lattice_values(&j->shape, &j->lattice, n, points, w);
-    lattice_store(&j->shape, j->bytes.out, first, n, w);
-}
-
 static void decode_chunk(void *context, size_t chunk, unsigned worker_index)
 {
     job *j = context;
     worker *w = &j->workers[worker_index];
-    const uint64_t of = lattice_chunk_kernels(&j->shape), first = chunk * of, k = j->shape.k;
+    const uint64_t of = lattice_chunk_kernels(&j->shape), first = chunk * of;
     const uint64_t left = lattice_kernels(&j->shape) - first, n = left < of ? left : of;
-    const uint64_t step = lattice_batch_kernels(&j->shape);
-    if (!lattice_decode_chunk(w->coder, first, n, w->indices, w->dead, j->coded + j->begin[2 * chunk],
-                              (size_t)j->begin[2 * chunk + 1])) {
+    const lattice_chunk coded = {first, n, w->indices, w->dead};
+    if (lattice_decode_chunk(w->coder, &coded, j->coded + j->begin[2 * chunk], (size_t)j->begin[2 * chunk + 1]))
+        lattice_restore(&j->shape, &j->lattice, first, n, w->indices, w->out, j->bytes.out);
+    else
         j->wrong[chunk] = "a chunk of a lattice does not end where its weights do";
-        return;
-    }
-    unsigned state = 0;
-    for (uint64_t i = 0; j->lattice.trellis && i < n; i++) {
-        if (k > 1 && w->dead[i]) {
-            if (j->code.resumed) state = w->dead[i] >> 1;
-            continue;
-        }
-        for (int32_t *p = w->indices + i * k, *end = p + k; p < end; p++) {
-            const int32_t index = *p;
-            *p = lattice_point_of(state, index);
-            state = lattice_next(state, index);
-        }
-    }
-    for (uint64_t at = 0; at < n; at += step)
-        restore_batch(j, first + at, n - at < step ? n - at : step, w->indices + at * k);
 }
 
 static fpr_status decode_all(job *j, unsigned threads, fpr_error *error)
@@ -362,7 +341,7 @@ fpr_status pack_lattice_decode(const uint8_t *blob, const pack_head *head, unsig
     if (!head->section_count || s->kind != PACK_LATTICE_SECTION || s->encoding != PACK_RAW)
         return pack_bad(error, "a lattice is missing");
     j.coded = blob + s->at;
-    j.capacity = 1;
+    j.capacity = j.shape.hwio ? (size_t)chunk_weights(&j) * pack_element_of(j.shape.dtype).width : 1;
     const uint8_t *at = j.coded, *end = at + s->stored;
     fpr_status status = open_prefix(&j, &at, end, error);
     if (!status) status = open_chunks(&j, at, end, error);

@@ -30,12 +30,17 @@ typedef struct lattice_coder lattice_coder;
 lattice_coder *lattice_coder_new(const lattice_code_shape *shape, bool encoding); /* NULL: out of memory. lattice_coder_free */
 void lattice_coder_free(lattice_coder *c);
 
-/* A chunk of n kernels from `first` on, indices[n * k]. dead[n]: 1 where a kernel is only said to be zero, plus twice the state
- * that the path goes on in if it is `resumed`, else 0; with k = 1 there are none. Neither is changed. Bytes written, or SIZE_MAX when the capacity was too small. */
-size_t lattice_encode_chunk(lattice_coder *c, uint64_t first, uint64_t n, int32_t *indices, uint8_t *dead, uint8_t *dst,
-                            size_t capacity);
-/* false: the bytes were not used exactly. */
-bool lattice_decode_chunk(lattice_coder *c, uint64_t first, uint64_t n, int32_t *indices, uint8_t *dead,
-                          const uint8_t *src, size_t bytes);
+/* n kernels from `first` on. */
+typedef struct lattice_chunk {
+    uint64_t first, n;
+    int32_t *indices; /* [n * k] */
+    uint8_t *dead;    /* [n]: 1 where a kernel is only said to be zero, plus twice the state that the path goes on in if it is
+                         `resumed`, else 0; with k = 1 there are none */
+} lattice_chunk;
+
+/* Bytes written, or SIZE_MAX when the capacity was too small. */
+size_t lattice_encode_chunk(lattice_coder *c, const lattice_chunk *chunk, uint8_t *dst, size_t capacity);
+/* To the points that the indices mean: the same numbers, unless there is a trellis. false: the bytes were not used exactly. */
+bool lattice_decode_chunk(lattice_coder *c, const lattice_chunk *chunk, const uint8_t *src, size_t bytes);
 
 #endif

@@ -17,6 +17,7 @@
 #define SECONDS 32u
 #define SLOTS 10u /* octaves told apart, 0 .. 7; 8 and 9 are 0 and 1 of the odd quantizer */
 #define NOTHING_LG (-16)
+#define NO_DEPTH (-16) /* of an index of 0 */
 #define CLUES 5u     /* what a magnitude is estimated from, besides its level */
 
 #define CHANCE_BOUND 64 /* of 65536: how sure the mean of two counters may be */
@@ -47,25 +48,58 @@ typedef struct learnt {
 #define SIZES 36u  /* quarter octaves */
 #define LEVELS 18u /* half octaves */
 #define BLENDS 9u  /* octaves */
-/* What is learnt instead when indices are tokens; of either quantizer. */
+/* What is learnt instead when indices are tokens: two models for each index, of either quantizer. */
+enum { OF_LEVEL = SIZES, QUICK_MODELS = OF_LEVEL + LEVELS * NEAR };
 typedef struct token_models {
-    token_model by_size[2][SIZES], by_level[2][LEVELS * NEAR];
+    token_model models[2 * QUICK_MODELS]; /* [2]: by size [SIZES], by level [LEVELS][NEAR] */
+    uint8_t seen[2 * QUICK_MODELS];
     counter dead_near[8], dead_share[64];
 } token_models;
 
 /* Four models for each index. */
+enum { OF_LOCAL = OF_LEVEL + LEVELS * NEAR, OF_COLUMN = OF_LOCAL + LEVELS * ABOUT, BLENDED_MODELS = OF_COLUMN + LEVELS * SECONDS };
 typedef struct blend_models {
-    token_model by_size[2][SIZES], by_level[2][LEVELS * NEAR], by_local[2][LEVELS * ABOUT], by_column[2][LEVELS * SECONDS];
-    blend blends[2][BLENDS];
+    token_model models[2 * BLENDED_MODELS]; /* [2]: those two, by local [LEVELS][ABOUT], by column [LEVELS][SECONDS] */
+    uint8_t seen[2 * BLENDED_MODELS];
+    blend blends[2 * BLENDS];
     counter dead_near[8], dead_share[64];
     signs signs;
 } blend_models;
 
+/* What follows from an estimate: the shift, and which models. */
+typedef struct lattice_size { uint8_t shift, size, blend, unused; } lattice_size;
+
+#define LEVEL_LEAST (-48)
+#define LEVEL_MOST 400
+#define ESTIMATE_LEAST (-80) /* what is below is as this, and what is above LEVEL_MOST as that */
+#define DEPTH_MOST 256       /* of a trace; the least is NO_DEPTH */
+#define SHIFT_MOST 20
+
+#define SMALL 1024u
+
+/* Small functions of small integers, as tables: made once. */
+typedef struct lattice_tables {
+    int16_t depths[SMALL];   /* of smaller magnitudes */
+    uint8_t arounds[SMALL];  /* lg(4 x + 2), and */
+    uint8_t counts[SMALL];   /* lg(x + 6): of smaller numbers x */
+    int32_t shares[LATTICE_KERNEL_MOST]; /* 65536 / (n + 4) */
+    lattice_size sizes[LEVEL_MOST - ESTIMATE_LEAST + 1]; /* at an estimate less ESTIMATE_LEAST */
+    uint8_t levels[LEVEL_MOST - LEVEL_LEAST + 16 * SHIFT_MOST + 1]; /* place of by_level's row at a level less 16 shifts */
+    uint8_t nears[DEPTH_MOST + LEVEL_MOST - NO_DEPTH - LEVEL_LEAST + 1]; /* at the last depth less the level */
+    uint8_t abouts[2 * (LEVEL_MOST - LEVEL_LEAST) + 1]; /* at an estimate, clamped as levels are, less the level */
+} lattice_tables;
+
+INLINE unsigned level_row(const lattice_tables *t, int level, unsigned shift)
+{
+    return t->levels[level - 16 * (int)shift + 16 * SHIFT_MOST - LEVEL_LEAST];
+}
+INLINE unsigned near_of(const lattice_tables *t, int last, int level) { return t->nears[last - level + LEVEL_MOST - NO_DEPTH]; }
+INLINE unsigned about_of(const lattice_tables *t, int estimate, int level) { return t->abouts[estimate - level + LEVEL_MOST - LEVEL_LEAST]; }
+
 struct lattice_coder {
     lattice_code_shape shape;
-    bit_tables tables;
-    int16_t small[1024]; /* depth_of smaller magnitudes */
-    int32_t shares[LATTICE_KERNEL_MOST]; /* 65536 / (n + 4) */
+    const bit_tables *bits;
+    const lattice_tables *tables;
     coder coder;
     token_coder tokens;
     union {
@@ -77,36 +111,41 @@ struct lattice_coder {
     uint8_t *raw;
     size_t raw_most;
     uint64_t channels; /* as many as are told apart: channel c has the memory of c mod channels */
-    int16_t *last;     /* [channels * k] index in the filter before, 0: there was none */
+    int16_t *last;     /* [channels * k] trace in the filter before */
     channel *channel;  /* [channels] */
-    uint64_t sum, count, place_sum[PLACES];
-    uint32_t place_count[PLACES];
+    int16_t traces[2][LATTICE_KERNEL_MOST]; /* of this kernel, and of the last one that was not dead */
+    uint64_t begin_sum, place_sum[PLACES];
     int place_lg[PLACES]; /* tokens: of the mean at each place, as it was some kernels ago */
 };
 
+/* A chunk: of questions; of tokens, at each level of instructions. */
+typedef void lattice_code_loop(lattice_coder *c, const lattice_chunk *chunk, bool decoding);
+lattice_code_loop lattice_code_mixed, lattice_code_base, lattice_code_avx2;
+
 /* ---- logarithms, in sixteenths of an octave */
 
-static inline int lg(uint64_t x)
+/* Not of 0. */
+INLINE int lg_positive(uint64_t x)
 {
-    static const uint8_t parts[32] = {0, 1, 1,  2,  3,  3,  4,  5,  5,  6,  6,  7,  7,  8,  8,  9,
-                                      9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 14, 15, 15, 16};
-    if (!x) return NOTHING_LG;
-    const int n = 63 - __builtin_clzll(x);
-    return 16 * n + parts[(n >= 5 ? x >> (n - 5) : x << (5 - n)) & 31];
+    /* By the five bits after the first one; less 16 for every zero before it. */
+#define P(n) 16 * 63 + n
+    static const int16_t parts[64] = {[32] = P(0), P(1), P(1), P(2), P(3), P(3), P(4), P(5), P(5), P(6), P(6), P(7), P(7), P(8), P(8), P(9), P(9),
+                                      P(10), P(10), P(11), P(11), P(12), P(12), P(12), P(13), P(13), P(14), P(14), P(14), P(15), P(15), P(16)};
+#undef P
+    const int zeros = __builtin_clzll(x);
+    return parts[x << zeros >> 58] - 16 * zeros;
 }
 
+INLINE int lg(uint64_t x) { return x ? lg_positive(x) : NOTHING_LG; }
 static inline int lg_of(uint64_t x) { return lg(x); }
 
 /* Of a magnitude. */
-static inline int depth(const lattice_coder *c, uint32_t m)
-{
-    return m < 1024 ? c->small[m] : lg(16 * (uint64_t)m + 8) - 64;
-}
+INLINE int depth_of(uint32_t m) { return lg_positive(16 * (uint64_t)m + 8) - 64; }
 
-/* Of a mean in which `usual` counts `weight` times. */
-static inline int lg_mean(uint64_t sum, uint32_t count, unsigned weight, uint64_t usual)
+/* Of a mean in which `usual`, at least 1, counts `weight` times. */
+INLINE int lg_mean(uint64_t sum, uint64_t count, unsigned weight, uint64_t usual)
 {
-    return lg(sum + weight * usual) - lg(count + weight);
+    return lg_positive(sum + weight * usual) - lg_positive(count + weight);
 }
 
 /* ---- counters */
@@ -122,7 +161,7 @@ static inline void set(counter *counters, size_t n, counter first)
 /* Known when this is compiled: each of the ways is code of its own. */
 typedef struct how {
     lattice_way way;
-    bool decoding, spatial;
+    bool decoding, spatial, trellis;
 } how;
 
 /* ---- a bit by the mean of two counters */
@@ -143,7 +182,7 @@ INLINE uint32_t learn(const bit_tables *t, uint32_t c, unsigned bit)
 
 INLINE unsigned mean_bit(lattice_coder *c, both *coding, counter *a, counter *b, unsigned bit, how h)
 {
-    const bit_tables *t = &c->tables;
+    const bit_tables *t = c->bits;
     const int mean = (int)(((*a >> 16) + (*b >> 16)) >> 1);
     const uint32_t one = (uint32_t)clamp(mean, CHANCE_BOUND, 65536 - CHANCE_BOUND);
     bit = h.way == LATTICE_MIXED ? code_bit(&coding->bits, bit, one, h.decoding) : token_bit(&coding->tokens, one >> 1, bit, h.decoding);
@@ -166,23 +205,37 @@ typedef struct weight {
     int clues[CLUES], foretold;               /* blended: what the estimate is made of; before it was clamped */
     unsigned place, second, odd;
     bool weigh; /* blended: models are weighed */
-    int sign_last, sign_second, sign_above, sign_column;
+    int sign_last, sign_second, sign_above, sign_column; /* 0, 1, 2: negative, zero, positive */
 } weight;
 
-/* The last weights, whatever kernels they were in. */
-typedef struct recent { int32_t a, b, c; } recent;
+/* An index as it was coded: its magnitude, which is small if it is at all, and the depth of that. */
+typedef struct coded { int32_t index; uint32_t magnitude; int depth; } coded;
 
-static inline uint32_t magnitude(int32_t x)
+/* What is remembered of an index, its trace: the magnitude if it is quick; four times its depth and the sign, as above, if it is
+ * blended; else the index itself. Magnitudes above MAGNITUDE_MOST as that. */
+INLINE int16_t trace_of(coded x, lattice_way way)
 {
-    const uint32_t m = (uint32_t)(x < 0 ? -x : x);
-    return m < MAGNITUDE_MOST ? m : MAGNITUDE_MOST;
+    if (way == LATTICE_QUICK) return (int16_t)x.magnitude;
+    if (way == LATTICE_BLENDED) return (int16_t)(4 * x.depth + (x.index > 0) - (x.index < 0) + 1);
+    return (int16_t)(x.index < 0 ? -(int32_t)x.magnitude : (int32_t)x.magnitude);
 }
-static inline int sign_of(int32_t x) { return (x > 0) - (x < 0); }
+#define CODED_NOTHING ((coded){0, 0, NO_DEPTH})
+INLINE int trace_depth(int trace) { return trace >> 2; }
+INLINE int trace_sign(int trace) { return trace & 3; }
 
-INLINE int lg_of_place(const lattice_coder *c, unsigned place, uint64_t mean)
+/* The last weights, whatever kernels they were in: their traces, and depths. */
+typedef struct recent { int a, b, c, depth_a, depth_b, depth_c; } recent;
+/* Those beside a weight: traces. */
+typedef struct neighbours { int above, before, column; } neighbours;
+
+INLINE coded coded_as(const lattice_tables *t, uint32_t m, unsigned sign)
 {
-    return lg_mean(c->place_sum[place], c->place_count[place], 8, mean);
+    const int32_t index = (int32_t)((m ^ -sign) + sign);
+    if (__builtin_expect(m < SMALL, 1)) return (coded){index, m, t->depths[m]};
+    const uint32_t remembered = m < MAGNITUDE_MOST ? m : MAGNITUDE_MOST;
+    return (coded){index, remembered, depth_of(remembered)};
 }
+INLINE uint32_t absolute(int32_t x) { return (uint32_t)(x < 0 ? -x : x); }
 
 static inline void begin_dead(counter near[8], counter share[64])
 {
@@ -201,19 +254,10 @@ static inline void begin_signs(signs *s)
 
 /* ---- signs */
 
-INLINE void look_at_signs(const recent *r, int32_t above, int16_t column, weight *w)
-{
-    w->sign_last = sign_of(r->a);
-    w->sign_second = sign_of(r->b);
-    w->sign_above = sign_of(above);
-    w->sign_column = sign_of(column);
-}
-
 INLINE unsigned code_sign(const bit_tables *t, signs *l, both *coding, const weight *w, int octave, unsigned bit, how h)
 {
     const int size = clamp(((w->estimate - 16 * (octave - 1) + 8) >> 4) + 1, 0, 3);
-    const int last = w->sign_last + 1, second = w->sign_second + 1, above = w->sign_above + 1,
-              column = w->sign_column + 1;
+    const int last = w->sign_last, second = w->sign_second, above = w->sign_above, column = w->sign_column;
     counter *by_row = &l->row[(last * 9 + above * 3 + second) * 4 + size],
             *by_place = &l->place[w->place * 9 + (unsigned)(column * 3 + last)];
     counter *const inputs[INPUTS] = {by_row, by_place, &l->sum[((last + second) * 3 + above) * 4 + size],

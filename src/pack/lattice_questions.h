@@ -39,7 +39,7 @@ static counter prior(unsigned question, unsigned slot, int half_octaves)
     return (counter)priors[prior_rows[question].row + o - first][clamp(half_octaves + 10, 0, 20)] << 20 | seen;
 }
 
-static void begin_questions(lattice_coder *c)
+static inline void begin_questions(lattice_coder *c)
 {
     learnt *l = &c->learnt;
     for (unsigned q = 0; q < QUESTIONS; q++)
@@ -54,7 +54,7 @@ static void begin_questions(lattice_coder *c)
         }
 }
 
-static void begin_mixed(lattice_coder *c)
+static inline void begin_mixed(lattice_coder *c)
 {
     learnt *l = &c->learnt;
     begin_questions(c);
@@ -63,25 +63,28 @@ static void begin_mixed(lattice_coder *c)
     set_mixers(&l->octave_mixers[0][0], QUESTIONS * SLOTS * 4);
 }
 
-INLINE void look(const lattice_coder *c, const outlook *o, const recent *r, uint64_t s, int32_t above, int32_t before,
-                 int16_t column, int deviation, unsigned deviations, how h, weight *w)
+INLINE int trace_sign_of(int trace) { return (trace > 0) - (trace < 0) + 1; }
+
+INLINE void look(const lattice_coder *c, const outlook *o, int place_lg, const recent *r, uint64_t s, const neighbours *b, int deviation, how h, weight *w)
 {
     w->place = (unsigned)(s < PLACES ? s : PLACES - 1);
-    const int place = h.spatial ? lg_of_place(c, w->place, o->mean) : o->all;
     w->by_column = o->filter + o->column - o->all - 64;
-    w->level = clamp(w->by_column + place - o->all, -48, 400);
-    w->last = depth(c, magnitude(r->a));
-    const uint32_t near = 2 * magnitude(column) + magnitude(r->a) + magnitude(above) + magnitude(before);
+    w->level = clamp(w->by_column + (h.spatial ? place_lg - o->all : 0), LEVEL_LEAST, LEVEL_MOST);
+    w->last = r->depth_a;
+    const uint32_t near = 2 * absolute(b->column) + absolute(r->a) + absolute(b->above) + absolute(b->before);
     w->around = lg((near * UINT64_C(13107) >> 12) + 2) - 64;
     if (h.spatial) {
-        w->local = w->level + (deviation * c->shares[deviations] >> 16);
+        w->local = w->level + (deviation * c->tables->shares[s] >> 16);
         w->second = w->place < SECONDS ? w->place : SECONDS - 1;
     } else {
-        w->local = w->level + ((w->last + depth(c, magnitude(r->b)) - 2 * w->level) * 13107 >> 16);
+        w->local = w->level + ((w->last + r->depth_b - 2 * w->level) * 13107 >> 16);
         w->second = (unsigned)clamp(((o->column - o->all + 4) >> 3) + 16, 0, 31);
     }
     w->estimate = (2 * w->local + w->level + w->around + 2) >> 2;
-    look_at_signs(r, above, column, w);
+    w->sign_last = trace_sign_of(r->a);
+    w->sign_second = trace_sign_of(r->b);
+    w->sign_above = trace_sign_of(b->above);
+    w->sign_column = trace_sign_of(b->column);
 }
 
 /* ---- the questions */
@@ -101,7 +104,7 @@ INLINE unsigned ask(lattice_coder *c, coder *coding, const weight *w, unsigned q
     counter *const inputs[INPUTS] = {by_estimate, &l->by_around[question][slot][local * (int)ABOUT + around],
                                      &l->by_column[question][slot][column * (int)SECONDS + (int)w->second], by_last};
     mixer *m = &l->octave_mixers[question][slot * 4 + (unsigned)clamp((estimate + 16) >> 4, 0, 3)];
-    return mix_bit(&c->tables, coding, inputs, m, bit, decoding);
+    return mix_bit(c->bits, coding, inputs, m, bit, decoding);
 }
 
 /* The number of binary digits, from the expected one up or down. */
@@ -116,13 +119,13 @@ INLINE unsigned code_octave(lattice_coder *c, coder *coding, const weight *w, un
     return o;
 }
 
-INLINE int32_t code_index(lattice_coder *c, both *either, const weight *w, int32_t index, how h)
+INLINE coded code_index(lattice_coder *c, both *either, const weight *w, int32_t index, how h)
 {
     coder *coding = &either->bits;
     const bool decoding = h.decoding;
-    const uint32_t m = (uint32_t)(index < 0 ? -index : index);
+    const uint32_t m = absolute(index);
     const unsigned octave = code_octave(c, coding, w, m ? 32 - (unsigned)__builtin_clz(m) : 0, decoding);
-    if (!octave) return 0;
+    if (!octave) return CODED_NOTHING;
     uint32_t found = 1;
     unsigned left = octave - 1;
     if (left) {
@@ -139,7 +142,7 @@ INLINE int32_t code_index(lattice_coder *c, both *either, const weight *w, int32
         left--;
         found = found << 1 | code_bit(coding, m >> left & 1, 32768, decoding);
     }
-    return code_sign(&c->tables, &c->learnt.signs, either, w, (int)octave, index < 0, h) ? -(int32_t)found : (int32_t)found;
+    return coded_as(c->tables, found, code_sign(c->bits, &c->learnt.signs, either, w, (int)octave, index < 0, h));
 }
 
 #endif

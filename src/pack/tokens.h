@@ -9,7 +9,9 @@
 #include "pack/bits.h"
 #include "pack/blob.h"
 
-#if defined(__SSE2__)
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
@@ -21,15 +23,21 @@
 #define TOKEN_ESCAPE 64u    /* what the last symbol begins with */
 
 typedef int16_t eight __attribute__((vector_size(16)));
+typedef int16_t sixteen __attribute__((vector_size(32)));
 
-/* below[i]: of symbols 0 .. i - 1. */
-typedef struct token_model {
-    union {
-        eight half[2];
-        int16_t below[TOKENS];
-    };
-    uint32_t seen; /* how often it has learned, at most TOKEN_SEEN; not among what is loaded as vectors, which would wait for it */
+/* below[i]: of symbols 0 .. i - 1. How often a model has learned, at most TOKEN_SEEN, is kept apart: a load of vectors would
+ * wait for it. */
+typedef union token_model {
+    sixteen all;
+    eight half[2];
+    int16_t below[TOKENS];
 } token_model;
+/* The same with a number behind the last one. Two of them, start and end of a symbol, are read at once. */
+typedef union token_sum {
+    sixteen all;
+    eight half[2];
+    uint16_t below[TOKENS + 1];
+} token_sum;
 
 typedef struct token_coder {
     uint64_t state, bits;      /* bits: read, not used, the next one lowest; or to be written */
@@ -44,8 +52,9 @@ typedef struct token_coder {
 } token_coder;
 
 /* Numbers begin here; and how many bits follow. */
-static const uint16_t token_first[TOKENS] = {0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, TOKEN_ESCAPE};
-static const uint8_t token_extra[TOKENS] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 0};
+typedef struct token_number { uint16_t first, extra; } token_number;
+static const token_number token_numbers[TOKENS] = {{0, 0},  {1, 0},  {2, 0},  {3, 0},  {4, 1},  {6, 1},  {8, 1},  {10, 1},
+                                                   {12, 2}, {16, 2}, {20, 2}, {24, 3}, {32, 3}, {40, 3}, {48, 4}, {TOKEN_ESCAPE, 0}};
 
 /* ---- what a model begins with: a normal distribution of known size, rounded */
 
@@ -65,9 +74,9 @@ static const uint16_t token_tails[128] = {
 /* size: in sixteenths of an octave, 0 for a mean magnitude of 1. lg: 16 times the binary logarithm, rounded. */
 static inline void token_begin(token_model *m, int size, int (*lg)(uint64_t))
 {
-    *m = (token_model){.seen = 0};
+    *m = (token_model){.below = {0}};
     for (unsigned i = 1; i < TOKENS; i++)
-        m->below[i] = (int16_t)(32767 - token_tails[clamp(lg(2 * token_first[i] - 1u) - 16 - size + 80, 0, 127)]);
+        m->below[i] = (int16_t)(32767 - token_tails[clamp(lg(2 * token_numbers[i].first - 1u) - 16 - size + 80, 0, 127)]);
     for (int i = TOKENS - 1, most = 32768 - TOKEN_LEAST; i > 0; i--, most -= TOKEN_LEAST)
         most = m->below[i] = (int16_t)(m->below[i] < most ? m->below[i] : most);
     for (int i = 1, least = TOKEN_LEAST; i < (int)TOKENS; i++, least += TOKEN_LEAST)
@@ -77,19 +86,29 @@ static inline void token_begin(token_model *m, int size, int (*lg)(uint64_t))
 /* ---- models */
 
 /* How many of the symbols begin at `slot` or below, less one: the symbol that it is. */
-INLINE unsigned token_find(const eight mean[2], unsigned slot)
+INLINE unsigned token_find(const token_sum *mean, unsigned slot)
 {
-#if defined(__SSE2__)
-    const __m128i at = _mm_set1_epi16((short)slot);
-    const __m128i above = _mm_packs_epi16(_mm_cmpgt_epi16((__m128i)mean[0], at), _mm_cmpgt_epi16((__m128i)mean[1], at));
     /* Ascending as they are, the first one above says it. */
+#if defined(__AVX2__)
+    const __m256i above = _mm256_cmpgt_epi16((__m256i)mean->all, _mm256_set1_epi16((short)slot));
+    return _tzcnt_u32((unsigned)_mm256_movemask_epi8(above)) / 2 - 1;
+#elif defined(__SSE2__)
+    const __m128i at = _mm_set1_epi16((short)slot);
+    const __m128i above = _mm_packs_epi16(_mm_cmpgt_epi16((__m128i)mean->half[0], at), _mm_cmpgt_epi16((__m128i)mean->half[1], at));
     return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(above) | 1u << TOKENS) - 1;
 #else
-    const int16_t *below = (const int16_t *)mean;
     unsigned s = 0;
-    for (unsigned step = TOKENS / 2; step; step /= 2) s += below[s + step] <= (int)slot ? step : 0;
+    for (unsigned step = TOKENS / 2; step; step /= 2) s += mean->below[s + step] <= slot ? step : 0;
     return s;
 #endif
+}
+
+/* Where a symbol starts, and how many slots it has. */
+INLINE unsigned token_range(const token_sum *sum, unsigned symbol, unsigned *frequency)
+{
+    const unsigned start = sum->below[symbol];
+    *frequency = sum->below[symbol + 1] - start;
+    return start;
 }
 
 static const token_model token_targets[TOKENS] = {
@@ -102,11 +121,22 @@ static const token_model token_targets[TOKENS] = {
 #undef T
 };
 
+/* By how often a model has learned: the rate at which it does; and how often it has then. */
+#define TOKEN_RATES(a, b, c, d, e) {[0 ... 3] = a, [4 ... 11] = b, [12 ... 39] = c, [40 ... TOKEN_SEEN - 1] = d, [TOKEN_SEEN] = e}
+#define T8(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
+static const uint8_t token_next[TOKEN_SEEN + 1] = {T8(1), T8(9), T8(17), T8(25), T8(33), T8(41), T8(49), T8(57), T8(65), T8(73), T8(81), T8(89), T8(97), T8(105), T8(113), TOKEN_SEEN};
+#undef T8
+
 /* Towards a target: by a sixteenth at first, by 1/256 in the end, rounded. */
-INLINE void token_move(token_model *m, const token_model *target)
+INLINE void token_move(token_model *m, uint8_t *times, const token_model *target)
 {
-    const uint32_t seen = m->seen;
-    static const uint8_t rates[TOKEN_SEEN + 1] = {[0 ... 3] = 4, [4 ... 11] = 5, [12 ... 39] = 6, [40 ... TOKEN_SEEN - 1] = 7, [TOKEN_SEEN] = 8};
+    const unsigned seen = *times;
+#if defined(__AVX2__)
+    /* What is rounded, then shifted by a rate less 1, is multiplied by 2 to the 16 less that rate. */
+    static const uint16_t factors[TOKEN_SEEN + 1] = TOKEN_RATES(4096, 2048, 1024, 512, 256);
+    m->all += (sixteen)_mm256_mulhrs_epi16((__m256i)((target->all - m->all) >> 1), _mm256_set1_epi16((short)factors[seen]));
+#else
+    static const uint8_t rates[TOKEN_SEEN + 1] = TOKEN_RATES(4, 5, 6, 7, 8);
     const int rate = rates[seen], half = 1 << (rate - 2);
 #if defined(__SSE2__)
     const __m128i shift = _mm_cvtsi32_si128(rate - 1), halves = _mm_set1_epi16((short)half);
@@ -114,9 +144,10 @@ INLINE void token_move(token_model *m, const token_model *target)
         m->half[i] += (eight)_mm_sra_epi16((__m128i)(((target->half[i] - m->half[i]) >> 1) + (eight)halves), shift);
 #else
     for (unsigned i = 1; i < TOKENS; i++)
-        m->below[i] += (((target->below[i] - m->below[i]) >> 1) + half) >> (rate - 1);
+        m->below[i] += (int16_t)((((target->below[i] - m->below[i]) >> 1) + half) >> (rate - 1));
 #endif
-    m->seen = seen + (seen < TOKEN_SEEN);
+#endif
+    *times = token_next[seen];
 }
 
 /* ---- symbols */
@@ -139,20 +170,20 @@ INLINE void token_advance(token_coder *c, unsigned start, unsigned frequency, bo
     }
 }
 
-INLINE unsigned token_symbol(token_coder *c, token_model *a, token_model *b, unsigned symbol, bool decoding)
+/* at: which two of the models. */
+INLINE unsigned token_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[2], unsigned symbol, bool decoding)
 {
-    union {
-        eight half[2];
-        int16_t below[TOKENS + 1];
-    } mean;
+    token_model *a = &models[at[0]], *b = &models[at[1]];
+    token_sum mean;
     /* The sums may pass 32767: halved first, with what both lose added. */
-    for (unsigned i = 0; i < 2; i++) mean.half[i] = (a->half[i] & b->half[i]) + ((a->half[i] ^ b->half[i]) >> 1);
-    if (decoding) symbol = token_find(mean.half, (unsigned)c->state & ((1u << TOKEN_SCALE) - 1));
-    const unsigned start = (unsigned)mean.below[symbol];
-    const unsigned end = symbol == TOKENS - 1 ? 1u << TOKEN_SCALE : (unsigned)mean.below[symbol + 1];
-    token_advance(c, start, end - start, decoding);
-    token_move(a, &token_targets[symbol]);
-    token_move(b, &token_targets[symbol]);
+    mean.all = (a->all & b->all) + ((a->all ^ b->all) >> 1);
+    mean.below[TOKENS] = 1u << TOKEN_SCALE;
+    if (decoding) symbol = token_find(&mean, (unsigned)c->state & ((1u << TOKEN_SCALE) - 1));
+    unsigned frequency;
+    const unsigned start = token_range(&mean, symbol, &frequency);
+    token_advance(c, start, frequency, decoding);
+    token_move(a, &seen[at[0]], &token_targets[symbol]);
+    token_move(b, &seen[at[1]], &token_targets[symbol]);
     return symbol;
 }
 
@@ -219,7 +250,7 @@ INLINE unsigned token_of(uint32_t m)
 #define TOKEN_DIGITS 26u /* of a number at most, in all */
 
 /* What is beyond the symbols: how many digits it has, and those after the first. */
-static inline uint32_t token_escaped(token_coder *c, uint32_t m, unsigned shift, bool decoding)
+INLINE uint32_t token_escaped(token_coder *c, uint32_t m, unsigned shift, bool decoding)
 {
     const uint32_t more = (decoding ? 0 : (m >> shift) - TOKEN_ESCAPE) + 1;
     const unsigned digits = token_raw(c, 31 - (unsigned)__builtin_clz(more), 5, decoding);
