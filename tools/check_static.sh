@@ -28,7 +28,7 @@ wanted = list({c["file"]: c for c in json.loads(text) if "/src/" in c["file"] an
 for c in wanted:
     if "/base/" not in c["file"] and "/cli/" not in c["file"]:
         c["command"] += " -include " + os.path.abspath("tools/static.h")
-    c["command"] = " ".join(w for w in c["command"].split() if not w.startswith(("-mprefer", "-fno-math", "-fno-trapping", "-ffile-prefix")))
+    c["command"] = " ".join(w for w in c["command"].split() if not w.startswith(("-mprefer", "-mno-stv", "-fno-math", "-fno-trapping", "-ffile-prefix")))
 json.dump(wanted, sys.stdout)
 PYTHON
     database=$(mktemp -d)

@@ -55,7 +55,8 @@ void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double 
 /* The weights that points mean, rounded to the dtype. */
 void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w);
 /* Of a chunk or less, the same into the tensor's bytes. scratch: as many bytes as the weights are; only with hwio. */
-void lattice_restore(const lattice_shape *s, const lattice *l, uint64_t first, uint64_t n, const int32_t *points, void *scratch, void *bytes);
+void lattice_restore(const lattice_shape *s, const lattice *l, uint64_t first, uint64_t n, const int32_t *points, void *scratch,
+                     void *bytes);
 /* Nearest integer, ties to even; |x| < 2^51. */
 static inline double lattice_nearest(double x) { return (x + 0x1.8p52) - 0x1.8p52; }
 

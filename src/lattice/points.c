@@ -226,8 +226,8 @@ static void restore_run(const lattice_shape *s, const lattice *l, uint64_t n, co
 
 /* Weights of filters [f, f + filters), m of them in each from the s-th one of channel c on, in the order of kernels, to where
  * they lie in an HWIO tensor: filters are beside one another there. */
-static inline __attribute__((always_inline)) void turn(const lattice_shape *s, const uint8_t *from, uint64_t f, uint64_t filters, uint64_t at, uint64_t m,
-                                                       uint8_t *bytes, unsigned width)
+static inline __attribute__((always_inline)) void turn(const lattice_shape *s, const uint8_t *from, uint64_t f, uint64_t filters,
+                                                       uint64_t at, uint64_t m, uint8_t *bytes, unsigned width)
 {
     const uint64_t row = s->channels * s->k;
     for (uint64_t j = 0; j < m; j++) {
@@ -256,7 +256,8 @@ static void turn_all(const lattice_shape *s, const uint8_t *from, uint64_t first
     }
 }
 
-void lattice_restore(const lattice_shape *s, const lattice *l, uint64_t first, uint64_t n, const int32_t *points, void *scratch, void *bytes)
+void lattice_restore(const lattice_shape *s, const lattice *l, uint64_t first, uint64_t n, const int32_t *points, void *scratch,
+                     void *bytes)
 {
     if (!s->hwio) {
         restore_run(s, l, n, points, (uint8_t *)bytes + first * s->k * width_of(s->dtype));

@@ -250,7 +250,9 @@ INLINE void code_in_run(stream *t, run *e, uint64_t i, how h)
     const neighbours b = {k->recent.c, k->recent.b, e->last[i]};
     weight w;
     w.weigh = (k->channel + i) % 4 == 1;
-    o->column = lg_positive(ch->sum + 6 * o->mean) - (__builtin_expect(ch->count < SMALL, 1) ? t->tables->counts[ch->count] : lg_positive((uint64_t)ch->count + 6));
+    /* lg_mean */
+    const int of_count = __builtin_expect(ch->count < SMALL, 1) ? t->tables->counts[ch->count] : lg_positive((uint64_t)ch->count + 6);
+    o->column = lg_positive(ch->sum + 6 * o->mean) - of_count;
     const coded x = code_next(t, &w, &b, 0, 0, 0, o->filter + o->column - 64 - o->all, &t->indices[i], h);
     e->last[i] = remember(k, &w, x, h);
     ch->sum += 16 * (uint64_t)x.magnitude;

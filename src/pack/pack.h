@@ -11,8 +11,9 @@
  *   stream.c   which elements, in which order           split.c   elements to symbols and planes
  * adaptive_stream.c adaptive.c   the same stream, every value foretold from those before it
  * palette.c kernelmap.c   the other codecs
- * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before; lattice_*.h have the ways of it, bits.h,
- *                            tokens.h and blend.h the coders
+ * lattice.c lattice_code.c   weights on a lattice, indices foretold from those before. lattice_walk.h goes along the kernels, and
+ *                            is compiled by lattice_mixed.c, lattice_base.c and lattice_avx2.c; lattice_*.h have the ways of
+ *                            it, bits.h, tokens.h and blend.h the coders
  * pool.c       many small tensors in one blob
  * frames.c     chunks: zstd frames, or the entropy coder in rans.c, rans_table.c and rans_x86.c
  * header.c     the original header of the checkpoint, so that unpack can restore it byte for byte */

@@ -124,7 +124,8 @@ static const token_model token_targets[TOKENS] = {
 /* By how often a model has learned: the rate at which it does; and how often it has then. */
 #define TOKEN_RATES(a, b, c, d, e) {[0 ... 3] = a, [4 ... 11] = b, [12 ... 39] = c, [40 ... TOKEN_SEEN - 1] = d, [TOKEN_SEEN] = e}
 #define T8(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
-static const uint8_t token_next[TOKEN_SEEN + 1] = {T8(1), T8(9), T8(17), T8(25), T8(33), T8(41), T8(49), T8(57), T8(65), T8(73), T8(81), T8(89), T8(97), T8(105), T8(113), TOKEN_SEEN};
+static const uint8_t token_next[TOKEN_SEEN + 1] = {T8(1),  T8(9),  T8(17), T8(25), T8(33), T8(41),  T8(49),  T8(57),
+                                                   T8(65), T8(73), T8(81), T8(89), T8(97), T8(105), T8(113), TOKEN_SEEN};
 #undef T8
 
 /* Towards a target: by a sixteenth at first, by 1/256 in the end, rounded. */
