@@ -28,20 +28,20 @@ static uint64_t cell_part_count(const conv_block *block)
 
 static size_t plane_size(const celling *c) { return c->k > 1 ? (size_t)c->plane.count * c->plane.count : 0; }
 
-/* Counts one tile of coefficients. cell: four rows of stride. */
-static void count_tile(const celling *c, const double *x, size_t stride, size_t n, uint32_t *counts, uint32_t *cell)
+/* Counts one tile of coefficients. place: two rows of stride. */
+static void count_tile(const celling *c, const double *x, size_t stride, size_t n, uint32_t *counts, uint32_t *place)
 {
-    uint32_t *fraction = cell + stride, *other = fraction + stride;
+    uint32_t *other = place + stride;
     for (unsigned j = 0; j < c->k; j++) {
-        c->kernels->cells(cell, fraction, x + j * stride, n, &c->line);
+        c->kernels->cells(place, x + j * stride, n, &c->line);
         uint32_t *row = counts + (size_t)j * c->line.count;
-        for (size_t i = 0; i < n; i++) row[cell[i]]++;
+        for (size_t i = 0; i < n; i++) row[num_cell_of(place[i])]++;
     }
     if (c->k < 2) return;
     uint32_t *plane = counts + (size_t)c->k * c->line.count;
-    c->kernels->cells(cell, fraction, x, n, &c->plane);
-    c->kernels->cells(other, fraction, x + stride, n, &c->plane);
-    for (size_t i = 0; i < n; i++) plane[(size_t)other[i] * c->plane.count + cell[i]]++;
+    c->kernels->cells(place, x, n, &c->plane);
+    c->kernels->cells(other, x + stride, n, &c->plane);
+    for (size_t i = 0; i < n; i++) plane[(size_t)num_cell_of(other[i]) * c->plane.count + num_cell_of(place[i])]++;
 }
 
 static void add(uint64_t *sum, uint32_t count)
@@ -72,7 +72,7 @@ static void cell_task(void *context, size_t index, unsigned worker)
     const uint64_t last = block->shape->kernels - first < size ? block->shape->kernels : first + size;
     double *x = c->scratch + worker * conv_projection_scratch(c->k), *y = x + c->k * stride, *peak = y + c->k * stride;
     uint32_t *counts = c->counts + worker * c->counts_size;
-    uint32_t *cell = counts + (size_t)c->k * c->line.count + plane_size(c);
+    uint32_t *place = counts + (size_t)c->k * c->line.count + plane_size(c);
     double range[2] = {INFINITY, -INFINITY};
     memcpy(c->ranges[index], range, sizeof range);
     if (base_cancelled()) return;
@@ -82,7 +82,7 @@ static void cell_task(void *context, size_t index, unsigned worker)
         conv_scaled_tile(c->kernels, block, c->settings->half, at, n, x, peak, stride);
         c->kernels->tile_project(y, x, stride, n, c->k, c->grid->basis->mean, c->grid->basis->components);
         for (unsigned j = 0; j < c->k; j++) c->kernels->range(range, y + j * stride, n);
-        count_tile(c, y, stride, n, counts, cell);
+        count_tile(c, y, stride, n, counts, place);
     }
     memcpy(c->ranges[index], range, sizeof range);
     add_counts(c, counts, &c->results[b]);
@@ -99,7 +99,7 @@ fpr_status conv_cell_blocks(const conv_block *blocks, size_t count, const conv_s
                  .grid = grid, .results = results, .k = k,
                  .line = {range[0], range[1], grid->bins, grid->zoom, -1, (grid->bins << grid->zoom) + 2},
                  .plane = {range[0], range[1], grid->side, 0, -1, grid->side + 2}};
-    c.counts_size = (size_t)k * c.line.count + plane_size(&c) + 3 * conv_tile_stride(k);
+    c.counts_size = (size_t)k * c.line.count + plane_size(&c) + 2 * conv_tile_stride(k);
     c.parts = conv_parts(blocks, count, cell_part_count);
     c.scratch = base_alloc_aligned((uint64_t)threads * conv_projection_scratch(k), sizeof *c.scratch);
     c.counts = base_alloc((uint64_t)threads * c.counts_size, sizeof *c.counts);

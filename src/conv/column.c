@@ -78,30 +78,30 @@ static void empty_cells(table *t, uint32_t count)
     t->counted = 0;
 }
 
-static uint64_t one_at(uint32_t fraction) { return (UINT64_C(1) << COUNT_SHIFT) + fraction; }
+static uint64_t one_at(uint32_t place) { return (UINT64_C(1) << COUNT_SHIFT) + num_fraction_of(place); }
 
 /* A number outside of the fine cells; is_right tells to which side. */
 static void count_outside(const conv_counter *c, const window *w, table *t, double x, bool is_right)
 {
-    uint32_t cell, fraction;
-    c->kernels->cells(&cell, &fraction, &x, 1, &w->coarse);
-    t->cells[w->fine.count + (is_right ? w->coarse.count : 0) + cell] += one_at(fraction);
+    uint32_t place;
+    c->kernels->cells(&place, &x, 1, &w->coarse);
+    t->cells[w->fine.count + (is_right ? w->coarse.count : 0) + num_cell_of(place)] += one_at(place);
 }
 
 static void count_cells(const conv_counter *c, const window *w, table *t, const double *x, size_t n)
 {
-    uint32_t cell[RUN], fraction[RUN];
-    const uint32_t last = w->fine.count - 1;
+    uint32_t place[RUN];
+    const uint32_t last = w->fine.count - 1, inside = 1u << NUM_FRACTION_BITS, end = last << NUM_FRACTION_BITS;
     for (size_t first = 0; first < n; first += RUN) {
         const size_t m = n - first < RUN ? n - first : RUN;
         uint32_t outside = 0;
-        c->kernels->cells(cell, fraction, x + first, m, &w->fine);
-        for (size_t i = 0; i < m; i++) outside |= (uint32_t)((cell[i] == 0) | (cell[i] == last));
-        for (size_t i = 0; i < m; i++) t->cells[cell[i]] += one_at(fraction[i]);
+        c->kernels->cells(place, x + first, m, &w->fine);
+        for (size_t i = 0; i < m; i++) outside |= (uint32_t)((place[i] < inside) | (place[i] >= end));
+        for (size_t i = 0; i < m; i++) t->cells[num_cell_of(place[i])] += one_at(place[i]);
         if (!outside) continue;
         t->cells[0] = t->cells[last] = 0;
         for (size_t i = 0; i < m; i++)
-            if (cell[i] == 0 || cell[i] == last) count_outside(c, w, t, x[first + i], cell[i] == last);
+            if (place[i] < inside || place[i] >= end) count_outside(c, w, t, x[first + i], place[i] >= end);
     }
     t->counted += n;
 }

@@ -59,12 +59,14 @@ static void count_numbers(const conv_counter *c, const num_cells_view *view, con
 {
     const num_cells_view bins = {
         .lo = view->lo, .hi = view->hi, .bins = view->bins, .first = -1, .count = view->bins + 2};
-    uint32_t cell[256], fraction[256];
+    uint32_t place[256];
     for (size_t first = 0; first < n; first += 256) {
         const size_t m = n - first < 256 ? n - first : 256;
-        c->kernels->cells(cell, fraction, x + first, m, &bins);
-        for (size_t i = 0; i < m; i++)
-            if (cell[i] >= 1 && cell[i] <= view->bins) counts[cell[i] - 1] += times;
+        c->kernels->cells(place, x + first, m, &bins);
+        for (size_t i = 0; i < m; i++) {
+            const uint32_t cell = num_cell_of(place[i]);
+            if (cell >= 1 && cell <= view->bins) counts[cell - 1] += times;
+        }
     }
 }
 

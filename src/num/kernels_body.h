@@ -498,10 +498,10 @@ static void NAME(range)(double range[2], const double *x, size_t n)
     double low = range[0], high = range[1];
     size_t i = 0;
     if (n >= 4 * WIDE) {
-        /* Four chains of comparisons hide each other's latency. */
+        /* Four chains of comparisons hide each other's latency. (Begun with four loads, gcc sends them through memory.) */
         vec least[4], most[4];
-        for (unsigned c = 0; c < 4; c++) least[c] = most[c] = *(const vec *)(x + c * WIDE);
-        for (i = 4 * WIDE; i + 4 * WIDE <= n; i += 4 * WIDE)
+        for (unsigned c = 0; c < 4; c++) least[c] = most[c] = (vec){0} + x[0];
+        for (; i + 4 * WIDE <= n; i += 4 * WIDE)
             for (unsigned c = 0; c < 4; c++) {
                 const vec v = *(const vec *)(x + i + c * WIDE);
                 least[c] = LEAST(v, least[c]);
@@ -536,13 +536,15 @@ INLINE double floor_small(double v)
 /* A number above an edge by no more than rounding counts as below it. This matters: the zero kernel lies exactly
  * between a kernel and its negative, so that where these two span the range, its coefficient is that of the middle
  * edge, and the last bit would decide where all dead kernels of a model go. */
-INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction, const double *restrict x, size_t n,
-                           const num_cells_view *view, bool careful, uint64_t *doubtful)
+INLINE void NAME(cells_by)(uint32_t *restrict place, const double *restrict x, size_t n, const num_cells_view *view,
+                           bool careful, uint64_t *doubtful)
 {
     const double lo = view->lo, hi = view->hi, bins = view->bins, width = hi - lo, step = width / bins;
-    const double fine = (double)(UINT64_C(1) << view->zoom), first = (double)view->first;
-    const double per_width = bins / width, far = 0x1p50 / fine, rounding = width * 0x1p-48, middle = bins / 2;
-    const double little = 0.5 / (1 << NUM_FRACTION_BITS), end = fine - little, limit = view->count - little;
+    const double per_width = bins / width, rounding = width * 0x1p-48, middle = bins / 2;
+    /* In units of a place: powers of two change no bit of what follows. */
+    const double unit = 1 << NUM_FRACTION_BITS, fine = (double)(UINT64_C(1) << view->zoom) * unit;
+    const double first = (double)view->first * unit, far = 0x1p50 * unit / fine;
+    const double end = fine - 0.5, limit = view->count * unit - 0.5;
     uint64_t doubts = 0;
     for (size_t i = 0; i < n; i++) {
         const double v = x[i];
@@ -568,23 +570,21 @@ INLINE void NAME(cells_by)(uint32_t *restrict cell, uint32_t *restrict fraction,
                       (uint64_t)(__builtin_fabs(from_centre) > middle);
         }
         t *= fine;
-        t = t < 0 ? 0 : t;
+        if (careful) t = t < 0 ? 0 : t;
         t = t > end ? end : t;
         double at = b * fine - first + t;
         at = at < 0 ? 0 : at;
         at = at > limit ? limit : at;
-        const int32_t whole = (int32_t)at;
-        cell[i] = (uint32_t)whole;
-        fraction[i] = (uint32_t)(int32_t)((at - whole) * (1 << NUM_FRACTION_BITS));
+        place[i] = (uint32_t)(int32_t)at;
     }
     *doubtful = doubts;
 }
 
-static void NAME(cells)(uint32_t *cell, uint32_t *fraction, const double *x, size_t n, const num_cells_view *view)
+static void NAME(cells)(uint32_t *place, const double *x, size_t n, const num_cells_view *view)
 {
     uint64_t doubtful;
-    NAME(cells_by)(cell, fraction, x, n, view, false, &doubtful);
-    if (doubtful) NAME(cells_by)(cell, fraction, x, n, view, true, &doubtful);
+    NAME(cells_by)(place, x, n, view, false, &doubtful);
+    if (doubtful) NAME(cells_by)(place, x, n, view, true, &doubtful);
 }
 
 /* Sums over n numbers in lanes: TERM(i) is a register of terms from element i on, TAIL(i) the term of element i. */

@@ -76,9 +76,9 @@ typedef struct num_kernels {
                          const double *components);
     /* Widens range by n finite numbers. */
     void (*range)(double range[2], const double *x, size_t n);
-    /* The cell of each of n finite numbers, counted from view->first, and where it lies in it, in units of
-     * 2^-NUM_FRACTION_BITS of a cell: see num_cells_view. */
-    void (*cells)(uint32_t *cell, uint32_t *fraction, const double *x, size_t n, const num_cells_view *view);
+    /* The place of each of n finite numbers: its cell, counted from view->first, and below NUM_FRACTION_BITS where it lies
+     * in the cell, in units of 2^-NUM_FRACTION_BITS of it: see num_cells_view. */
+    void (*cells)(uint32_t *place, const double *x, size_t n, const num_cells_view *view);
 
     double (*sum_squares)(const double *x, size_t n);
     double (*float_sum_squares)(const float *x, size_t n); /* the same in every bit, of the same numbers */
@@ -132,10 +132,13 @@ struct num_cells_view {
     unsigned bins;
     unsigned zoom;  /* log2 of the cells in a bin */
     int64_t first;
-    uint32_t count; /* cells in view, at most 2^30: numbers outside of it fall into its first or last cell */
+    uint32_t count; /* cells in view, at most 2^21: numbers outside of it fall into its first or last cell */
 };
 
 #define NUM_FRACTION_BITS 10 /* position within a cell, as counted in first moments */
+
+static inline uint32_t num_cell_of(uint32_t place) { return place >> NUM_FRACTION_BITS; }
+static inline uint32_t num_fraction_of(uint32_t place) { return place & ((1u << NUM_FRACTION_BITS) - 1); }
 
 /* range widened by 0.5 to both sides when it is of zero width (numpy's rule). */
 void num_widen(double range[2]);
