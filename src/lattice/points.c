@@ -105,38 +105,58 @@ static inline void forward(double *a, size_t step)
     a[2 * step] = (x - y - y + z) * BEND;
 }
 
-static inline void inverse(double *a, size_t step)
-{
-    const double p = a[0] * EVEN, q = a[step] * SLOPE, r = a[2 * step] * BEND, sum = p + r;
-    a[0] = sum + q;
-    a[step] = p - (r + r);
-    a[2 * step] = sum - q;
-}
-
-/* Along the last axis first. k, and the direction, are known when this is compiled. */
-static inline __attribute__((always_inline)) void transform_kernels(uint64_t n, size_t k, bool back, double *w)
+/* Along the last axis first. k is known when this is compiled. */
+static inline __attribute__((always_inline)) void transform_kernels(uint64_t n, size_t k, double *w)
 {
     for (uint64_t kernel = 0; kernel < n; kernel++, w += k)
         for (size_t step = 1; step < k; step *= 3)
             for (size_t i = 0; i < k; i += 3 * step)
-                for (size_t j = i; j < i + step; j++) {
-                    if (back) inverse(w + j, step);
-                    else forward(w + j, step);
-                }
+                for (size_t j = i; j < i + step; j++) forward(w + j, step);
 }
 
 static void transform(const lattice_shape *s, uint64_t n, double *w)
 {
-    if (s->k == 3) transform_kernels(n, 3, false, w);
-    else if (s->k == 9) transform_kernels(n, 9, false, w);
-    else transform_kernels(n, 27, false, w);
+    if (s->k == 3) transform_kernels(n, 3, w);
+    else if (s->k == 9) transform_kernels(n, 9, w);
+    else transform_kernels(n, 27, w);
 }
 
-static void transform_back(const lattice_shape *s, uint64_t n, double *w)
+#define LANES 8u
+
+/* One line of so many kernels, which lie beside one another. */
+static inline __attribute__((always_inline)) void inverse_lanes(double (*a)[LANES], size_t step)
 {
-    if (s->k == 3) transform_kernels(n, 3, true, w);
-    else if (s->k == 9) transform_kernels(n, 9, true, w);
-    else transform_kernels(n, 27, true, w);
+    for (size_t l = 0; l < LANES; l++) {
+        const double p = a[0][l] * EVEN, q = a[step][l] * SLOPE, r = a[2 * step][l] * BEND, sum = p + r;
+        a[0][l] = sum + q;
+        a[step][l] = p - (r + r);
+        a[2 * step][l] = sum - q;
+    }
+}
+
+static inline __attribute__((always_inline)) void transform_back_of(uint64_t n, size_t k, const int32_t *points, double *w)
+{
+    double lanes[27][LANES] = {{0}};
+    for (uint64_t kernel = 0, m; kernel < n; kernel += m, points += m * k, w += m * k) {
+        m = n - kernel < LANES ? n - kernel : LANES;
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) lanes[i][l] = points[l * k + i];
+        for (size_t step = 1; step < k; step *= 3)
+            for (size_t i = 0; i < k; i += 3 * step)
+                for (size_t j = i; j < i + step; j++) inverse_lanes(lanes + j, step);
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i][l];
+    }
+}
+
+/* What n kernels of points are in steps. */
+static void transform_back(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w)
+{
+    if (!l->transformed)
+        for (uint64_t i = 0; i < n * s->k; i++) w[i] = points[i];
+    else if (s->k == 3) transform_back_of(n, 3, points, w);
+    else if (s->k == 9) transform_back_of(n, 9, points, w);
+    else transform_back_of(n, 27, points, w);
 }
 
 void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
@@ -149,8 +169,7 @@ void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double 
 void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w)
 {
     const uint64_t count = n * s->k;
-    for (uint64_t i = 0; i < count; i++) w[i] = points[i];
-    if (l->transformed) transform_back(s, n, w);
+    transform_back(s, l, n, points, w);
     if (s->dtype == FPR_F64)
         for (uint64_t i = 0; i < count; i++) w[i] *= l->step;
     else if (s->dtype == FPR_F32)
@@ -163,7 +182,7 @@ void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const 
 
 /* ---- weights as bytes. The same as lattice_values and lattice_store, without a number of 64 bits for each. */
 
-#define BLOCK 512u /* weights at a time: near the processor */
+#define BLOCK 864u /* weights at a time, near the processor: LANES kernels of 27 or 9 some times */
 
 /* base_float_half without branches; not for NaN. */
 static inline uint16_t half_of(float f)
@@ -212,13 +231,14 @@ static void put_block(fpr_dtype dtype, double step, const double *x, size_t n, u
 static void restore_run(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, uint8_t *to)
 {
     double x[BLOCK];
-    const unsigned width = width_of(s->dtype);
-    const uint64_t count = n * s->k, step = l->transformed ? BLOCK / s->k * s->k : BLOCK;
+    /* Without a transform it is all the same where a kernel ends. */
+    lattice_shape flat = *s;
+    if (!l->transformed) flat.k = 1;
+    const uint64_t count = n * s->k, step = BLOCK / flat.k * flat.k;
     for (uint64_t at = 0; at < count; at += step) {
         const uint64_t m = count - at < step ? count - at : step;
-        for (uint64_t i = 0; i < m; i++) x[i] = points[at + i];
-        if (l->transformed) transform_back(s, m / s->k, x);
-        put_block(s->dtype, l->step, x, m, to + at * width);
+        transform_back(&flat, l, m / flat.k, points + at, x);
+        put_block(s->dtype, l->step, x, m, to + at * width_of(s->dtype));
     }
 }
 

@@ -36,6 +36,7 @@ static void make_tables(lattice_tables *t)
         t->depths[m] = (int16_t)depth_of(m);
         t->arounds[m] = (uint8_t)lg_positive(4 * (uint64_t)m + 2);
         t->counts[m] = (uint8_t)lg_positive((uint64_t)m + 6);
+        t->reciprocals[m] = m ? UINT32_MAX / (m + 1) + 1 : UINT32_MAX; /* x is 0 where m is */
     }
     for (int n = 0; n < (int)LATTICE_KERNEL_MOST; n++) t->shares[n] = 65536 / (n + 4);
     for (int e = ESTIMATE_LEAST; e <= LEVEL_MOST; e++) {

@@ -83,6 +83,7 @@ typedef struct lattice_tables {
     uint8_t arounds[SMALL];  /* lg(4 x + 2), and */
     uint8_t counts[SMALL];   /* lg(x + 6): of smaller numbers x */
     int32_t shares[LATTICE_KERNEL_MOST]; /* 65536 / (n + 4) */
+    uint32_t reciprocals[SMALL]; /* 2^32 / (n + 1), rounded up; with n = 0 there is nothing to divide */
     lattice_size sizes[LEVEL_MOST - ESTIMATE_LEAST + 1]; /* at an estimate less ESTIMATE_LEAST */
     uint8_t levels[LEVEL_MOST - LEVEL_LEAST + 16 * SHIFT_MOST + 1]; /* place of by_level's row at a level less 16 shifts */
     uint8_t nears[DEPTH_MOST + LEVEL_MOST - NO_DEPTH - LEVEL_LEAST + 1]; /* at the last depth less the level */

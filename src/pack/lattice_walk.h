@@ -22,13 +22,19 @@ typedef struct walk {
 
 /* ---- dead kernels */
 
+/* 8 x / (n + 1), x <= n. */
+INLINE unsigned eighths(const lattice_tables *t, uint32_t x, uint32_t n)
+{
+    return n < SMALL ? (unsigned)(8 * (uint64_t)x * t->reciprocals[n] >> 32) : (unsigned)(8 * (uint64_t)x / ((uint64_t)n + 1));
+}
+
 INLINE unsigned code_dead(lattice_coder *c, both *coding, const channel *ch, bool before, unsigned filter_dead,
                           unsigned filter_kernels, unsigned dead, how h)
 {
     const bool quick = h.way == LATTICE_QUICK, mixed = h.way == LATTICE_MIXED;
     counter *near = quick ? c->quick.dead_near : mixed ? c->learnt.dead_near : c->blended.dead_near;
     counter *share = quick ? c->quick.dead_share : mixed ? c->learnt.dead_share : c->blended.dead_share;
-    const unsigned filter = 8 * filter_dead / (filter_kernels + 1), column = 8 * ch->dead / (ch->kernels + 1);
+    const unsigned filter = eighths(c->tables, filter_dead, filter_kernels), column = eighths(c->tables, ch->dead, ch->kernels);
     return mean_bit(c, coding, &near[before * 4u + ch->past], &share[filter * 8 + column], dead, h);
 }
 
@@ -51,7 +57,7 @@ INLINE bool code_whether_dead(lattice_coder *c, both *coding, walk *k, bool dead
 INLINE void look_around(walk *k)
 {
     outlook *o = &k->outlook;
-    o->mean = k->sum / k->count;
+    o->mean = k->sum >> 32 ? k->sum / k->count : (uint32_t)k->sum / (uint32_t)k->count; /* a chunk has fewer than 2^32 weights */
     if (!o->mean) o->mean = 1;
     o->all = lg(o->mean);
     o->filter = lg_mean(k->filter_sum, k->filter_count, 6, o->mean);
@@ -145,6 +151,7 @@ INLINE kernel begin_kernel(stream *t, how h)
     walk *k = &t->walk;
     outlook *o = &k->outlook;
     channel *ch = &c->channel[k->shared];
+    look_around(k);
     o->column = lg_mean(ch->sum, ch->count, 6, o->mean);
     if (h.way != LATTICE_MIXED && k->coded % PLACES_REFRESH == 0)
         for (unsigned p = 0; p < PLACES && p < c->shape.k; p++) c->place_lg[p] = lg_of_place(c, k, p, 0);
@@ -198,7 +205,6 @@ INLINE bool find_kernel(stream *t, how h)
         uint8_t *dead = &t->dead[t->i];
         const unsigned state = *dead >> 1;
         if (k->channel == t->c->shape.channels) begin_filter(k);
-        look_around(k);
         *dead = code_whether_dead(t->c, &t->coding, k, *dead & 1, h);
         if (!*dead) return true;
         if (h.way == LATTICE_BLENDED && t->c->shape.resumed) {
