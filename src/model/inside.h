@@ -51,4 +51,10 @@ static inline size_t model_source_number(const model_shard *shard, size_t in_sha
     return shard->number ? shard->number[in_shard] : in_shard;
 }
 
+static inline const source_tensor *model_source_of(const fpr_model *m, size_t index)
+{
+    const model_shard *shard = &m->shards[m->tensors[index].shard];
+    return &shard->source->tensors[model_source_number(shard, index - shard->first)];
+}
+
 #endif

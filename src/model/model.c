@@ -101,12 +101,6 @@ FPR_API void fpr_model_metadata(const fpr_model *m, size_t index, const char **k
 
 FPR_API fpr_layout fpr_model_layout(const fpr_model *m) { return m->layout; }
 
-static const source_tensor *source_of(const fpr_model *m, size_t index)
-{
-    const model_shard *shard = &m->shards[m->tensors[index].shard];
-    return &shard->source->tensors[model_source_number(shard, index - shard->first)];
-}
-
 const conv_role *model_role(const fpr_model *m, size_t index) { return &m->roles[index]; }
 
 conv_evidence model_layout_by(const fpr_model *m) { return m->layout_by; }
@@ -126,7 +120,7 @@ conv_tensor model_conv_tensor(const fpr_model *m, size_t index)
 
 bool model_layer(const fpr_model *m, size_t index, conv_reading reading, fpr_layer_shape *shape, fpr_known *known)
 {
-    if (index >= m->tensor_count || source_of(m, index)->damage) return false;
+    if (index >= m->tensor_count || model_source_of(m, index)->damage) return false;
     const conv_tensor t = model_conv_tensor(m, index);
     if (reading.layout == FPR_LAYOUT_AUTO) reading.layout = m->layout;
     return conv_role_layer(&t, &m->roles[index], &reading, shape, known);
@@ -140,15 +134,15 @@ FPR_API bool fpr_model_layer(const fpr_model *m, size_t index, fpr_layout layout
 
 FPR_API const char *fpr_model_lookalike(const fpr_model *m, size_t index, fpr_layout layout)
 {
-    if (index >= m->tensor_count || source_of(m, index)->damage) return NULL;
-    if (source_of(m, index)->unread) return source_of(m, index)->unread;
+    if (index >= m->tensor_count || model_source_of(m, index)->damage) return NULL;
+    if (model_source_of(m, index)->unread) return model_source_of(m, index)->unread;
     const conv_tensor t = model_conv_tensor(m, index);
     return conv_role_lookalike(&t, &m->roles[index], layout == FPR_LAYOUT_AUTO ? m->layout : layout);
 }
 
 fpr_status model_read(const fpr_model *m, size_t index, unsigned threads, void *dst, fpr_error *error)
 {
-    const source_tensor *t = source_of(m, index);
+    const source_tensor *t = model_source_of(m, index);
     const model_shard *shard = &m->shards[m->tensors[index].shard];
     if (t->damage) {
         if (error) *error = *t->damage;
@@ -300,13 +294,13 @@ const file_source *model_file(const fpr_model *m, size_t file) { return m->files
 
 fpr_status model_read_stored(const fpr_model *m, size_t index, unsigned threads, uint8_t *dst, fpr_error *error)
 {
-    const source_tensor *t = source_of(m, index);
+    const source_tensor *t = model_source_of(m, index);
     return source_read_file(m->files[m->shards[m->tensors[index].shard].first_file + t->file], t->offset, t->stored_bytes, threads, dst, error);
 }
 
 bool model_place(const fpr_model *m, size_t index, size_t *file, uint64_t *offset)
 {
-    const source_tensor *t = source_of(m, index);
+    const source_tensor *t = model_source_of(m, index);
     *file = m->shards[m->tensors[index].shard].first_file + t->file;
     *offset = t->offset;
     return t->plain;

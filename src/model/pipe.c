@@ -2,7 +2,12 @@
  * the memory of every job, and the only place where reading, working and writing overlap. */
 #include "model/inside.h"
 
+#include <stdlib.h>
+
 /* ---------------------------------------------------------------- reading */
+
+/* A tensor of the batch, and when it is its turn: a pool at first, that nobody waits for it, then large ones. */
+typedef struct load_turn { size_t i; uint64_t weight; } load_turn;
 
 typedef struct load_context {
     const fpr_model *model;
@@ -10,12 +15,32 @@ typedef struct load_context {
     void *const *bytes;
     unsigned threads;
     fpr_error *errors;
+    load_turn *turns;
 } load_context;
 
-static void load_one(void *context, size_t i, unsigned worker)
+static int by_turn(const void *a, const void *b)
+{
+    const load_turn *x = a, *y = b;
+    if (x->weight != y->weight) return x->weight < y->weight ? 1 : -1;
+    return (x->i > y->i) - (x->i < y->i);
+}
+
+static void take_turns(load_context *c, size_t count)
+{
+    bool first = true;
+    for (size_t i = 0; i < count; i++) {
+        const source_tensor *t = model_source_of(c->model, c->ids[i]);
+        c->turns[i] = (load_turn){i, t->member && first ? UINT64_MAX : t->bytes};
+        if (t->member) first = false;
+    }
+    qsort(c->turns, count, sizeof *c->turns, by_turn);
+}
+
+static void load_one(void *context, size_t turn, unsigned worker)
 {
     (void)worker;
     const load_context *c = context;
+    const size_t i = c->turns[turn].i;
     model_read(c->model, c->ids[i], c->threads, c->bytes[i], &c->errors[i]);
 }
 
@@ -36,12 +61,16 @@ static fpr_status report_damage(const model_pipe *pipe, size_t first, size_t cou
 static fpr_status load(const fpr_model *model, const size_t *ids, size_t first, size_t count, unsigned threads,
                        void *const *bytes, const model_pipe *pipe, fpr_error *error)
 {
-    load_context c = {model, ids, bytes, threads, base_calloc(count, sizeof *c.errors)};
-    if (!c.errors) return base_no_memory(error, count * sizeof *c.errors);
-    base_parallel(threads, count, load_one, &c);
-    fpr_status status = report_damage(pipe, first, count, c.errors, error);
+    load_context c = {model, ids, bytes, threads, base_calloc(count, sizeof *c.errors), base_alloc(count, sizeof *c.turns)};
+    fpr_status status = c.errors && c.turns ? FPR_OK : base_no_memory(error, count * (sizeof *c.errors + sizeof *c.turns));
+    if (!status) {
+        take_turns(&c, count);
+        base_parallel(threads, count, load_one, &c);
+        status = report_damage(pipe, first, count, c.errors, error);
+    }
     if (!status) status = base_first_error(c.errors, count, error);
     base_free(c.errors);
+    base_free(c.turns);
     return status;
 }
 

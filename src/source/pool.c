@@ -186,6 +186,7 @@ void packed_show_member(const safetensors *s, size_t tensor, source_tensor *t)
     t->plain = false;
     t->packed = true;
     t->codec = "pool";
+    t->member = true;
     t->offset = s->pool_offset;
     t->stored_bytes = pack_pool_share(s->pool_stored, s->pool.bytes, m);
 }

@@ -49,6 +49,7 @@ typedef struct source_tensor {
     /* Of packed files only. */
     bool packed;
     const char *codec;     /* NULL: "raw" */
+    bool member;           /* of a pool: whoever reads the first of them decodes all, and others wait for that */
     bool changed;          /* some weight is not what it was before it was packed */
     fpr_error *damage;     /* why its blob does not open; NULL: it does */
 } source_tensor;
