@@ -78,12 +78,12 @@ INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, unsigned s
     for (unsigned j = 0; j < BLENDED; j++) b->weights[j] = (uint32_t)(b->weights[j] + (b->weights[j] * rest >> 16));
 }
 
-/* at: which four of the models. weigh: whether these are weighed anew, which takes a quarter of the time and is done for one
+/* at: which four of the models, in bytes from the first. weigh: whether these are weighed anew, which takes a quarter of the time and is done for one
  * symbol in four. */
 INLINE unsigned blend_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[BLENDED], blend *b, bool weigh,
                              unsigned symbol, bool decoding)
 {
-    token_model *const of[BLENDED] = {&models[at[0]], &models[at[1]], &models[at[2]], &models[at[3]]};
+    token_model *const of[BLENDED] = {token_at(models, at[0]), token_at(models, at[1]), token_at(models, at[2]), token_at(models, at[3])};
     token_sum sum;
     blend_mean(of, b, &sum);
     if (decoding) symbol = token_find(&sum, (unsigned)c->state & ((1u << TOKEN_SCALE) - 1));
@@ -91,7 +91,7 @@ INLINE unsigned blend_symbol(token_coder *c, token_model *models, uint8_t *seen,
     const unsigned start = token_range(&sum, symbol, &frequency);
     token_advance(c, start, frequency, decoding);
     if (weigh) blend_weigh(of, b, symbol, frequency);
-    for (unsigned j = 0; j < BLENDED; j++) token_move(of[j], &seen[at[j]], &blend_targets[symbol]);
+    for (unsigned j = 0; j < BLENDED; j++) token_move(of[j], &seen[at[j] / sizeof *of[j]], &blend_targets[symbol]);
     return symbol;
 }
 

@@ -41,15 +41,18 @@ static void make_tables(lattice_tables *t)
     for (int n = 0; n < (int)LATTICE_KERNEL_MOST; n++) t->shares[n] = 65536 / (n + 4);
     for (int e = ESTIMATE_LEAST; e <= LEVEL_MOST; e++) {
         const int shift = clamp((e >> 4) - 3, 0, SHIFT_MOST), rest = e - 16 * shift + 80;
-        t->sizes[e - ESTIMATE_LEAST] = (lattice_size){(uint8_t)shift, (uint8_t)clamp(rest >> 2, 0, SIZES - 1),
-                                                      (uint8_t)clamp(rest >> 4, 0, BLENDS - 1), 0};
+        t->sizes[e - ESTIMATE_LEAST] = (lattice_size){.shift = (uint8_t)shift,
+                                                      .blend = (uint8_t)clamp(rest >> 4, 0, BLENDS - 1),
+                                                      .size = (uint16_t)((size_t)clamp(rest >> 2, 0, SIZES - 1) * MODEL)};
     }
-    uint8_t *to = t->levels;
-    for (int l = LEVEL_LEAST - 16 * SHIFT_MOST; l <= LEVEL_MOST; l++) *to++ = (uint8_t)(clamp((l + 80) >> 3, 0, LEVELS - 1) * (int)NEAR);
-    to = t->nears;
-    for (int d = NO_DEPTH - LEVEL_MOST; d <= DEPTH_MOST - LEVEL_LEAST; d++) *to++ = (uint8_t)clamp(((d + 8) >> 4) + 5, 0, NEAR - 1);
-    to = t->abouts;
-    for (int d = LEVEL_LEAST - LEVEL_MOST; d <= LEVEL_MOST - LEVEL_LEAST; d++) *to++ = (uint8_t)clamp(((d + 4) >> 3) + 8, 0, ABOUT - 1);
+    uint16_t *level = t->levels, *about = t->abouts;
+    uint8_t *near = t->nears;
+    for (int l = LEVEL_LEAST - 16 * SHIFT_MOST; l <= LEVEL_MOST; l++)
+        *level++ = (uint16_t)((size_t)clamp((l + 80) >> 3, 0, LEVELS - 1) * NEAR * MODEL);
+    for (int d = NO_DEPTH - LEVEL_MOST; d <= DEPTH_MOST - LEVEL_LEAST; d++)
+        *near++ = (uint8_t)((size_t)clamp(((d + 8) >> 4) + 5, 0, NEAR - 1) * MODEL);
+    for (int d = LEVEL_LEAST - LEVEL_MOST; d <= LEVEL_MOST - LEVEL_LEAST; d++)
+        *about++ = (uint16_t)((size_t)clamp(((d + 4) >> 3) + 8, 0, ABOUT - 1) * MODEL);
 }
 
 static void make(void)

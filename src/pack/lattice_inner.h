@@ -66,8 +66,9 @@ typedef struct blend_models {
     signs signs;
 } blend_models;
 
-/* What follows from an estimate: the shift, and which models. */
-typedef struct lattice_size { uint8_t shift, size, blend, unused; } lattice_size;
+/* What follows from an estimate: the shift, and which models, in bytes from the first. */
+typedef struct lattice_size { uint8_t shift, blend; uint16_t size; } lattice_size;
+#define MODEL sizeof(token_model)
 
 #define LEVEL_LEAST (-48)
 #define LEVEL_MOST 400
@@ -85,17 +86,23 @@ typedef struct lattice_tables {
     int32_t shares[LATTICE_KERNEL_MOST]; /* 65536 / (n + 4) */
     uint32_t reciprocals[SMALL]; /* 2^32 / (n + 1), rounded up; with n = 0 there is nothing to divide */
     lattice_size sizes[LEVEL_MOST - ESTIMATE_LEAST + 1]; /* at an estimate less ESTIMATE_LEAST */
-    uint8_t levels[LEVEL_MOST - LEVEL_LEAST + 16 * SHIFT_MOST + 1]; /* place of by_level's row at a level less 16 shifts */
-    uint8_t nears[DEPTH_MOST + LEVEL_MOST - NO_DEPTH - LEVEL_LEAST + 1]; /* at the last depth less the level */
-    uint8_t abouts[2 * (LEVEL_MOST - LEVEL_LEAST) + 1]; /* at an estimate, clamped as levels are, less the level */
+    /* Where models lie, in bytes: */
+    uint16_t levels[LEVEL_MOST - LEVEL_LEAST + 16 * SHIFT_MOST + 1]; /* a level's row, at the level less 16 shifts */
+    uint8_t nears[DEPTH_MOST + LEVEL_MOST - NO_DEPTH - LEVEL_LEAST + 1]; /* in it, at the last depth less the level */
+    uint16_t abouts[2 * (LEVEL_MOST - LEVEL_LEAST) + 1]; /* in another, at an estimate, clamped as levels are, less the level */
 } lattice_tables;
 
-INLINE unsigned level_row(const lattice_tables *t, int level, unsigned shift)
+INLINE size_t level_row(const lattice_tables *t, int level, unsigned shift)
 {
     return t->levels[level - 16 * (int)shift + 16 * SHIFT_MOST - LEVEL_LEAST];
 }
-INLINE unsigned near_of(const lattice_tables *t, int last, int level) { return t->nears[last - level + LEVEL_MOST - NO_DEPTH]; }
-INLINE unsigned about_of(const lattice_tables *t, int estimate, int level) { return t->abouts[estimate - level + LEVEL_MOST - LEVEL_LEAST]; }
+/* The last depth is known latest of all. */
+INLINE size_t near_of(const lattice_tables *t, ptrdiff_t last, ptrdiff_t level)
+{
+    const uint8_t *at_level = &t->nears[LEVEL_MOST - NO_DEPTH - level];
+    return at_level[last];
+}
+INLINE size_t about_of(const lattice_tables *t, int estimate, int level) { return t->abouts[estimate - level + LEVEL_MOST - LEVEL_LEAST]; }
 
 struct lattice_coder {
     lattice_code_shape shape;
@@ -201,7 +208,8 @@ typedef struct outlook {
 } outlook;
 
 typedef struct weight {
-    int level, local, around, estimate, last; /* logarithms of magnitudes */
+    int level, local, around, estimate; /* logarithms of magnitudes */
+    ptrdiff_t last;
     int by_column;                            /* filter and channel alone */
     int clues[CLUES], foretold;               /* blended: what the estimate is made of; before it was clamped */
     unsigned place, second, odd;
@@ -210,14 +218,14 @@ typedef struct weight {
 } weight;
 
 /* An index as it was coded: its magnitude, which is small if it is at all, and the depth of that. */
-typedef struct coded { int32_t index; uint32_t magnitude; int depth; } coded;
+typedef struct coded { int32_t index; uint32_t magnitude; ptrdiff_t depth; } coded;
 
 /* What is remembered of an index, its trace: the magnitude if it is quick; four times its depth and the sign, as above, if it is
  * blended; else the index itself. Magnitudes above MAGNITUDE_MOST as that. */
 INLINE int16_t trace_of(coded x, lattice_way way)
 {
     if (way == LATTICE_QUICK) return (int16_t)x.magnitude;
-    if (way == LATTICE_BLENDED) return (int16_t)(4 * x.depth + (x.index > 0) - (x.index < 0) + 1);
+    if (way == LATTICE_BLENDED) return (int16_t)(4 * (int)x.depth + (x.index > 0) - (x.index < 0) + 1);
     return (int16_t)(x.index < 0 ? -(int32_t)x.magnitude : (int32_t)x.magnitude);
 }
 #define CODED_NOTHING ((coded){0, 0, NO_DEPTH})
@@ -225,7 +233,7 @@ INLINE int trace_depth(int trace) { return trace >> 2; }
 INLINE int trace_sign(int trace) { return trace & 3; }
 
 /* The last weights, whatever kernels they were in: their traces, and depths. */
-typedef struct recent { int a, b, c, depth_a, depth_b, depth_c; } recent;
+typedef struct recent { int a, b, c; ptrdiff_t depth_a, depth_b, depth_c; } recent;
 /* Those beside a weight: traces. */
 typedef struct neighbours { int above, before, column; } neighbours;
 

@@ -77,7 +77,7 @@ INLINE void look(const lattice_coder *c, const outlook *o, int place_lg, const r
         w->local = w->level + (deviation * c->tables->shares[s] >> 16);
         w->second = w->place < SECONDS ? w->place : SECONDS - 1;
     } else {
-        w->local = w->level + ((w->last + r->depth_b - 2 * w->level) * 13107 >> 16);
+        w->local = w->level + (((int)(w->last + r->depth_b) - 2 * w->level) * 13107 >> 16);
         w->second = (unsigned)clamp(((o->column - o->all + 4) >> 3) + 16, 0, 31);
     }
     w->estimate = (2 * w->local + w->level + w->around + 2) >> 2;
@@ -97,7 +97,7 @@ INLINE unsigned ask(lattice_coder *c, coder *coding, const weight *w, unsigned q
     const int base = 16 * ((int)octave - 1), estimate = w->estimate - base, level = w->level - base;
     counter *by_estimate = &l->by_estimate[question][slot][clamp(((estimate + 2) >> 2) + 20, 0, FINE - 1)];
     counter *by_last = &l->by_last[question][slot][clamp(((level + 4) >> 3) + 12, 0, COARSE - 1) * (int)NEAR +
-                                                   clamp(((w->last - w->level + 8) >> 4) + 5, 0, NEAR - 1)];
+                                                   clamp((((int)w->last - w->level + 8) >> 4) + 5, 0, NEAR - 1)];
     const int local = clamp(((w->local - base + 4) >> 3) + 12, 0, COARSE - 1),
               around = clamp(((w->around - w->level + 4) >> 3) + 8, 0, ABOUT - 1),
               column = clamp(((w->by_column - base + 4) >> 3) + 12, 0, COARSE - 1);

@@ -16,7 +16,7 @@ INLINE void look_quickly(const lattice_coder *c, const lattice_tables *t, int le
     const uint32_t near = 2 * (unsigned)b->column + (unsigned)(b->above + b->before);
     w->around = (__builtin_expect(near < SMALL, 1) ? t->arounds[near] : lg_positive(4 * (uint64_t)near + 2)) - 64;
     if (h.spatial) w->local = w->level + (deviation * t->shares[s ? s - 1 : 0] >> 16);
-    else w->local = w->level + ((r->depth_b + r->depth_c - 2 * w->level) * 13107 >> 16);
+    else w->local = w->level + (((int)(r->depth_b + r->depth_c) - 2 * w->level) * 13107 >> 16);
     w->estimate = (2 * w->local + w->level + w->around + 2) >> 2;
 }
 
@@ -32,11 +32,11 @@ INLINE void look_for_clues(const lattice_coder *c, const lattice_tables *t, cons
         w->local = w->level + (deviation * t->shares[s] >> 16);
         w->second = w->place < SECONDS ? w->place : SECONDS - 1;
     } else {
-        w->local = w->level + ((w->last + r->depth_b - 2 * w->level) * 13107 >> 16);
+        w->local = w->level + (((int)(w->last + r->depth_b) - 2 * w->level) * 13107 >> 16);
         w->second = (unsigned)clamp(((o->column - o->all + 4) >> 3) + 16, 0, 31);
     }
     w->clues[0] = w->local - w->level;
-    w->clues[1] = w->last - w->level;
+    w->clues[1] = (int)w->last - w->level;
     w->clues[2] = trace_depth(b->column) - w->level;
     w->clues[3] = trace_depth(b->above) - w->level;
     w->clues[4] = trace_depth(b->before) - w->level;
@@ -83,8 +83,9 @@ INLINE coded code_tokens(lattice_coder *c, const lattice_tables *t, token_coder 
     /* Along rows it is made of what is clamped. */
     const int estimate = h.spatial ? seldom_clamped(w->estimate, ESTIMATE_LEAST, LEVEL_MOST) : w->estimate;
     const lattice_size size = t->sizes[estimate - ESTIMATE_LEAST];
-    const unsigned shift = size.shift, of = w->odd ? QUICK_MODELS : 0;
-    const size_t at[2] = {of + size.size, of + OF_LEVEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level)};
+    const unsigned shift = size.shift;
+    const size_t of = w->odd ? QUICK_MODELS * MODEL : 0;
+    const size_t at[2] = {of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level)};
     const unsigned wanted = h.decoding ? 0 : token_of(absolute(index) >> shift);
     const unsigned symbol = token_symbol(coding, c->quick.models, c->quick.seen, at, wanted, h.decoding);
     return code_magnitude(t, coding, symbol, index, shift, h.decoding);
@@ -96,12 +97,13 @@ INLINE coded code_blended(lattice_coder *c, const lattice_tables *t, both *eithe
     blend_models *l = &c->blended;
     token_coder *coding = &either->tokens;
     const lattice_size size = t->sizes[w->estimate - ESTIMATE_LEAST];
-    const unsigned shift = size.shift, of = w->odd ? BLENDED_MODELS : 0;
+    const unsigned shift = size.shift;
+    const size_t of = w->odd ? BLENDED_MODELS * MODEL : 0;
     const int base = 16 * (int)shift - 80;
     const size_t at[BLENDED] = {
-        of + size.size, of + OF_LEVEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level),
-        of + OF_LOCAL + (unsigned)seldom_clamped((w->local - base) >> 3, 0, LEVELS - 1) * ABOUT + about_of(t, w->estimate, w->level),
-        of + OF_COLUMN + (unsigned)seldom_clamped((w->by_column - base) >> 3, 0, LEVELS - 1) * SECONDS + w->second};
+        of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level),
+        of + OF_LOCAL * MODEL + (size_t)seldom_clamped((w->local - base) >> 3, 0, LEVELS - 1) * (ABOUT * MODEL) + about_of(t, w->estimate, w->level),
+        of + OF_COLUMN * MODEL + ((size_t)seldom_clamped((w->by_column - base) >> 3, 0, LEVELS - 1) * SECONDS + w->second) * MODEL};
     blend *mix = &l->blends[size.blend + (w->odd ? BLENDS : 0)];
     const unsigned wanted = h.decoding ? 0 : token_of(absolute(index) >> shift);
     const unsigned symbol = blend_symbol(coding, l->models, l->seen, at, mix, w->weigh, wanted, h.decoding);

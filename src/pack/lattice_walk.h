@@ -90,7 +90,7 @@ INLINE int16_t remember(walk *k, const weight *w, coded x, how h)
 {
     const int16_t trace = trace_of(x, h.way);
     const recent *r = &k->recent;
-    if (h.way == LATTICE_BLENDED) weigh_clues(k->worth, w, x.depth);
+    if (h.way == LATTICE_BLENDED) weigh_clues(k->worth, w, (int)x.depth);
     k->recent = (recent){trace, r->a, r->b, x.depth, r->depth_a, r->depth_b};
     return trace;
 }
@@ -172,7 +172,7 @@ INLINE void code_in_kernel(stream *t, kernel *e, uint64_t s, how h)
     const coded x = code_next(t, &w, &b, s, e->deviation, e->older, e->level, &t->indices[s], h);
     e->now[s] = e->last[s] = remember(&t->walk, &w, x, h);
     e->older = e->deviation;
-    e->deviation += x.depth - w.level + 6;
+    e->deviation += (int)x.depth - w.level + 6;
     c->place_sum[w.place] += 16 * (uint64_t)x.magnitude;
     e->sum += 16 * (uint64_t)x.magnitude;
 }

@@ -171,10 +171,13 @@ INLINE void token_advance(token_coder *c, unsigned start, unsigned frequency, bo
     }
 }
 
-/* at: which two of the models. */
+/* The model that lies so many bytes from the first: who knows them last, waits for no multiplication. */
+INLINE token_model *token_at(token_model *models, size_t at) { return (token_model *)(void *)((uint8_t *)models + at); }
+
+/* at: which two of the models, in bytes from the first. */
 INLINE unsigned token_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[2], unsigned symbol, bool decoding)
 {
-    token_model *a = &models[at[0]], *b = &models[at[1]];
+    token_model *a = token_at(models, at[0]), *b = token_at(models, at[1]);
     token_sum mean;
     /* The sums may pass 32767: halved first, with what both lose added. */
     mean.all = (a->all & b->all) + ((a->all ^ b->all) >> 1);
@@ -183,8 +186,8 @@ INLINE unsigned token_symbol(token_coder *c, token_model *models, uint8_t *seen,
     unsigned frequency;
     const unsigned start = token_range(&mean, symbol, &frequency);
     token_advance(c, start, frequency, decoding);
-    token_move(a, &seen[at[0]], &token_targets[symbol]);
-    token_move(b, &seen[at[1]], &token_targets[symbol]);
+    token_move(a, &seen[at[0] / sizeof *a], &token_targets[symbol]);
+    token_move(b, &seen[at[1] / sizeof *b], &token_targets[symbol]);
     return symbol;
 }
 
