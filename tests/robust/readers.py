@@ -184,7 +184,11 @@ def sources(folder):
         made.append(common.read(folder("packed")))
     # Of more weights blends are made; and what is left of them when kernels are pruned.
     wave = folder.write("in.safetensors", common.safetensors(
-        [("conv.weight", "F32", [17, 14, 3, 3], common.floats([math.sin(0.7 * i) * (1 + i % 5) * (i % 63 > 8) for i in range(2142)]))]))
+        [("conv.weight", "F32", [17, 14, 3, 3], common.floats([math.sin(0.7 * i) * (1 + i % 5) * (i % 63 > 8) for i in range(2142)])),
+         ("dense.weight", "F16", [21, 90], struct.pack("<1890e", *[math.sin(i * i) * (1 + i % 7) for i in range(1890)]))]))
+    for level in "3", "7":
+        common.must("-q", "-f", "--no-report", "--no-prune", "--max-error", "0.04", "--level", level, wave, folder("packed"))
+        made.append(common.read(folder("packed")))
     common.must("-q", "-f", "--no-report", "--no-prune", "--max-error", "0.04", "--level", "12", wave, folder("packed"))
     common.must("-q", "-f", "--no-report", "--amount", "0.3", "--no-binary", "--level", "12", folder("packed"), folder("fewer"))
     made += [common.read(folder("packed")), common.read(folder("fewer"))]
