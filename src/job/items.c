@@ -34,6 +34,7 @@ void item_free(item *it)
     pack_blob_free(it->blob);
     base_free(it->lattice.dead);
     base_free(it->actions);
+    base_free(it->kinds);
     base_free(it->own);
 }
 
@@ -104,6 +105,15 @@ fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
 {
     const fpr_status status = plan_layer(job, it, error);
     return status ? status : round_plan(job, it, error);
+}
+
+fpr_status item_before(const prune_job *job, item *it, fpr_error *error)
+{
+    const study_layer *layer = it->layer;
+    const bool cast = it->out->dtype != it->tensor->dtype;
+    if (!prune_is_planned(layer) || (cast ? it->seen != NULL : !it->rounds)) return FPR_OK;
+    return shrink_kinds(&layer->shape, it->tensor->dtype, it->seen ? it->seen : it->bytes, layer->measure.max_abs,
+                        job->options->eps, &it->kinds, error);
 }
 
 fpr_status item_change(const prune_job *job, item *it, fpr_error *error)
@@ -224,11 +234,27 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     out->stored = it->blob ? pack_blob_size(it->blob) : out->bytes; /* of a pooled one: its share, see pool.c */
     out->codec = out->pooled ? "pool" : it->blob ? pack_blob_codec(it->blob) : "raw";
     out->lossless = it->exact;
-    out->max_abs = it->seen ? it->own_max_abs : it->outcome.error_max_abs;
-    out->relative_l2 = it->seen ? it->own_relative_l2 : it->outcome.error_relative_l2;
+    const bool computed = it->seen && it->layer->part != CONV_PART_WEIGHT; /* from this tensor, whose loss is another */
+    out->max_abs = computed ? it->own_max_abs : it->outcome.error_max_abs;
+    out->relative_l2 = computed ? it->own_relative_l2 : it->outcome.error_relative_l2;
     out->change = it->outcome.change;
     out->zeroed = it->plan.zeroed;
     out->decided = true;
+    return status;
+}
+
+fpr_status item_became(const prune_job *job, item *it, fpr_error *error)
+{
+    const void *weights = it->converted ? it->converted : it->bytes;
+    fpr_status status = FPR_OK;
+    if (it->seen && (it->rounded || it->plan.changes)) { /* to be counted */
+        memcpy(it->seen, it->bytes, it->tensor->bytes);
+        status = study_see(job->study, it->layer, job_threads(job->options), it->seen, error);
+        weights = it->seen;
+    }
+    if (status || !it->kinds) return status;
+    status = shrink_became(&it->layer->shape, it->out->dtype, weights, it->kinds, &it->plan, &it->outcome, error);
+    it->out->zeroed = it->plan.zeroed;
     return status;
 }
 

@@ -53,6 +53,7 @@ typedef struct item {
     bool unpruned;            /* pruning would have cost more than the error allowed */
     double norm;              /* in the input */
     lattice lattice;
+    uint8_t *kinds;             /* [kernels] as they were, where weights may become zero after the plan; else NULL */
     uint8_t *actions;           /* [kernels] of the layer, for the distributions: all that are left change */
     void *own;                /* the bits before, of a small tensor, and what was known of it */
     shrink_outcome own_outcome;
@@ -104,6 +105,9 @@ fpr_status item_change(const prune_job *job, item *it, fpr_error *error);
 fpr_status item_cast(const prune_job *job, item *it, fpr_error *error);
 /* Packs it, where that gains, and decides what the output says of it. */
 fpr_status item_encode(const prune_job *job, item *it, fpr_error *error);
+/* Before item_change, and after item_encode: counts kernels that rounding or a cast made zero; it->seen is what was written. */
+fpr_status item_before(const prune_job *job, item *it, fpr_error *error);
+fpr_status item_became(const prune_job *job, item *it, fpr_error *error);
 /* Adds the kernels of the items to the distributions: as they were, or those that have changed. */
 fpr_status items_count(const prune_job *job, const item *items, size_t count, bool changed, fpr_error *error);
 /* Moves what is known of it into its row of the report. */

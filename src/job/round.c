@@ -33,7 +33,7 @@ bool round_allowed(const prune_job *job, size_t tensor)
     const fpr_dtype dtype = job->tensors[tensor].dtype;
     const study_layer *layer = prune_layer(job, tensor);
     /* What weights are computed from has no error of its own that says anything about them. */
-    if ((layer && !study_is_plain(layer)) || study_owner(job->study, tensor)) return false;
+    if ((layer && layer->part != CONV_PART_WEIGHT) || study_owner(job->study, tensor)) return false;
     return o->max_error > 0 && base_is_float(dtype) && (layer || !is_vector(t)) &&
            o->max_error >= least_error(dtype) && shrink_selected(&o->only, &o->skip, t->name);
 }
@@ -112,37 +112,48 @@ static fpr_status square_of_zeroed(const item *it, double *square, fpr_error *er
     *square = 0;
     for (uint64_t i = 0; i < s->kernels; i++) {
         if (it->plan.action[i] != CONV_ACTION_ZERO) continue;
-        conv_kernels(s, it->tensor->dtype, it->bytes, i, 1, w);
+        conv_kernels(s, it->tensor->dtype, it->seen ? it->seen : it->bytes, i, 1, w);
         for (uint64_t j = 0; j < s->k; j++) *square += w[j] * w[j];
     }
     base_free(w);
     return FPR_OK;
 }
 
+/* What goes stays after all, where that alone takes more than its share; two levels are as good without it. */
+static fpr_status take_pruning_back(const prune_job *job, item *it, double all, fpr_error *error)
+{
+    const double r = job->options->max_error, quantized = it->plan.levels ? it->plan.binary.max_relative_error : 0;
+    const double most = fmin(PRUNED_SHARE * r * r, r * r - quantized * quantized);
+    double zeroed = 0;
+    const fpr_status status = square_of_zeroed(it, &zeroed, error);
+    if (status || zeroed <= most * all) return status;
+    it->plan.changes = it->plan.levels != NULL;
+    for (uint64_t i = 0; i < it->layer->shape.kernels; i++)
+        if (it->plan.action[i] == CONV_ACTION_ZERO) it->plan.action[i] = CONV_ACTION_KEPT;
+    it->plan.zeroed = 0;
+    it->unpruned = true;
+    return FPR_OK;
+}
+
 fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
 {
     lattice_shape s;
-    it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite) &&
-                 it->plan.binary.scope == FPR_SCOPE_NONE &&
+    const bool pruned = prune_is_planned(it->layer) && it->layer->part == CONV_PART_WEIGHT && it->plan.zeroed &&
+                        job->options->max_error > 0;
+    it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite);
+    it->rounds = (it->rounds || pruned) &&
                  lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
     /* A lattice that is there already is kept as it is, but for kernels of it that go, as far as the error allows. */
     it->thinned = it->plan.changes && !strcmp(it->tensor->codec, "lattice") && it->plan.binary.scope == FPR_SCOPE_NONE;
     it->rounds = it->rounds && (it->plan.changes || strcmp(it->tensor->codec, "lattice"));
     if (!it->rounds) return FPR_OK;
-    double all, zeroed = 0;
-    it->rounds = all_finite(&s, it->bytes, &all) && (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));
+    double all;
+    it->rounds = all_finite(&s, it->bytes, &all);
     it->norm = sqrt(all);
-    const double r = job->options->max_error;
-    if (it->rounds && it->plan.zeroed) {
-        const fpr_status status = square_of_zeroed(it, &zeroed, error);
-        if (status) return status;
-    }
-    if (it->rounds && it->plan.zeroed && zeroed > PRUNED_SHARE * r * r * all) {
-        memset(it->plan.action, CONV_ACTION_KEPT, (size_t)it->layer->shape.kernels);
-        it->plan.zeroed = 0;
-        it->plan.changes = false;
-        it->unpruned = true;
-    }
+    const fpr_status status = it->rounds && pruned ? take_pruning_back(job, it, all, error) : FPR_OK;
+    if (status) return status;
+    it->rounds = it->rounds && round_allowed(job, it->id) && it->plan.binary.scope == FPR_SCOPE_NONE &&
+                 (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));
     if (it->thinned || job->unrounded) it->rounds = false;
     if (!it->rounds || !it->layer) return FPR_OK;
     const uint64_t kernels = it->layer->shape.kernels;
@@ -180,7 +191,8 @@ fpr_status round_item(const prune_job *job, item *it, fpr_error *error)
     if (!(before < most)) return FPR_OK;
     const lattice_wish wish = {.error_square = it->converted ? (most - before) * (most - before) : most * most - before * before,
                                .least = 0.994,
-                               .trellis = job->options->level >= TRELLIS_LEVEL,
+                               /* its path leaves out kernels that went, where these lie together */
+                               .trellis = job->options->level >= TRELLIS_LEVEL && !it->seen,
                                .threads = job_threads(job->options)};
     lattice_cost cost;
     if (out->bytes <= KEPT_BYTES && !job->dense) {

@@ -64,10 +64,12 @@ static fpr_status plan_and_sample(const prune_job *job, item *it, fpr_error *err
 
 static fpr_status change_and_encode(const prune_job *job, item *it, fpr_error *error)
 {
-    fpr_status status = item_change(job, it, error);
+    fpr_status status = item_before(job, it, error);
+    if (!status) status = item_change(job, it, error);
     if (!status) status = item_cast(job, it, error);
     if (!status) status = round_item(job, it, error);
     if (!status) status = item_encode(job, it, error);
+    if (!status) status = item_became(job, it, error);
     return status;
 }
 

@@ -65,7 +65,7 @@ static void settle(fit *f, uint64_t first, uint64_t n, const int32_t *points, la
         const double d = fabs(w[i] - v[i]);
         cost->error_square += d * d;
         cost->max_abs = d > cost->max_abs ? d : cost->max_abs;
-        cost->weights += d > 0;
+        cost->weights += d > 0 || signbit(w[i]) != signbit(v[i]); /* -0 becomes +0, as where kernels go */
     }
     if (f->write) lattice_store(f->s, f->bytes, first, n, v);
 }

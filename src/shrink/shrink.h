@@ -7,6 +7,7 @@
  * tally.c     how well kernels do at two levels, counted
  * quantize.c  the best two levels of a set of weights
  * apply.c     carries a plan out in place and measures what it cost
+ * became.c    which kernels rounding and casts took besides
  * cost.c      how many weights and live kernels a plan takes
  * view.h      weights that the file holds in another order, or computed from two tensors
  * glob.c      --only, --skip, --drop
@@ -94,6 +95,16 @@ fpr_status shrink_apply(const fpr_layer_shape *s, fpr_dtype dtype, void *weights
 /* Only the dead filters and channels of weights as they are: fills those fields of *outcome, the errors are 0. */
 fpr_status shrink_dead(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, shrink_known known, double eps,
                        unsigned threads, shrink_outcome *outcome, fpr_error *error);
+
+/* [kernels] what each kernel is before anything is changed, by max|w| of its layer; base_free. */
+enum { SHRINK_KIND_ZERO, SHRINK_KIND_SPARSE, SHRINK_KIND_LIVE };
+fpr_status shrink_kinds(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, double max_abs, double eps,
+                        uint8_t **kinds, fpr_error *error);
+/* Of weights as they are written, rounded or cast: counts every kernel that became zero, planned or not, into
+ * plan->zeroed and *outcome, and lists the filters and channels anew that are dead then: every kernel sparse before or zero
+ * now. kinds: as above; kernels that are zero now become ZERO. */
+fpr_status shrink_became(const fpr_layer_shape *s, fpr_dtype dtype, const void *weights, uint8_t *kinds, shrink_plan *plan,
+                         shrink_outcome *outcome, fpr_error *error);
 
 /* The two levels a < b (a == b when all are equal) that minimise sum (w - q)^2 over n values: optimal one-dimensional
  * two-means, exact by sorting for any n. Returns the squared error; *split is the count of values at the lower level.

@@ -77,6 +77,61 @@ class MaxError(harness.Case):
             self.assertLessEqual(used[name], 1, name)
         return used
 
+    def test_pruning_stays_within_it(self):
+        """Also where nothing is rounded: few values, two levels, a dtype that is no finer; and whatever the order of axes."""
+        palette = array.array("f", random.Random(16).choices([0.1, -0.3, 0.5, 2.0], k=9216)).tobytes()
+        tensors = {"palette.weight": ("F32", (32, 32, 3, 3), palette), "levels.weight": harness.binary_weights(13, 32, 16),
+                   "brain.weight": tensor(7, "BF16", 16, 16, 3, 3), "conv.weight": tensor(1, "F32", 16, 12, 3, 3)}
+        self.kept = {}
+        for layout, r in (("oihw", 0.01), ("oihw", 0.2), ("ohwi", 0.05)):
+            before = tensors
+            if layout == "ohwi":
+                before = {name: tensor(i, dtype, *shape) for i, (name, dtype, shape) in enumerate((
+                    ("a.weight", "F32", (32, 7, 7, 3)), ("b.weight", "F16", (64, 3, 3, 32)), ("c.weight", "F32", (64, 3, 3, 64))))}
+            harness.write_checkpoint("in.safetensors", before)
+            for more in (["--amount", "0.4"], ["--amount", "0.3", "--structure", "filter", "--level", "8"],
+                         ["--eps", "0.05", "--level", "8"]):
+                with self.subTest(layout=layout, r=r, more=more):
+                    self.ok("--max-error", str(r), "--layout", layout, *more, "in.safetensors", "out.safetensors", "-f")
+                    self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+                    used = self.check("dense.safetensors", before, r)
+                    for name, share in used.items():  # in this order of axes, too
+                        if layout == "ohwi":
+                            self.assertGreaterEqual(share, 0.99, name)
+                    warnings = json.loads(Path("out.report.json").read_text())["warnings"]
+                    if "--amount" in more:
+                        self.assertEqual(sum("is not pruned" in w for w in warnings), len(before), warnings)
+                    self.ok("verify", "out.safetensors", "in.safetensors")
+
+    def test_kernels_that_rounding_takes_are_counted(self):
+        """A kernel all of whose weights are nearest to zero goes without having been chosen: 1x1 kernels, mostly."""
+        before = {"point.weight": tensor(2, "F32", 32, 24, 1, 1), "conv.weight": tensor(3, "F32", 16, 16, 1, 2),
+                  "up.weight": tensor(4, "F32", 24, 32, 1, 1)}
+        harness.write_checkpoint("in.safetensors", before)
+        self.ok("--max-error", "0.3", "--no-prune", "--transposed", "up*", "in.safetensors", "out.safetensors", "-f")
+        self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+        after, zeroed, live = read("dense.safetensors"), {}, {}
+        report = json.loads(Path("out.report.json").read_text())
+        for row in report["layers"]:
+            name, (o, i, *taps) = row["name"], row["shape"]
+            a, b, k = numbers("F32", before[name][2]), numbers("F32", after[name][2]), math.prod(taps)
+            peak = [[max(map(abs, x[j:j + k])) for j in range(0, len(x), k)] for x in (a, b)]
+            limit = 0.01 * max(peak[0])
+            live[name] = [p >= limit and q > 0 for p, q in zip(*peak)]
+            zeroed[name] = sum(p > 0 and q == 0 for p, q in zip(*peak))
+            self.assertEqual((row["pruned_kernels"], row["live_after"]), (zeroed[name], sum(live[name])), name)
+            rows = [j for j in range(o) if not any(live[name][j * i:(j + 1) * i])]
+            columns = [j for j in range(i) if not any(live[name][j::i])]
+            dead = (columns, rows) if name == "up.weight" else (rows, columns)
+            self.assertEqual((row["dead_filters"], row["dead_channels"]), dead, name)
+        self.assertGreater(zeroed["point.weight"], 50)
+        self.assertEqual(report["changes"]["kernels_zeroed"], sum(zeroed.values()))
+        self.assertTrue(report["verdict"].startswith(f"{sum(zeroed.values())} of "), report["verdict"])
+        statement = json.loads(harness.run("info", "--json", "out.safetensors").out)["statement"]
+        self.assertEqual(statement["kernels_zeroed"], sum(zeroed.values()))
+        difference = json.loads(harness.run("diff", "--json", "in.safetensors", "out.safetensors").out)
+        self.assertEqual({t["name"]: t["kernels_zeroed"] for t in difference["tensors"]}, zeroed)
+
     def test_every_tensor_within_its_error(self):
         self.zoo()
         for level in ("1", "6", "12"):
