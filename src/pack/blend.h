@@ -61,13 +61,13 @@ INLINE void blend_mean(token_model *const models[BLENDED], const blend *b, token
 }
 
 /* frequency: of the symbol, as it was coded. In the end their sum is BLEND_ALL again, or a little less. */
-INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, unsigned symbol, uint32_t frequency)
+INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, token symbol, uint32_t frequency)
 {
     const uint32_t share = (UINT32_C(1) << 21) / frequency;
     int64_t all = 0;
     for (unsigned j = 0; j < BLENDED; j++) {
-        const uint32_t end = symbol == TOKENS - 1 ? 1u << TOKEN_SCALE : (uint32_t)models[j]->below[symbol + 1];
-        const uint32_t own = end - (uint32_t)models[j]->below[symbol], w = b->weights[j];
+        const uint32_t end = symbol.twice == TOKEN_LAST ? 1u << TOKEN_SCALE : token_below(models[j], symbol.twice + 2);
+        const uint32_t own = end - token_below(models[j], symbol.twice), w = b->weights[j];
         const uint64_t deserved = (uint64_t)(w * own >> 8) * share >> 13;
         const int32_t goal = (int32_t)(deserved < 4 * w ? deserved : 4 * w);
         const int32_t now = (int32_t)w + ((goal - (int32_t)w) >> BLEND_SHIFT);
@@ -80,8 +80,8 @@ INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, unsigned s
 
 /* at: which four of the models, in bytes from the first. weigh: whether these are weighed anew, which takes a quarter of the time and is done for one
  * symbol in four. */
-INLINE unsigned blend_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[BLENDED], blend *b, bool weigh,
-                             unsigned symbol, bool decoding)
+INLINE token blend_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[BLENDED], blend *b, bool weigh,
+                          token symbol, bool decoding)
 {
     token_model *const of[BLENDED] = {token_at(models, at[0]), token_at(models, at[1]), token_at(models, at[2]), token_at(models, at[3])};
     token_sum sum;
@@ -91,7 +91,7 @@ INLINE unsigned blend_symbol(token_coder *c, token_model *models, uint8_t *seen,
     const unsigned start = token_range(&sum, symbol, &frequency);
     token_advance(c, start, frequency, decoding);
     if (weigh) blend_weigh(of, b, symbol, frequency);
-    for (unsigned j = 0; j < BLENDED; j++) token_move(of[j], &seen[at[j] / sizeof *of[j]], &blend_targets[symbol]);
+    for (unsigned j = 0; j < BLENDED; j++) token_move(of[j], &seen[at[j] / sizeof *of[j]], token_target(blend_targets, symbol));
     return symbol;
 }
 

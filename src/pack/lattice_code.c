@@ -41,7 +41,8 @@ static void make_tables(lattice_tables *t)
     for (int n = 0; n < (int)LATTICE_KERNEL_MOST; n++) t->shares[n] = 65536 / (n + 4);
     for (int e = ESTIMATE_LEAST; e <= LEVEL_MOST; e++) {
         const int shift = clamp((e >> 4) - 3, 0, SHIFT_MOST), rest = e - 16 * shift + 80;
-        t->sizes[e - ESTIMATE_LEAST] = (lattice_size){.shift = (uint8_t)shift,
+        t->sizes[e - ESTIMATE_LEAST] = (lattice_size){.sixteenths = (uint16_t)(16 * shift),
+                                                      .shift = (uint8_t)shift,
                                                       .blend = (uint8_t)clamp(rest >> 4, 0, BLENDS - 1),
                                                       .size = (uint16_t)((size_t)clamp(rest >> 2, 0, SIZES - 1) * MODEL)};
     }

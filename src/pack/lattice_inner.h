@@ -67,7 +67,7 @@ typedef struct blend_models {
 } blend_models;
 
 /* What follows from an estimate: the shift, and which models, in bytes from the first. */
-typedef struct lattice_size { uint8_t shift, blend; uint16_t size; } lattice_size;
+typedef struct lattice_size { uint16_t sixteenths, size; uint8_t shift, blend; uint16_t unused; } lattice_size; /* of the shift */
 #define MODEL sizeof(token_model)
 
 #define LEVEL_LEAST (-48)
@@ -92,9 +92,10 @@ typedef struct lattice_tables {
     uint16_t abouts[2 * (LEVEL_MOST - LEVEL_LEAST) + 1]; /* in another, at an estimate, clamped as levels are, less the level */
 } lattice_tables;
 
-INLINE size_t level_row(const lattice_tables *t, int level, unsigned shift)
+INLINE size_t level_row(const lattice_tables *t, ptrdiff_t level, ptrdiff_t sixteenths)
 {
-    return t->levels[level - 16 * (int)shift + 16 * SHIFT_MOST - LEVEL_LEAST];
+    const uint16_t *at_level = &t->levels[level + 16 * SHIFT_MOST - LEVEL_LEAST];
+    return at_level[-sixteenths];
 }
 /* The last depth is known latest of all. */
 INLINE size_t near_of(const lattice_tables *t, ptrdiff_t last, ptrdiff_t level)

@@ -60,20 +60,21 @@ INLINE void weigh_clues(int32_t worth[CLUES], const weight *w, int depth)
 /* ---- the same in tokens: the first of a size or half a size, one symbol; then bits as they are */
 
 /* The magnitude, given the symbol. */
-INLINE uint32_t code_rest(token_coder *coding, unsigned symbol, uint32_t m, unsigned shift, bool decoding)
+INLINE uint32_t code_rest(token_coder *coding, token symbol, uint32_t m, unsigned shift, bool decoding)
 {
-    if (__builtin_expect(symbol == TOKENS - 1, 0)) return token_escaped(coding, m, shift, decoding);
-    const token_number n = token_numbers[symbol];
+    if (__builtin_expect(symbol.twice == TOKEN_LAST, 0)) return token_escaped(coding, m, shift, decoding);
+    token_number n;
+    memcpy(&n, (const uint8_t *)token_numbers + 2 * symbol.twice, sizeof n);
     const uint32_t base = (uint32_t)n.first << shift;
     return base + token_raw(coding, m - base, n.extra + shift, decoding);
 }
 
 /* What follows the symbol. */
-INLINE coded code_magnitude(const lattice_tables *t, token_coder *coding, unsigned symbol, int32_t index, unsigned shift, bool decoding)
+INLINE coded code_magnitude(const lattice_tables *t, token_coder *coding, token symbol, int32_t index, unsigned shift, bool decoding)
 {
     const uint32_t m = absolute(index), found = code_rest(coding, symbol, m, shift, decoding);
     /* Up to 27 bits were taken of 32 at least. */
-    const unsigned sign = decoding && symbol != TOKENS - 1 ? token_take(coding, found > 0)
+    const unsigned sign = decoding && symbol.twice != TOKEN_LAST ? token_take(coding, found > 0)
                                                            : token_raw(coding, index < 0, found > 0, decoding);
     return coded_as(t, found, sign);
 }
@@ -85,9 +86,9 @@ INLINE coded code_tokens(lattice_coder *c, const lattice_tables *t, token_coder 
     const lattice_size size = t->sizes[estimate - ESTIMATE_LEAST];
     const unsigned shift = size.shift;
     const size_t of = w->odd ? QUICK_MODELS * MODEL : 0;
-    const size_t at[2] = {of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level)};
-    const unsigned wanted = h.decoding ? 0 : token_of(absolute(index) >> shift);
-    const unsigned symbol = token_symbol(coding, c->quick.models, c->quick.seen, at, wanted, h.decoding);
+    const size_t at[2] = {of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, size.sixteenths) + near_of(t, w->last, w->level)};
+    const token wanted = token_numbered(h.decoding ? 0 : token_of(absolute(index) >> shift));
+    const token symbol = token_symbol(coding, c->quick.models, c->quick.seen, at, wanted, h.decoding);
     return code_magnitude(t, coding, symbol, index, shift, h.decoding);
 }
 
@@ -99,14 +100,14 @@ INLINE coded code_blended(lattice_coder *c, const lattice_tables *t, both *eithe
     const lattice_size size = t->sizes[w->estimate - ESTIMATE_LEAST];
     const unsigned shift = size.shift;
     const size_t of = w->odd ? BLENDED_MODELS * MODEL : 0;
-    const int base = 16 * (int)shift - 80;
+    const int base = size.sixteenths - 80;
     const size_t at[BLENDED] = {
-        of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, shift) + near_of(t, w->last, w->level),
+        of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, size.sixteenths) + near_of(t, w->last, w->level),
         of + OF_LOCAL * MODEL + (size_t)seldom_clamped((w->local - base) >> 3, 0, LEVELS - 1) * (ABOUT * MODEL) + about_of(t, w->estimate, w->level),
         of + OF_COLUMN * MODEL + ((size_t)seldom_clamped((w->by_column - base) >> 3, 0, LEVELS - 1) * SECONDS + w->second) * MODEL};
     blend *mix = &l->blends[size.blend + (w->odd ? BLENDS : 0)];
-    const unsigned wanted = h.decoding ? 0 : token_of(absolute(index) >> shift);
-    const unsigned symbol = blend_symbol(coding, l->models, l->seen, at, mix, w->weigh, wanted, h.decoding);
+    const token wanted = token_numbered(h.decoding ? 0 : token_of(absolute(index) >> shift));
+    const token symbol = blend_symbol(coding, l->models, l->seen, at, mix, w->weigh, wanted, h.decoding);
     if (!c->shape.signs) return code_magnitude(t, coding, symbol, index, shift, h.decoding);
     const uint32_t found = code_rest(coding, symbol, absolute(index), shift, h.decoding);
     if (!found) return CODED_NOTHING;

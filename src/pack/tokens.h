@@ -85,29 +85,45 @@ static inline void token_begin(token_model *m, int size, int (*lg)(uint64_t))
 
 /* ---- models */
 
+/* Symbols go as twice their number: where they lie among numbers of two bytes, so that what is looked up by them is found at
+ * once. */
+typedef struct token { size_t twice; } token;
+#define TOKEN_LAST (2 * (TOKENS - 1))
+INLINE token token_numbered(unsigned symbol) { return (token){2 * (size_t)symbol}; }
+INLINE const token_model *token_target(const token_model targets[TOKENS], token t)
+{
+    return (const token_model *)(const void *)((const uint8_t *)targets + sizeof *targets / 2 * t.twice);
+}
+INLINE unsigned token_below(const void *below, size_t twice)
+{
+    uint16_t found;
+    memcpy(&found, (const uint8_t *)below + twice, sizeof found);
+    return found;
+}
+
 /* How many of the symbols begin at `slot` or below, less one: the symbol that it is. */
-INLINE unsigned token_find(const token_sum *mean, unsigned slot)
+INLINE token token_find(const token_sum *mean, unsigned slot)
 {
     /* Ascending as they are, the first one above says it. */
 #if defined(__AVX2__)
     const __m256i above = _mm256_cmpgt_epi16((__m256i)mean->all, _mm256_set1_epi16((short)slot));
-    return _tzcnt_u32((unsigned)_mm256_movemask_epi8(above)) / 2 - 1;
+    return (token){(size_t)_tzcnt_u32((unsigned)_mm256_movemask_epi8(above)) - 2};
 #elif defined(__SSE2__)
     const __m128i at = _mm_set1_epi16((short)slot);
     const __m128i above = _mm_packs_epi16(_mm_cmpgt_epi16((__m128i)mean->half[0], at), _mm_cmpgt_epi16((__m128i)mean->half[1], at));
-    return (unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(above) | 1u << TOKENS) - 1;
+    return token_numbered((unsigned)__builtin_ctz((unsigned)_mm_movemask_epi8(above) | 1u << TOKENS) - 1);
 #else
     unsigned s = 0;
     for (unsigned step = TOKENS / 2; step; step /= 2) s += mean->below[s + step] <= slot ? step : 0;
-    return s;
+    return token_numbered(s);
 #endif
 }
 
 /* Where a symbol starts, and how many slots it has. */
-INLINE unsigned token_range(const token_sum *sum, unsigned symbol, unsigned *frequency)
+INLINE unsigned token_range(const token_sum *sum, token t, unsigned *frequency)
 {
-    const unsigned start = sum->below[symbol];
-    *frequency = sum->below[symbol + 1] - start;
+    const unsigned start = token_below(sum, t.twice);
+    *frequency = token_below(sum, t.twice + 2) - start;
     return start;
 }
 
@@ -175,7 +191,7 @@ INLINE void token_advance(token_coder *c, unsigned start, unsigned frequency, bo
 INLINE token_model *token_at(token_model *models, size_t at) { return (token_model *)(void *)((uint8_t *)models + at); }
 
 /* at: which two of the models, in bytes from the first. */
-INLINE unsigned token_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[2], unsigned symbol, bool decoding)
+INLINE token token_symbol(token_coder *c, token_model *models, uint8_t *seen, const size_t at[2], token symbol, bool decoding)
 {
     token_model *a = token_at(models, at[0]), *b = token_at(models, at[1]);
     token_sum mean;
@@ -186,8 +202,8 @@ INLINE unsigned token_symbol(token_coder *c, token_model *models, uint8_t *seen,
     unsigned frequency;
     const unsigned start = token_range(&mean, symbol, &frequency);
     token_advance(c, start, frequency, decoding);
-    token_move(a, &seen[at[0] / sizeof *a], &token_targets[symbol]);
-    token_move(b, &seen[at[1] / sizeof *b], &token_targets[symbol]);
+    token_move(a, &seen[at[0] / sizeof *a], token_target(token_targets, symbol));
+    token_move(b, &seen[at[1] / sizeof *b], token_target(token_targets, symbol));
     return symbol;
 }
 
