@@ -91,14 +91,18 @@ INLINE void blend_weigh(token_model *const models[BLENDED], blend *b, token symb
     for (unsigned j = 0; j < BLENDED; j++) memcpy(&both[j], (const uint8_t *)models[j] + symbol.twice, sizeof both[j]);
     const __m128i ends = _mm_set_epi32((int)both[3], (int)both[2], (int)both[1], (int)both[0]);
     const __m128i own = _mm_sub_epi32(_mm_srli_epi32(ends, 16), _mm_and_si128(ends, _mm_set1_epi32(0xffff)));
-    const __m128i w = _mm_load_si128((const __m128i *)(const void *)b->weights), share = _mm_set1_epi32((int)((UINT32_C(1) << 21) / frequency));
+    const __m128i w = _mm_load_si128((const __m128i *)(const void *)b->weights);
+    const __m128i share = _mm_set1_epi32((int)((UINT32_C(1) << 21) / frequency));
     const __m128i part = _mm_srli_epi32(_mm_mullo_epi32(w, own), 8);
-    const __m128i even = _mm_srli_epi64(_mm_mul_epu32(part, share), 13), odd = _mm_srli_epi64(_mm_mul_epu32(_mm_srli_epi64(part, 32), share), 13);
+    const __m128i even = _mm_srli_epi64(_mm_mul_epu32(part, share), 13);
+    const __m128i odd = _mm_srli_epi64(_mm_mul_epu32(_mm_srli_epi64(part, 32), share), 13);
     const __m128i goal = _mm_min_epu32(_mm_or_si128(even, _mm_slli_epi64(odd, 32)), _mm_slli_epi32(w, 2));
-    const __m128i moved = _mm_add_epi32(w, _mm_srai_epi32(_mm_sub_epi32(goal, w), BLEND_SHIFT)), now = _mm_max_epi32(moved, _mm_set1_epi32(BLEND_LEAST));
-    const __m128i pairs = _mm_add_epi32(now, _mm_shuffle_epi32(now, 0x4e)), all = _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0xb1));
-    const __m128i rest = _mm_sub_epi32(_mm_set1_epi32(BLEND_ALL), all);
-    _mm_store_si128((__m128i *)(void *)b->weights, _mm_add_epi32(now, _mm_srai_epi32(_mm_mullo_epi32(now, rest), 16)));
+    const __m128i moved = _mm_add_epi32(w, _mm_srai_epi32(_mm_sub_epi32(goal, w), BLEND_SHIFT));
+    const __m128i now = _mm_max_epi32(moved, _mm_set1_epi32(BLEND_LEAST));
+    const __m128i pairs = _mm_add_epi32(now, _mm_shuffle_epi32(now, 0x4e));
+    const __m128i rest = _mm_sub_epi32(_mm_set1_epi32(BLEND_ALL), _mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 0xb1)));
+    const __m128i set_right = _mm_add_epi32(now, _mm_srai_epi32(_mm_mullo_epi32(now, rest), 16));
+    _mm_store_si128((__m128i *)(void *)b->weights, set_right);
 #else
     blend_weigh_plainly(models, b, symbol, frequency);
 #endif

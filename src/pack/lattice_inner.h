@@ -103,7 +103,10 @@ INLINE size_t near_of(const lattice_tables *t, ptrdiff_t last, ptrdiff_t level)
     const uint8_t *at_level = &t->nears[LEVEL_MOST - NO_DEPTH - level];
     return at_level[last];
 }
-INLINE size_t about_of(const lattice_tables *t, int estimate, int level) { return t->abouts[estimate - level + LEVEL_MOST - LEVEL_LEAST]; }
+INLINE size_t about_of(const lattice_tables *t, int estimate, int level)
+{
+    return t->abouts[estimate - level + LEVEL_MOST - LEVEL_LEAST];
+}
 
 struct lattice_coder {
     lattice_code_shape shape;
@@ -138,8 +141,9 @@ INLINE int lg_positive(uint64_t x)
 {
     /* By the five bits after the first one; less 16 for every zero before it. */
 #define P(n) 16 * 63 + n
-    static const int16_t parts[64] = {[32] = P(0), P(1), P(1), P(2), P(3), P(3), P(4), P(5), P(5), P(6), P(6), P(7), P(7), P(8), P(8), P(9), P(9),
-                                      P(10), P(10), P(11), P(11), P(12), P(12), P(12), P(13), P(13), P(14), P(14), P(14), P(15), P(15), P(16)};
+    static const int16_t parts[64] = {
+        [32] = P(0), P(1),  P(1),  P(2),  P(3),  P(3),  P(4),  P(5),  P(5),  P(6),  P(6),  P(7),  P(7),  P(8),  P(8),  P(9),
+        P(9),        P(10), P(10), P(11), P(11), P(12), P(12), P(12), P(13), P(13), P(14), P(14), P(14), P(15), P(15), P(16)};
 #undef P
     const int zeros = __builtin_clzll(x);
     return parts[x << zeros >> 58] - 16 * zeros;

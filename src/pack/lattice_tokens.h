@@ -7,8 +7,8 @@
 
 /* How an index is expected to be, from less than in 9.2: the last weight counts in `last` alone, so that the rest is known
  * while that is decoded. level: without what is known of the place. */
-INLINE void look_quickly(const lattice_coder *c, const lattice_tables *t, int level, const recent *r, uint64_t s, const neighbours *b, int deviation,
-                         how h, weight *w)
+INLINE void look_quickly(const lattice_coder *c, const lattice_tables *t, int level, const recent *r, uint64_t s,
+                         const neighbours *b, int deviation, how h, weight *w)
 {
     w->place = (unsigned)(s < PLACES ? s : PLACES - 1);
     w->level = seldom_clamped(level + (h.spatial ? c->place_lg[w->place] : 0), LEVEL_LEAST, LEVEL_MOST);
@@ -21,8 +21,8 @@ INLINE void look_quickly(const lattice_coder *c, const lattice_tables *t, int le
 }
 
 /* The same, but the estimate is made of clues by what they were worth before. */
-INLINE void look_for_clues(const lattice_coder *c, const lattice_tables *t, const outlook *o, const recent *r, uint64_t s, const neighbours *b, int deviation,
-                           const int32_t worth[CLUES], how h, weight *w)
+INLINE void look_for_clues(const lattice_coder *c, const lattice_tables *t, const outlook *o, const recent *r, uint64_t s,
+                           const neighbours *b, int deviation, const int32_t worth[CLUES], how h, weight *w)
 {
     w->place = (unsigned)(s < PLACES ? s : PLACES - 1);
     w->by_column = o->filter + o->column - o->all - 64;
@@ -53,8 +53,17 @@ static const int32_t clues_first[CLUES] = {32768, 3276, 6553, 3276, 3276};
 INLINE void weigh_clues(int32_t worth[CLUES], const weight *w, int depth)
 {
     const int miss = depth + 6 - w->foretold;
-    for (unsigned i = 0; i < CLUES; i++)
-        worth[i] = seldom_clamped(worth[i] + ((w->clues[i] * miss + 2) >> 2), -CLUE_MOST, CLUE_MOST);
+    unsigned i = 0;
+#if defined(__AVX2__)
+    __m128i *four_worth = (__m128i *)(void *)worth;
+    const __m128i clues = _mm_set_epi32(w->clues[3], w->clues[2], w->clues[1], w->clues[0]);
+    const __m128i step = _mm_add_epi32(_mm_mullo_epi32(clues, _mm_set1_epi32(miss)), _mm_set1_epi32(2));
+    const __m128i now = _mm_add_epi32(_mm_loadu_si128(four_worth), _mm_srai_epi32(step, 2));
+    const __m128i least = _mm_set1_epi32(-CLUE_MOST), most = _mm_set1_epi32(CLUE_MOST);
+    _mm_storeu_si128(four_worth, _mm_min_epi32(_mm_max_epi32(now, least), most));
+    i = 4;
+#endif
+    for (; i < CLUES; i++) worth[i] = seldom_clamped(worth[i] + ((w->clues[i] * miss + 2) >> 2), -CLUE_MOST, CLUE_MOST);
 }
 
 /* ---- the same in tokens: the first of a size or half a size, one symbol; then bits as they are */
@@ -70,7 +79,8 @@ INLINE uint32_t code_rest(token_coder *coding, token symbol, uint32_t m, unsigne
 }
 
 /* What follows the symbol. */
-INLINE coded code_magnitude(const lattice_tables *t, token_coder *coding, token symbol, int32_t index, unsigned shift, bool decoding)
+INLINE coded code_magnitude(const lattice_tables *t, token_coder *coding, token symbol, int32_t index, unsigned shift,
+                            bool decoding)
 {
     const uint32_t m = absolute(index), found = code_rest(coding, symbol, m, shift, decoding);
     /* Up to 27 bits were taken of 32 at least. */
@@ -92,8 +102,8 @@ INLINE coded code_tokens(lattice_coder *c, const lattice_tables *t, token_coder 
     return code_magnitude(t, coding, symbol, index, shift, h.decoding);
 }
 
-INLINE coded code_blended(lattice_coder *c, const lattice_tables *t, both *either, weight *w, const recent *r, const neighbours *b, int32_t index,
-                          how h)
+INLINE coded code_blended(lattice_coder *c, const lattice_tables *t, both *either, weight *w, const recent *r,
+                          const neighbours *b, int32_t index, how h)
 {
     blend_models *l = &c->blended;
     token_coder *coding = &either->tokens;
@@ -103,7 +113,8 @@ INLINE coded code_blended(lattice_coder *c, const lattice_tables *t, both *eithe
     const int base = size.sixteenths - 80;
     const size_t at[BLENDED] = {
         of + size.size, of + OF_LEVEL * MODEL + level_row(t, w->level, size.sixteenths) + near_of(t, w->last, w->level),
-        of + OF_LOCAL * MODEL + (size_t)seldom_clamped((w->local - base) >> 3, 0, LEVELS - 1) * (ABOUT * MODEL) + about_of(t, w->estimate, w->level),
+        of + OF_LOCAL * MODEL + (size_t)seldom_clamped((w->local - base) >> 3, 0, LEVELS - 1) * (ABOUT * MODEL) +
+            about_of(t, w->estimate, w->level),
         of + OF_COLUMN * MODEL + ((size_t)seldom_clamped((w->by_column - base) >> 3, 0, LEVELS - 1) * SECONDS + w->second) * MODEL};
     blend *mix = &l->blends[size.blend + (w->odd ? BLENDS : 0)];
     const token wanted = token_numbered(h.decoding ? 0 : token_of(absolute(index) >> shift));

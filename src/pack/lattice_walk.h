@@ -57,7 +57,8 @@ INLINE bool code_whether_dead(lattice_coder *c, both *coding, walk *k, bool dead
 INLINE void look_around(walk *k)
 {
     outlook *o = &k->outlook;
-    o->mean = k->sum >> 32 ? k->sum / k->count : (uint32_t)k->sum / (uint32_t)k->count; /* a chunk has fewer than 2^32 weights */
+    /* A chunk has fewer than 2^32 weights. */
+    o->mean = k->sum >> 32 ? k->sum / k->count : (uint32_t)k->sum / (uint32_t)k->count;
     if (!o->mean) o->mean = 1;
     o->all = lg(o->mean);
     o->filter = lg_mean(k->filter_sum, k->filter_count, 6, o->mean);
@@ -70,8 +71,8 @@ INLINE int lg_of_place(const lattice_coder *c, const walk *k, unsigned place, ui
     return lg_mean(c->place_sum[place], k->coded * often + (s > place ? s - place : 0), 8, k->outlook.mean);
 }
 
-INLINE coded code_weight(lattice_coder *c, const lattice_tables *t, both *coding, walk *k, weight *w, const neighbours *b, uint64_t s, int deviation, int older,
-                         int level, int32_t given, how h)
+INLINE coded code_weight(lattice_coder *c, const lattice_tables *t, both *coding, walk *k, weight *w, const neighbours *b,
+                         uint64_t s, int deviation, int older, int level, int32_t given, how h)
 {
     if (h.way == LATTICE_QUICK) {
         look_quickly(c, t, level, &k->recent, s, b, older, h, w);
