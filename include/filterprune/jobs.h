@@ -53,7 +53,8 @@ typedef struct fpr_verification {
  * (with *verification filled) when something is wrong.
  * Two files named *.onnx are compared by what they compute: in double precision, on random inputs of two sizes. Then
  * an entry is an output; max_abs is relative to the output's largest magnitude, ok up to 1e-5 (weights are stored in
- * single precision), exact up to 1e-12. */
+ * single precision), exact up to 1e-12. The same bytes need no evaluation, and verdict says so; what cannot be evaluated
+ * is FPR_USAGE. */
 FPR_API fpr_status fpr_verify(const char *packed, const char *original, const fpr_options *options,
                               fpr_verification **verification, fpr_error *error);
 FPR_API void fpr_verification_free(fpr_verification *verification);

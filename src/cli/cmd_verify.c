@@ -62,6 +62,10 @@ static void print_outputs(const fpr_verification *v, const settings *set, const 
     fprintf(term->out, "%s%s%s  %s and %s", style_on(term, v->ok ? STYLE_GOOD : STYLE_BAD), v->ok ? "OK" : "DIFFERS",
             style_off(term), safe_name(a, set->operands[0]), safe_name(b, set->operands[1]));
     fprintf(term->out, v->ok ? " compute the same\n" : " compute different outputs\n");
+    if (v->verdict) {
+        print_wrapped(term, v->verdict, 4);
+        return;
+    }
     for (size_t i = 0; i < v->tensor_count; i++) {
         const fpr_verified *t = &v->tensors[i];
         fprintf(term->out, "    %s differs by at most %s of its largest magnitude\n",

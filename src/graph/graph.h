@@ -62,10 +62,12 @@ int32_t graph_input_type(const graph *g, size_t input); /* ONNX_* */
 bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape);
 /* Whether some input has an open dimension from the third one on. */
 bool graph_is_open(const graph *g);
+#define GRAPH_RUN_BYTES (UINT64_C(2) << 30) /* of data at a time, of all values together */
 /* Evaluates every output of the graph, in the file's order; outputs[i] is owned by the caller. inputs[i].data NULL:
  * shapes alone. values (may be NULL): the shapes of all values by name, [name_count], with the data of lists of at
  * most eight entries where that is known (array_free each). An operator that is
- * not known leaves its outputs unknown when only shapes are wanted, else it is an error that names it (FPR_USAGE). */
+ * not known leaves its outputs unknown when only shapes are wanted, else it is an error that names it (FPR_USAGE), as is
+ * data beyond the bound above. */
 fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t output_count, array *values,
                      const volatile int *cancel, fpr_error *error);
 size_t graph_output_count(const graph *g);

@@ -79,6 +79,7 @@ struct run {
     const op_row *op;
     array *values;        /* by name */
     uint32_t *left;       /* readers that are still to come, by name */
+    uint64_t held;        /* bytes of the data of all values, at most GRAPH_RUN_BYTES */
     bool shapes;          /* they alone are wanted, and the data of short lists, which may be shapes */
     bool lacking;         /* some input has no data: outputs get none */
     bool unknown;         /* set by an operator whose output shape cannot be told */
@@ -87,7 +88,7 @@ struct run {
     fpr_status status;
 };
 
-#define RUN_BYTES_MAX (UINT64_C(8) << 30) /* of one array */
+#define RUN_BYTES_MAX (UINT64_C(8) << 30) /* of the shape of one array */
 
 const array *run_in(const run *r, uint32_t input);  /* NULL: not given */
 /* The data of a small input of whole numbers; NULL when not there or not known. */
@@ -98,6 +99,7 @@ const double *run_either(run *r, const char *attribute, uint32_t input, double *
 int run_axis(run *r, double axis, unsigned rank);
 /* Makes an output. NULL: there is nothing to compute, because shapes are all that is wanted or because of an error. */
 double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims);
+void run_let_go(run *r, array *a); /* frees its data */
 void run_fail(run *r, const char *why);
 /* Whether the work goes on: no error, not cancelled. */
 bool run_goes_on(run *r);

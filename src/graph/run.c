@@ -11,6 +11,24 @@ void array_free(array *a)
     a->data = NULL;
 }
 
+void run_let_go(run *r, array *a)
+{
+    if (a->data) r->held -= a->count * sizeof *a->data;
+    array_free(a);
+}
+
+/* Before data is made for a: a file of a few hundred bytes may ask for any amount of it. */
+static bool take(run *r, const array *a)
+{
+    const uint64_t bytes = a->count * sizeof *a->data;
+    if (bytes > GRAPH_RUN_BYTES - r->held) {
+        r->status = base_fail(r->error, FPR_USAGE, "evaluating the network takes more memory than the 2 GiB that are allowed");
+        return false;
+    }
+    r->held += bytes;
+    return true;
+}
+
 size_t graph_input_count(const graph *g) { return g->input_count; }
 int32_t graph_input_type(const graph *g, size_t input) { return g->model->values[g->inputs[input]].type; }
 size_t graph_output_count(const graph *g) { return g->output_count; }
@@ -109,12 +127,13 @@ double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
         return NULL;
     }
     array *a = &r->values[r->node->outputs[output]];
-    array_free(a);
+    run_let_go(r, a);
     *a = shape;
     /* A short file may ask for gigabytes that nobody looks at. */
     if (r->lacking || (r->shapes && a->count > LIST_MAX)) return NULL;
+    if (!take(r, a)) return NULL;
     a->data = base_calloc(a->count, sizeof *a->data);
-    if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
+    if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data), r->held -= a->count * sizeof *a->data;
     return a->data;
 }
 
@@ -132,7 +151,9 @@ static void load_constant(run *r, onnx_name name)
     if (!set_count(&shape)) return;
     *a = shape;
     if ((r->shapes && t->elements > LIST_MAX) || t->skipped || !graph_is_number(t->dtype)) return;
+    if (!take(r, a)) return;
     a->data = graph_tensor_values(r->g, tensor, r->error);
+    if (!a->data) r->held -= a->count * sizeof *a->data;
     if (!a->data) r->status = r->error ? r->error->status : FPR_NO_MEMORY;
 }
 
@@ -140,7 +161,7 @@ static void load_constant(run *r, onnx_name name)
 static void release(run *r, onnx_name name)
 {
     if (name && r->left[name] && !--r->left[name] && !r->g->values[name].is_output && r->values[name].count > GRAPH_RANK_MAX)
-        array_free(&r->values[name]);
+        run_let_go(r, &r->values[name]);
 }
 
 static void run_node(run *r, uint32_t node)
@@ -161,7 +182,7 @@ static void run_node(run *r, uint32_t node)
     if (unknown || r->unknown) {
         if (!r->shapes) run_fail(r, "is not evaluated");
         for (uint32_t k = 0; k < n->output_count; k++) {
-            array_free(&r->values[n->outputs[k]]);
+            run_let_go(r, &r->values[n->outputs[k]]);
             r->values[n->outputs[k]] = (array){0};
         }
     }
@@ -178,7 +199,7 @@ static void set_inputs(run *r, const array *inputs)
         *a = inputs[i];
         a->data = NULL;
         if (!inputs[i].data) r->shapes = true;
-        if (!inputs[i].data) continue;
+        if (!inputs[i].data || !take(r, a)) continue;
         a->data = base_alloc(a->count, sizeof *a->data);
         if (!a->data) r->status = base_no_memory(r->error, a->count * sizeof *a->data);
         else memcpy(a->data, inputs[i].data, a->count * sizeof *a->data);

@@ -121,7 +121,7 @@ void run_nary(run *r)
         array before = r->values[r->node->outputs[0]];
         r->values[r->node->outputs[0]].data = NULL;
         if (run_in(r, i)) combine(r, &before, run_in(r, i), r->op->binary);
-        base_free(before.data);
+        run_let_go(r, &before);
     }
     if (strcmp(r->op->name, "Div") != 0) return;
     /* Whole numbers are divided as whole numbers: what a shape is computed from. */

@@ -115,10 +115,11 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
         job->unrounded = job->options->max_error > 0;
         if (job->unrounded && job->counting) status = study_recount(job->study, error);
         else job->counting = false;
-        /* What was done is stated where that makes the file no larger than the input. */
+        /* What was done is stated where that makes the file no larger than the input; what was left out in any case,
+         * because without it nobody could tell an output from one that lost a tensor. */
         job->plain = !job->options->cast && !job->options->drop.count;
         if (!status) status = shards_write(job, place, &total, &report->output_hash, error);
-        if (!status && !job->plain && total > report->input_bytes) {
+        if (!status && !job->plain && !job->options->drop.count && total > report->input_bytes) {
             if (place) place_again(place);
             job->plain = true;
             job->counting = false;
@@ -133,6 +134,10 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
         status = rows_warn(&report->warnings, &report->warning_count, error,
                            "the output is larger than the input: %llu bytes, before %llu; that is what --cast costs here",
                            (unsigned long long)total, (unsigned long long)before);
+    else if (!status && job->options->drop.count && total > before && !job->options->dense)
+        status = rows_warn(&report->warnings, &report->warning_count, error,
+                           "the output is larger than the input: %llu bytes, before %llu; that is what it takes to say what "
+                           "--drop left out", (unsigned long long)total, (unsigned long long)before);
     report->has_output = true;
     report->output_bytes = total;
     report->output_dense = job->dense;

@@ -124,6 +124,16 @@ class Changes(harness.Case):
         self.assertNotIn("became zero", statement["verdict"])
         self.ok("verify", "out.safetensors", "in.safetensors")
 
+    def test_what_was_dropped_is_said_in_the_smallest_file(self):
+        values = struct.pack("<4f", 1, 2, 3, 4)
+        harness.write_checkpoint("in.safetensors", {"v": ("F32", (4,), values), "w": ("F32", (1,), values[:4])})
+        report, _, terminal = self.said("--drop", "w", "in.safetensors")
+        self.assertEqual(self.ok("verify", "out.safetensors", "in.safetensors").status, 0)
+        self.assertGreater(report["output"]["bytes"], report["input"]["bytes"])
+        self.assertIn("is larger than the input", terminal.replace("\n  ", " "))
+        self.ok("unpack", "out.safetensors", "back.safetensors")
+        self.assertNotIn(b'"w"', Path("back.safetensors").read_bytes())
+
     def test_a_cast_is_counted(self):
         values = struct.pack("<4f", 1e-9, 7e4, 1.0, 0.0)
         harness.write_checkpoint("in.safetensors", {"v": ("F32", (4,), values), "b.weight": harness.weights(2, 16, 16)})

@@ -57,6 +57,31 @@ def removal_alone(folder):
         onnx.checker.check_model(onnx.load(small), full_check=True)
 
 
+def what_is_not_evaluated(folder):
+    """The same bytes are the same network whatever they hold; else one line says what is in the way: an operator, memory."""
+    H, P = onnx.helper, onnx.TensorProto
+    def model(path, *nodes, **lists):
+        graph = H.make_graph([H.make_node("Conv", ["x", "w"], ["c"]), *nodes], "g", [H.make_tensor_value_info("x", P.FLOAT, (1, 1, 4, 4))],
+                             [H.make_tensor_value_info("y", P.FLOAT, None)],
+                             [onnx.numpy_helper.from_array(np.ones((2, 1, 3, 3), np.float32), "w")] +
+                             [onnx.numpy_helper.from_array(np.array(v, np.int64), k) for k, v in lists.items()])
+        onnx.save(H.make_model(graph, opset_imports=[H.make_opsetid("", 13)], ir_version=8), path)
+    a, b = os.path.join(folder, "a.onnx"), os.path.join(folder, "b.onnx")
+    for k, path in enumerate((a, a, b)):
+        model(path, H.make_node("CumSum", ["c", "axis"], ["y"]), axis=2 + k // 2)
+    assert "is not evaluated" in run("verify", a, b, expect=2).stderr
+    said = run("verify", a, a).stdout
+    assert "byte for byte" in said and "random" not in said, said
+    assert json.loads(run("verify", "--json", a, a).stdout)["tensors"][0]["exact"]
+    for k, path in enumerate((a, b)):  # 4 GiB of what is read, in a file of 250 bytes
+        model(path, H.make_node("ConstantOfShape", ["s"], ["z"]), H.make_node("Relu", ["z"], ["r"]),
+              H.make_node("ReduceSum", ["r"], ["d"], keepdims=0), H.make_node("Add", ["c", "d"], ["y"]), s=[1 << 15, (1 << 14) - k])
+    said = run("verify", a, b, expect=2).stderr
+    assert said.count("\n") == 1 and "more memory than the 2 GiB" in said, said
+    said = run("-f", a, os.path.join(folder, "o.onnx")).stderr
+    assert "not compared: evaluating the network takes more memory" in said.replace("\n  ", " "), said
+
+
 def pruned(folder):
     """Kernels below the threshold become zero first; the weights that stay are the pruned ones."""
     model, _ = planted.make("densenet", 2)
@@ -155,6 +180,7 @@ def subgraphs(folder):
 with tempfile.TemporaryDirectory() as place:
     subgraphs(place)
     removal_alone(place)
+    what_is_not_evaluated(place)
     pruned(place)
     nothing_is_written(place)
     depth(place)
