@@ -192,7 +192,7 @@ static inline uint16_t half_of(float f)
     const int32_t normal = (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
     const int32_t small = (int32_t)(base_float_bits(base_bits_float((uint32_t)a) + 0.5f) - 0x3f000000u);
     /* Masks for choices, whose additions could not be made for every number otherwise. */
-    const int32_t is_small = (a - 0x38800000) >> 31, is_large = (0x477fffff - a) >> 31;
+    const int32_t is_small = -(int32_t)(a < 0x38800000), is_large = -(int32_t)(a > 0x477fffff);
     const int32_t finite = (small & is_small) | (normal & ~is_small);
     return (uint16_t)((u >> 16 & 0x8000u) | (uint32_t)((finite & ~is_large) | (0x7c00 & is_large)));
 }
