@@ -69,7 +69,7 @@ static inline unsigned lattice_next(unsigned state, int32_t index)
 }
 static inline int32_t lattice_point_of(unsigned state, int32_t index)
 {
-    return 2 * index - (state & 1 ? (index > 0) - (index < 0) : 0);
+    return 2 * index - (((index > 0) - (index < 0)) & -(int32_t)(state & 1)); /* a branch would be wrong half of the time */
 }
 /* The index of a point; false when the state has no such point. */
 static inline bool lattice_index_of(unsigned state, int32_t point, int32_t *index)

@@ -211,7 +211,9 @@ INLINE token token_symbol(token_coder *c, token_model *models, uint8_t *seen, co
 INLINE unsigned token_bit(token_coder *c, unsigned one, unsigned bit, bool decoding)
 {
     if (decoding) bit = ((unsigned)c->state & ((1u << TOKEN_SCALE) - 1)) < one;
-    token_advance(c, bit ? 0 : one, bit ? one : (1u << TOKEN_SCALE) - one, decoding);
+    /* 0 and `one`, or `one` and the rest: without a branch, for who foretells bits that are hard to foretell? */
+    const unsigned zero = bit - 1;
+    token_advance(c, one & zero, ((one ^ zero) - zero) + (zero & 1u << TOKEN_SCALE), decoding);
     return bit;
 }
 
