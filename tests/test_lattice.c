@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/half.h"
+#include "base/simd.h"
 #include "pack/blob.h"
 
 #include <math.h>
@@ -102,10 +103,10 @@ static double fit(tensor *t, double r, bool trellis, unsigned threads, lattice *
     double sum = 0, most = 0;
     uint64_t changed = 0;
     for (uint64_t i = 0; i < t->count; i++) {
-        const double d = get(t, t->bytes, i) - get(t, t->before, i);
+        const double now = get(t, t->bytes, i), before = get(t, t->before, i), d = now - before;
         sum += d * d;
         most = fmax(most, fabs(d));
-        changed += d != 0;
+        changed += d != 0 || signbit(now) != signbit(before);
     }
     if (!fitted) {
         assert_memory_equal(t->bytes, t->before, t->size);
@@ -164,15 +165,20 @@ static sink encode(const tensor *t, const lattice *l, int level, unsigned thread
     return s;
 }
 
+/* The same bytes from plain C and from vectors, of however many threads; and back. */
 static void check_restores(const tensor *t, const lattice *l, int level, bool hwio)
 {
-    sink one = encode(t, l, level, 1, hwio), four = encode(t, l, level, 4, hwio);
+    base_simd_limit(BASE_SIMD_PLAIN);
+    sink one = encode(t, l, level, 1, hwio);
+    base_simd_limit(BASE_SIMD_COUNT - 1);
+    sink four = encode(t, l, level, 4, hwio);
     assert_non_null(one.bytes);
     assert_int_equal(one.n, four.n);
     assert_memory_equal(one.bytes, four.bytes, one.n);
     uint8_t *restored = base_alloc_aligned(t->size, 1);
     fpr_error error = {0};
     for (unsigned threads = 1; threads <= 4; threads += 3) {
+        base_simd_limit(threads == 1 ? BASE_SIMD_PLAIN : BASE_SIMD_COUNT - 1);
         memset(restored, 0xa5, t->size);
         assert_int_equal(pack_decode(one.bytes, one.n, threads, restored, t->size, &error), FPR_OK);
         assert_memory_equal(restored, t->bytes, t->size);
@@ -202,6 +208,52 @@ static void every_shape_and_dtype_within_its_error(void **state)
                 assert_true(share <= 1 && share >= (dtypes[d] == FPR_BF16 ? 0.97 : 0.99));
                 check_restores(&t, &l, trellis ? 12 : 3, shapes[i].hwio);
                 release(&t, &l);
+            }
+}
+
+/* Chunks end in the midst of a filter, whose weights lie far from one another in an HWIO tensor. */
+static void several_chunks(void **state)
+{
+    (void)state;
+    static const struct { uint64_t shape[4]; bool hwio; } shapes[] = {
+        {{3, 3, 300, 130}, true}, {{1, 1, 90, 2000}, true}, {{70, 500, 2, 3}, false}, {{2000, 90, 1, 1}, false}};
+    seed = 19;
+    for (size_t i = 0; i < COUNT_OF(shapes); i++)
+        for (unsigned half = 0; half < 2; half++) {
+            tensor t = make(half ? FPR_F16 : FPR_F32, 4, shapes[i].shape, shapes[i].hwio, 0.05, 1.3);
+            lattice l;
+            fit(&t, 0.03, false, 2, &l);
+            check_restores(&t, &l, half ? 3 : 12, shapes[i].hwio);
+            release(&t, &l);
+        }
+}
+
+/* What is restored in one go, by that which makes numbers of 64 bits first. */
+static void weights_at_once(void **state)
+{
+    (void)state;
+    static const fpr_dtype dtypes[] = {FPR_F32, FPR_F64, FPR_F16, FPR_BF16};
+    static const double steps[] = {1e-310, 1e-45, 3e-39, 1e-9, 2.7e-8, 6e-5, 0.013, 1, 700, 60000, 1e38, 1e300};
+    enum { KERNELS = 211, COUNT = 27 * KERNELS };
+    static int32_t points[COUNT];
+    static double w[COUNT];
+    static uint8_t plain[8 * COUNT], once[8 * COUNT];
+    seed = 20;
+    for (size_t i = 0; i < COUNT; i++) points[i] = (int32_t)(normal() * (i % 9 ? 40 : 3000));
+    for (size_t d = 0; d < COUNT_OF(dtypes); d++)
+        for (size_t i = 0; i < COUNT_OF(steps); i++)
+            for (unsigned rank = 3; rank <= 6; rank++) {
+                lattice_shape s;
+                const uint64_t shape[5] = {KERNELS, 1, 3, 3, 3};
+                assert_true(lattice_shape_of(dtypes[d], rank < 6 ? rank : 5, shape, false, &s));
+                const lattice l = {.step = steps[i], .transformed = rank < 6};
+                for (uint64_t k = 0, n; k < KERNELS; k += n) {
+                    n = KERNELS - k < lattice_batch_kernels(&s) ? KERNELS - k : lattice_batch_kernels(&s);
+                    lattice_values(&s, &l, n, points + k * s.k, w);
+                    lattice_store(&s, plain, k, n, w);
+                }
+                lattice_restore(&s, &l, 0, KERNELS, points, NULL, once);
+                assert_memory_equal(plain, once, KERNELS * s.k * width_of(dtypes[d]));
             }
 }
 
@@ -449,6 +501,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_shape_and_dtype_within_its_error),
                                        cmocka_unit_test(extreme_scales),
+                                       cmocka_unit_test(several_chunks),
+                                       cmocka_unit_test(weights_at_once),
                                        cmocka_unit_test(few_weights),
                                        cmocka_unit_test(nothing_to_round),
                                        cmocka_unit_test(the_trellis_gains_a_decibel),
