@@ -47,6 +47,7 @@ typedef struct fpr_tensor {
     uint64_t depth;        /* convolutions on the longest path from an input, itself not counted; FPR_NO_DEPTH */
     fpr_layout layout;     /* of this tensor; AUTO: not known */
     const char *layer;     /* the name of its layer where that is not in `name`; NULL */
+    fpr_kind layer_kind;   /* of its layer: of a bias, or of weights quantized to integers, that of their convolution */
 } fpr_tensor;
 
 /* Opens a checkpoint read-only and validates it whole: dense, packed, or a *.safetensors.index.json with its shards.

@@ -29,7 +29,7 @@ static void add_origin(report_out *out, const fpr_model *m)
 static void add_known(report_out *out, const fpr_tensor *t)
 {
     static const char *const kinds[] = {NULL, "conv", "depthwise", "transpose", "separable", "other"};
-    if (kinds[t->kind]) report_key(out, "kind"), report_string0(out, kinds[t->kind]);
+    if (kinds[t->layer_kind]) report_key(out, "kind"), report_string0(out, kinds[t->layer_kind]);
     if (t->groups) report_key(out, "groups"), report_integer(out, t->groups);
     if (t->depth != FPR_NO_DEPTH) report_key(out, "depth"), report_integer(out, t->depth);
     if (t->layer) report_key(out, "layer_name"), report_string0(out, t->layer);

@@ -73,6 +73,7 @@ static fpr_tensor view(const source_tensor *t, size_t shard)
                         .lossless = !t->changed,
                         .shard = (unsigned)shard,
                         .kind = t->kind,
+                        .layer_kind = t->layer_kind ? t->layer_kind : t->kind,
                         .groups = t->groups,
                         .depth = t->depth,
                         .layout = t->layout,

@@ -144,7 +144,7 @@ static void tell_kind(const hdf5_file *f, source_tensor *t)
     }
     const bool kernel = t->kind != SOURCE_KIND_OTHER && t->kind != SOURCE_KIND_UNKNOWN && t->rank >= 3;
     if (kernel) t->layout = FPR_LAYOUT_HWIO;
-    else if (t->kind != SOURCE_KIND_UNKNOWN) t->kind = SOURCE_KIND_OTHER; /* a bias, a dense layer */
+    else if (t->kind != SOURCE_KIND_UNKNOWN) t->layer_kind = t->kind, t->kind = SOURCE_KIND_OTHER; /* a bias, a dense layer */
 }
 
 static fpr_status take_tensor(hdf5_file *f, const uint8_t *p, size_t bytes, fpr_error *error)

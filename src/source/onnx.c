@@ -310,8 +310,10 @@ static fpr_status describe_layers(onnx_checkpoint *c, fpr_error *error)
         if (at == ONNX_NONE) note_computed(c, n->inputs[input], &steps);
         if (at == ONNX_NONE || c->base.tensors[at].groups) continue; /* the first layer of a shared weight counts */
         if (!base_is_float(c->base.tensors[at].dtype)) unread = "quantized to integers: take the model from before its quantization";
-        if (unread) c->base.tensors[at].unread = unread;
-        else describe_layer(c, &d, n, &c->base.tensors[at]);
+        source_tensor *t = &c->base.tensors[at];
+        const source_kind kind = t->kind;
+        if (!unread || is_convolution(m, n)) describe_layer(c, &d, n, t);
+        if (unread) t->unread = unread, t->layer_kind = t->kind, t->kind = kind, t->layout = FPR_LAYOUT_AUTO;
     }
     free_depths(&d);
     return FPR_OK;

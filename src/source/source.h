@@ -38,6 +38,7 @@ typedef struct source_tensor {
     uint64_t depth;        /* convolutions on the longest path from an input, this one not counted; SOURCE_NO_DEPTH */
     fpr_layout layout;     /* AUTO: not known */
     const char *layer;     /* the true name of its layer where the format has one; NULL */
+    source_kind layer_kind; /* of its layer, where kind says OTHER of a part that is no kernels; UNKNOWN: kind holds */
     const char *unread;    /* weights of a convolution, says the format, that cannot be read as kernels: why; NULL */
 
     /* Where the dense bytes stand in a file as they are: then they are read from there in pieces, by all threads, and

@@ -103,6 +103,8 @@ class Formats(harness.Case):
             report = json.loads(self.ok("inspect", "--json", "integers.onnx").out)
             self.assertEqual(([], [("w", "quantized to integers")]),
                              (report["layers"], [(t["name"], t["why"].split(":")[0]) for t in report["lookalikes"]]))
+            told, = json.loads(self.ok("info", "--json", "integers.onnx").out)["tensors"]
+            self.assertEqual((told["kind"], told.get("groups"), told.get("depth")), ("conv", 1, 0) if op == b"Conv" else ("other", None, None))
 
     def test_what_else_the_file_holds_is_told(self):
         """The state of an optimizer in a list, as Lightning writes it: nobody is told that leaving it out made the file

@@ -80,6 +80,7 @@ class Keras(harness.Case):
         self.assertIn("optimizer_weights/Adam/iterations:0", info["skipped"])
         known = {t["name"].split("/", 1)[1]: (t.get("kind"), t.get("layer_name")) for t in info["tensors"]}
         self.assertEqual(known["first/first/kernel:0"], ("conv", "first"))
+        self.assertEqual(known["first/first/bias:0"], ("conv", "first"))  # of its layer, though it is no kernel
         self.assertEqual(known["dw/dw/depthwise_kernel:0"], ("depthwise", "dw"))
         self.assertEqual(known["up/up/kernel:0"], ("transpose", "up"))
         self.assertEqual(known["inside/deep/kernel:0"], ("conv", "deep"))
@@ -112,7 +113,7 @@ class Keras(harness.Case):
             info = json.loads(self.ok("info", "--json", "net.keras").out)
             self.assertEqual(info["format"], "keras")
             self.assertEqual(info["tensors"][0]["layer_name"], "entry")
-            self.assertEqual({t["kind"] for t in info["tensors"]}, {"conv", "other"})
+            self.assertEqual({t["kind"] for t in info["tensors"]}, {"conv"})
 
     def test_every_way_of_storing(self):
         a = self.kernel(7, 5, 3, 4)
