@@ -8,8 +8,8 @@
 
 #define LATTICE_OCTAVES 26u /* an index has at most so many bits */
 
-/* How an index is told: by bits that are foretold by four opinions each; by one symbol that two models foretell, in a fifth
- * of the time, 2 % larger; or by one that four models do, in two fifths. */
+/* How an index is told: by bits that are foretold by four opinions each; by one symbol that two models foretell, in a
+ * seventh of the time, 2 % larger; or by one that four models do, in a quarter. */
 typedef enum lattice_way { LATTICE_MIXED, LATTICE_QUICK, LATTICE_BLENDED } lattice_way;
 
 typedef struct lattice_code_shape {
