@@ -2,6 +2,9 @@
 #include "job/job.h"
 #include "report/report.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 /* Of another format than safetensors: the dictionary taken, and what of it is no tensor here. */
 static void add_origin(report_out *out, const fpr_model *m)
 {
@@ -136,7 +139,39 @@ static void add_totals(report_out *out, const fpr_model *m, uint64_t dense, fpr_
     report_end(out, ']');
 }
 
-static void add_all(report_out *out, const fpr_model *m, uint64_t dense, fpr_layout layout, const fpr_statement *s)
+typedef struct entry {
+    const char *key;
+    size_t index;
+} entry;
+
+static int by_key(const void *a, const void *b)
+{
+    const entry *x = a, *y = b;
+    const int order = strcmp(x->key, y->key);
+    return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Every shard repeats what is said of the whole; an object has a key once, so the first that has it counts.
+ * repeated: [entries] for each whether one before has its key; base_free. */
+static fpr_status find_repeated(const fpr_model *m, bool **repeated, fpr_error *error)
+{
+    const size_t n = fpr_model_metadata_count(m);
+    const char *value;
+    entry *entries = base_alloc(n, sizeof *entries);
+    *repeated = base_calloc(n, sizeof **repeated);
+    const fpr_status status = entries && *repeated ? FPR_OK : base_no_memory(error, n * sizeof *entries);
+    for (size_t i = 0; !status && i < n; i++) {
+        fpr_model_metadata(m, i, &entries[i].key, &value);
+        entries[i].index = i;
+    }
+    if (!status) qsort(entries, n, sizeof *entries, by_key);
+    for (size_t i = 1; !status && i < n; i++) (*repeated)[entries[i].index] = !strcmp(entries[i].key, entries[i - 1].key);
+    base_free(entries);
+    return status;
+}
+
+static void add_all(report_out *out, const fpr_model *m, uint64_t dense, fpr_layout layout, const fpr_statement *s,
+                    const bool *repeated)
 {
     report_begin(out, '{');
     add_totals(out, m, dense, layout);
@@ -146,6 +181,7 @@ static void add_all(report_out *out, const fpr_model *m, uint64_t dense, fpr_lay
     report_key(out, "metadata"), report_begin(out, '{');
     for (size_t i = 0; i < fpr_model_metadata_count(m); i++) {
         const char *key, *value;
+        if (repeated[i]) continue;
         fpr_model_metadata(m, i, &key, &value);
         report_line(out);
         report_key(out, key), report_string0(out, value);
@@ -163,6 +199,7 @@ static void add_all(report_out *out, const fpr_model *m, uint64_t dense, fpr_lay
 FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_write write, void *context, fpr_error *error)
 {
     fpr_statement *stated = NULL;
+    bool *repeated = NULL;
     uint64_t dense;
     report_out out;
     /* A damaged header, or statement, does not keep the rest from being listed. */
@@ -171,11 +208,13 @@ FPR_API fpr_status fpr_info_json(const fpr_model *m, fpr_layout layout, fpr_writ
     if (status == FPR_NO_MEMORY) return status;
     if (layout == FPR_LAYOUT_AUTO) layout = fpr_model_layout(m);
     const fpr_statement *said = status ? NULL : stated;
-    status = report_open(&out, write, context, error);
+    status = find_repeated(m, &repeated, error);
+    if (!status) status = report_open(&out, write, context, error);
     if (!status) {
-        add_all(&out, m, dense, layout, said);
+        add_all(&out, m, dense, layout, said, repeated);
         status = report_close(&out, error);
     }
+    base_free(repeated);
     fpr_statement_free(stated);
     return status;
 }

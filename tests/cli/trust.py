@@ -71,6 +71,18 @@ class Trust(harness.Case):
             {"metadata": {}, "weight_map": {f"l{i}.weight": f"m-{i}.safetensors" for i in (1, 2)}}))
         return f"in/{index}"
 
+    def test_what_every_shard_says_is_listed_once(self):
+        index = self.sharded()
+        for i in (1, 2):
+            write_checkpoint(f"in/m-{i}.safetensors", {f"l{i}.weight": weights(i, 16, 8)}, {"format": "pt", f"of{i}": "x"})
+        def once(pairs):
+            self.assertEqual(len(dict(pairs)), len(pairs), pairs)
+            return dict(pairs)
+        self.ok("-q", index, "packed")
+        for path in (index, f"packed/{INDEX}"):
+            info = json.loads(self.ok("info", "--json", path).out, object_pairs_hook=once)
+            self.assertEqual(info["metadata"], {"format": "pt", "of1": "x", "of2": "x"})
+
     def test_shards_without_tensors_are_not_written(self):
         index = self.sharded()
         self.fails(2, "-q", "--no-report", "--drop", "*", index, "o")
