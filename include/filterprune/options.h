@@ -105,6 +105,9 @@ FPR_API fpr_status fpr_options_check(const fpr_options *options, fpr_error *erro
 /* Whether a path is that of the index of a sharded checkpoint, by its name: NAME.index.json or, as libraries of diffusion
  * models write it, NAME.safetensors.index.VARIANT.json. */
 FPR_API bool fpr_is_index(const char *path);
+/* Whether a file in a folder is taken for a checkpoint by its name: safetensors and their indices, PyTorch, numpy's .npz, Keras,
+ * ONNX; not what trainers put beside a model (optimizer.pt), nor a .bin that is no pytorch_model. */
+FPR_API bool fpr_is_checkpoint(const char *path);
 
 /* fpr_model_open with the options that say how a checkpoint is read: key, allow_expand, cancel. */
 FPR_API fpr_status fpr_model_open_with(const char *path, const fpr_options *options, fpr_model **model, fpr_error *error);

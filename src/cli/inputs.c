@@ -24,8 +24,6 @@ static int add_input(batch_inputs *in, char *path)
     return EXIT_DONE;
 }
 
-static bool is_index(const char *name) { return strstr(name, ".safetensors.index.") && ends_with(name, ".json"); }
-
 /* model-00001-of-00002.safetensors: its index speaks for it. */
 static bool is_shard(const char *name)
 {
@@ -68,15 +66,14 @@ static int add_folder(batch_inputs *in, const char *folder, unsigned depth)
     size_t count;
     bool has_index = false;
     int status = list_folder(folder, &names, &count);
-    for (size_t i = 0; i < count; i++) has_index |= is_index(names[i]);
+    for (size_t i = 0; i < count; i++) has_index |= fpr_is_index(names[i]) && fpr_is_checkpoint(names[i]);
     for (size_t i = 0; !status && i < count; i++) {
         struct stat is;
         char *path = join_path(folder, names[i]);
         const bool there = path && lstat(path, &is) == 0;
         if (!path) status = fail_memory();
         else if (there && S_ISDIR(is.st_mode) && depth < DEEPEST) status = add_folder(in, path, depth + 1);
-        else if (there && !S_ISDIR(is.st_mode) &&
-                 (is_index(names[i]) || (ends_with(names[i], ".safetensors") && !(has_index && is_shard(names[i])))))
+        else if (there && !S_ISDIR(is.st_mode) && fpr_is_checkpoint(names[i]) && !(has_index && is_shard(names[i])))
             status = add_input(in, path), path = NULL;
         free(path);
     }
@@ -145,8 +142,14 @@ static int name_outputs(const settings *set, batch_inputs *in, char **whole)
     for (size_t i = 0; i < in->count; i++) {
         char *output = in->list[i].output = join_path(set->out_dir, whole[i] + shared);
         if (!output) return fail_memory();
-        /* A sharded checkpoint becomes a directory named after its index. */
-        strip_index(output);
+        /* A sharded checkpoint becomes a directory named after its index; an ONNX model stays one; all others become
+         * safetensors, and are called so. */
+        if (strip_index(output) || ends_with(output, ".safetensors") || ends_with(output, ".onnx")) continue;
+        static const char ending[] = ".safetensors";
+        const size_t n = strlen(output);
+        if (!(output = realloc(output, n + sizeof ending))) return fail_memory();
+        memcpy(output + n, ending, sizeof ending);
+        in->list[i].output = output;
     }
     for (size_t i = 0; i < in->count; i++) {
         for (size_t j = 0; j < i; j++) {

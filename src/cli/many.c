@@ -58,6 +58,9 @@ static void run_one(const settings *set, const batch_inputs *in, size_t i, entry
     outcome result;
     char label[100];
     const batch_input *one = &in->list[i];
+    settings own = *set;
+    /* net.onnx may lie beside net.safetensors: its report is net.onnx.report. */
+    if (ends_with(one->output, ".onnx") && !set->no_report && !set->job.dry_run) own.report = one->output;
     e->sharded = ends_with(one->path, ".json");
     if (set->skip_existing && is_made_of(one, &set->job)) {
         e->skipped = true;
@@ -65,7 +68,7 @@ static void run_one(const settings *set, const batch_inputs *in, size_t i, entry
     }
     snprintf(label, sizeof label, "%zu of %zu, %.40s", i + 1, in->count, base_name(one->path));
     e->status = make_folders(one->output);
-    if (!e->status) e->status = run_prune(set, one->path, one->output, label, &result);
+    if (!e->status) e->status = run_prune(&own, one->path, one->output, label, &result);
     if (e->status) return;
     const fpr_report *r = result.report;
     e->bytes_before = fpr_report_compared_bytes(r);

@@ -44,6 +44,14 @@ static unsigned tier_of(const char *name)
     return TIERS;
 }
 
+FPR_API bool fpr_is_checkpoint(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const unsigned tier = tier_of(name);
+    if (ends_with(name, ".bin") && !strstr(name, "pytorch_model")) return false; /* data beside an ONNX model, and others' */
+    return tier != TIERS && tier != TIER_OTHER_INDEX;
+}
+
 static void list_name(folder *f, const char *name)
 {
     const size_t used = strlen(f->list), n = strlen(name);

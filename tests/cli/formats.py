@@ -82,6 +82,25 @@ class Formats(harness.Case):
         self.assertIn(words, line)
         self.assertFalse(os.path.exists("none.safetensors"))
 
+    def test_a_folder_of_every_format(self):
+        """What is a checkpoint by its name is taken; each output is called what it is, and the page leads to each report."""
+        os.makedirs("in/deep")
+        for name in ("net.pth", "deep/pytorch_model.bin", "optimizer.pt", "data.bin", "notes.txt"):
+            shutil.copy(harness.MODELS / "mnist_cnn_plain.pth", os.path.join("in", name))
+        shutil.copy(harness.MODELS / "mnist_cnn_plain.safetensors", "in/net.safetensors")
+        save("in/net.onnx", onnx_chain([onnx_weight("w0", (4, 4, 3, 3)) + field(9, pack(*range(1, 145)))]))
+        self.ok("--out-dir", "out", "in")
+        rows = json.load(open("out/index.json"))["checkpoints"]
+        self.assertEqual({row["output"] for row in rows},
+                         {"out/net.pth.safetensors", "out/deep/pytorch_model.bin.safetensors", "out/net.safetensors", "out/net.onnx"})
+        for row in rows:
+            self.assertEqual(load(row["output"])[8:9] == b"{", row["output"] != "out/net.onnx")
+        links = re.findall(r'href="([^"]+)"', open("out/index.html").read())
+        self.assertEqual(len(links), 4)
+        for link in links:
+            self.assertTrue(os.path.exists(os.path.join("out", link)), link)
+        self.ok("verify", "-q", "out/net.pth.safetensors", "in/net.pth")
+
     def test_convolutions_of_a_runtime(self):
         """FusedConv is a Conv with what follows it; kernels in the order of a processor are said to be no kernels."""
         weights = [onnx_weight("w0", (4, 4, 3, 3)) + field(9, pack(*range(1, 145)))]
