@@ -126,6 +126,8 @@ void run_reshape(run *r);
 void run_squeeze(run *r);
 void run_unsqueeze(run *r);
 void run_transpose(run *r);
+void run_depth_to_space(run *r);
+void run_space_to_depth(run *r);
 void run_shape(run *r);
 void run_gather(run *r);
 void run_softmax(run *r);

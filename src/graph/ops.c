@@ -74,6 +74,7 @@ const op_row graph_ops[] = {
     OTHER("Squeeze", WAY_RESHAPE, run_squeeze), OTHER("Unsqueeze", WAY_RESHAPE, run_unsqueeze),
     OTHER("Constant", WAY_CONSTANT, run_fill), OTHER("ConstantOfShape", WAY_STOP, run_fill),
     OTHER("Shape", WAY_SHAPE, run_shape), OTHER("Transpose", WAY_STOP, run_transpose),
+    OTHER("DepthToSpace", WAY_STOP, run_depth_to_space), OTHER("SpaceToDepth", WAY_STOP, run_space_to_depth),
     OTHER("Gather", WAY_STOP, run_gather), OTHER("Softmax", WAY_STOP, run_softmax),
     OTHER("Expand", WAY_STOP, run_expand), OTHER("InstanceNormalization", WAY_STOP, run_instance_norm),
     OTHER("LayerNormalization", WAY_STOP, run_layer_norm),

@@ -305,27 +305,64 @@ void run_gather(run *r)
     }
 }
 
+/* y: x, an array of those dims, with axis i of y being axis perm[i] of x. */
+static void permute(double *y, const double *x, uint64_t count, unsigned rank, const int64_t *dims, const int64_t *perm)
+{
+    int64_t stride = 1, strides[GRAPH_RANK_MAX];
+    for (unsigned i = rank; i-- > 0; stride *= dims[i]) strides[i] = stride;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t rest = i;
+        int64_t at = 0;
+        for (unsigned d = rank; d-- > 0; rest /= (uint64_t)dims[perm[d]])
+            at += (int64_t)(rest % (uint64_t)dims[perm[d]]) * strides[perm[d]];
+        y[i] = x[at];
+    }
+}
+
 void run_transpose(run *r)
 {
     const array *x = run_in(r, 0);
     uint32_t n;
-    const int64_t *perm = graph_ints(r->g, r->node, "perm", &n);
-    int64_t dims[GRAPH_RANK_MAX], from[GRAPH_RANK_MAX], stride = 1, strides[GRAPH_RANK_MAX];
-    if (!x || (perm && n != x->rank)) return run_fail(r, "its axis is out of range");
-    for (unsigned i = x->rank; i-- > 0; stride *= x->dims[i]) strides[i] = stride;
+    const int64_t *given = graph_ints(r->g, r->node, "perm", &n);
+    int64_t dims[GRAPH_RANK_MAX], perm[GRAPH_RANK_MAX];
+    if (!x || (given && n != x->rank)) return run_fail(r, "its axis is out of range");
     for (unsigned i = 0; i < x->rank; i++) {
-        int64_t p = perm ? perm[i] : (int64_t)(x->rank - 1 - i);
-        if (p < 0 || p >= x->rank) return run_fail(r, "its axis is out of range");
-        dims[i] = x->dims[p];
-        from[i] = strides[p];
+        perm[i] = given ? given[i] : (int64_t)(x->rank - 1 - i);
+        if (perm[i] < 0 || perm[i] >= x->rank) return run_fail(r, "its axis is out of range");
+        dims[i] = x->dims[perm[i]];
     }
     double *y = run_out(r, 0, x->rank, dims);
-    for (uint64_t i = 0; y && i < x->count; i++) {
-        uint64_t rest = i;
-        int64_t at = 0;
-        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)dims[d]) at += (int64_t)(rest % (uint64_t)dims[d]) * from[d];
-        y[i] = x->data[at];
-    }
+    if (y) permute(y, x->data, x->count, x->rank, x->dims, perm);
+}
+
+/* DepthToSpace: channels become b x b blocks of the picture, those of one block apart (DCR) or side by side (CRD). */
+void run_depth_to_space(run *r)
+{
+    static const int64_t apart[] = {0, 3, 4, 1, 5, 2}, beside[] = {0, 1, 4, 2, 5, 3};
+    const array *x = run_in(r, 0);
+    const int64_t b = graph_int(r->g, r->node, "blocksize", 0);
+    if (!x) return;
+    if (x->rank != 4 || b < 1 || b > INT16_MAX || x->dims[1] % (b * b)) return run_fail(r, "its shapes do not fit together");
+    const bool dcr = graph_text_is(r->g, r->node, "mode", "DCR", true);
+    const int64_t c = x->dims[1] / (b * b), h = x->dims[2], w = x->dims[3];
+    const int64_t seen[] = {x->dims[0], dcr ? b : c, b, dcr ? c : b, h, w}, dims[] = {x->dims[0], c, h * b, w * b};
+    double *y = run_out(r, 0, 4, dims);
+    if (y) permute(y, x->data, x->count, 6, seen, dcr ? apart : beside);
+}
+
+/* SpaceToDepth: its way back, with the channels of a block apart. */
+void run_space_to_depth(run *r)
+{
+    static const int64_t perm[] = {0, 3, 5, 1, 2, 4};
+    const array *x = run_in(r, 0);
+    const int64_t b = graph_int(r->g, r->node, "blocksize", 0);
+    if (!x) return;
+    if (x->rank != 4 || b < 1 || b > INT16_MAX || x->dims[2] % b || x->dims[3] % b)
+        return run_fail(r, "its shapes do not fit together");
+    const int64_t c = x->dims[1], h = x->dims[2] / b, w = x->dims[3] / b;
+    const int64_t seen[] = {x->dims[0], c, h, b, w, b}, dims[] = {x->dims[0], c * b * b, h, w};
+    double *y = run_out(r, 0, 4, dims);
+    if (y) permute(y, x->data, x->count, 6, seen, perm);
 }
 
 /* ---- sums along axes */

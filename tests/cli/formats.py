@@ -68,7 +68,36 @@ def onnx_chain(weights, op=b"Conv", domain=b""):
     return number(1, 8) + field(8, number(2, 13)) + field(7, graph)
 
 
+def onnx_one(op, attributes, weight=None):
+    """A model of one operator, of x of 2 x 8 x 4 x 6; the weight is (shape, values)."""
+    node = field(1, b"x") + (field(1, b"w") if weight else b"") + field(2, b"y") + field(4, op)
+    for name, value in attributes.items():
+        kind = (number(3, value) + number(20, 2) if isinstance(value, int) else field(4, value) + number(20, 3) if isinstance(value, bytes)
+                else b"".join(number(8, v) for v in value) + number(20, 7))
+        node += field(5, field(1, name) + kind)
+    sides = b"".join(field(1, number(1, n)) for n in (2, 8, 4, 6))
+    graph = field(1, node) + field(2, b"g") + field(11, field(1, b"x") + field(2, field(1, number(1, 1) + field(2, sides)))) + \
+        field(12, field(1, b"y"))
+    if weight:
+        graph += field(5, onnx_weight("w", weight[0]) + field(9, pack(*weight[1])))
+    return number(1, 8) + field(8, number(2, 13)) + field(7, graph)
+
+
 class Formats(harness.Case):
+    def test_blocks_of_a_picture_as_convolutions(self):
+        """DepthToSpace is a transposed convolution with one 1 in each filter, SpaceToDepth a convolution of stride 2."""
+        for mode, place in ((b"DCR", lambda out, at: at * 2 + out), (b"CRD", lambda out, at: out * 4 + at)):
+            ones = [float(place(out, at) == i) for i in range(8) for out in range(2) for at in range(4)]
+            save("same.onnx", onnx_one(b"ConvTranspose", {b"strides": (2, 2)}, ((8, 2, 2, 2), ones)))
+            save("moves.onnx", onnx_one(b"DepthToSpace", {b"blocksize": 2, b"mode": mode}))
+            self.ok("verify", "same.onnx", "moves.onnx")
+            save("other.onnx", onnx_one(b"DepthToSpace", {b"blocksize": 2, b"mode": b"CRD" if mode == b"DCR" else b"DCR"}))
+            self.assertEqual(harness.run("verify", "same.onnx", "other.onnx").status, 5)
+        ones = [float(at * 8 + i == out) for out in range(32) for i in range(8) for at in range(4)]
+        save("same.onnx", onnx_one(b"Conv", {b"strides": (2, 2)}, ((32, 8, 2, 2), ones)))
+        save("moves.onnx", onnx_one(b"SpaceToDepth", {b"blocksize": 2}))
+        self.ok("verify", "same.onnx", "moves.onnx")
+
     def convert(self, data, *options, name="in.pth"):
         save(name, data)
         self.ok("convert", "-f", *options, name, "out.safetensors")

@@ -410,7 +410,8 @@ class Net(planted.Parts):
 
     def stopper(self, v):
         x, s = v
-        op = self.pick("Softmax", "Transpose", "InstanceNormalization", "LayerNormalization", "Gather", "shuffle")
+        op = self.pick("Softmax", "Transpose", "InstanceNormalization", "LayerNormalization", "Gather", "shuffle", "DepthToSpace",
+                       "SpaceToDepth")
         if op == "Softmax":
             return self.node(op, [x], axis=1), s
         if op == "Transpose":
@@ -420,6 +421,11 @@ class Net(planted.Parts):
             return self.node(op, [x, self.add(1 + self.floats(s[1])), self.add(self.floats(s[1]))]), s
         if op == "LayerNormalization" and self.opset >= 17 and s[-1] > 1:
             return self.node(op, [x, self.add(1 + self.floats(s[-1])), self.add(self.floats(s[-1]))]), s
+        if op == "DepthToSpace" and len(s) == 4 and s[1] % 4 == 0:
+            mode = {"mode": self.pick("CRD", "DCR")} if self.opset >= 11 else {}
+            return self.node(op, [x], blocksize=2, **mode), [s[0], s[1] // 4, 2 * s[2], 2 * s[3]]
+        if op == "SpaceToDepth" and len(s) == 4 and s[2] % 2 == s[3] % 2 == 0:
+            return self.node(op, [x], blocksize=2), [s[0], 4 * s[1], s[2] // 2, s[3] // 2]
         if op == "Gather":
             index = self.r.integers(0, s[1], self.pick(2, 5))
             return self.node(op, [x, self.add(index.astype(np.int64))], axis=1), [s[0], len(index)] + s[2:]
