@@ -147,9 +147,10 @@ static int name_outputs(const settings *set, batch_inputs *in, char **whole)
         if (strip_index(output) || ends_with(output, ".safetensors") || ends_with(output, ".onnx")) continue;
         static const char ending[] = ".safetensors";
         const size_t n = strlen(output);
-        if (!(output = realloc(output, n + sizeof ending))) return fail_memory();
-        memcpy(output + n, ending, sizeof ending);
-        in->list[i].output = output;
+        char *longer = realloc(output, n + sizeof ending);
+        if (!longer) return fail_memory();
+        memcpy(longer + n, ending, sizeof ending);
+        in->list[i].output = longer;
     }
     for (size_t i = 0; i < in->count; i++) {
         for (size_t j = 0; j < i; j++) {

@@ -308,7 +308,7 @@ void run_gather(run *r)
 /* y: x, an array of those dims, with axis i of y being axis perm[i] of x. */
 static void permute(double *y, const double *x, uint64_t count, unsigned rank, const int64_t *dims, const int64_t *perm)
 {
-    int64_t stride = 1, strides[GRAPH_RANK_MAX];
+    int64_t stride = 1, strides[GRAPH_RANK_MAX] = {0};
     for (unsigned i = rank; i-- > 0; stride *= dims[i]) strides[i] = stride;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t rest = i;

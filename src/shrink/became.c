@@ -39,8 +39,9 @@ static fpr_status list_dead(const fpr_layer_shape *s, const uint8_t *kinds, shri
 {
     const bool each = s->depthwise && s->channels > 1; /* [h, w, channels, multiplier]: a kernel is an output */
     const uint64_t filters = each ? s->kernels : s->filters;
-    uint8_t *live = base_calloc(filters + s->channels, 1), *live_channels = live + filters;
+    uint8_t *live = base_calloc(filters + s->channels, 1);
     if (!live) return base_no_memory(error, filters + s->channels);
+    uint8_t *live_channels = live + filters;
     for (uint64_t j = 0; j < s->kernels; j++) {
         if (kinds[j] != SHRINK_KIND_LIVE) continue;
         const uint64_t filter = j / s->channels, channel = j % s->channels;
