@@ -9,11 +9,11 @@
 
 typedef struct entry {
     int status;
-    bool skipped, sharded;
+    bool skipped;
     uint64_t bytes_before, bytes_after, warnings;
     double seconds, worst; /* largest relative error */
     fpr_changes changes;   /* the numbers alone: what it points to is gone */
-    bool has_report;
+    char *report;          /* the path of its page; NULL */
 } entry;
 
 static int prepare(const settings *set)
@@ -61,7 +61,6 @@ static void run_one(const settings *set, const batch_inputs *in, size_t i, entry
     settings own = *set;
     /* net.onnx may lie beside net.safetensors: its report is net.onnx.report. */
     if (ends_with(one->output, ".onnx") && !set->no_report && !set->job.dry_run) own.report = one->output;
-    e->sharded = ends_with(one->path, ".json");
     if (set->skip_existing && is_made_of(one, &set->job)) {
         e->skipped = true;
         return;
@@ -79,13 +78,12 @@ static void run_one(const settings *set, const batch_inputs *in, size_t i, entry
     e->changes.wholly_zero = NULL;
     e->warnings = r->warning_count;
     e->seconds = result.seconds;
-    e->has_report = result.html != NULL;
+    e->report = result.html;
     if (!set->quiet) print_warnings(r);
     if (set->strict && r->warning_count)
         e->status = fail_text(EXIT_MACHINE, one->path, "%zu warnings, and --strict makes them a failure", r->warning_count);
     fpr_report_free(result.report);
     free(result.json);
-    free(result.html);
 }
 
 /* NaN, shown as "-", where there is nothing to have a share of. */
@@ -191,31 +189,24 @@ static void put_cells(FILE *out, const entry *e)
     fprintf(out, "<td>%s</td>", number_count(a, e->warnings));
 }
 
-/* The report lies beside OUTPUT, or in it when that is a directory of shards. */
-static void put_report_link(FILE *out, const settings *set, const batch_input *in, const entry *e)
+/* From the index page, which lies in the folder that all reports are below. */
+static void put_report_link(FILE *out, const settings *set, const entry *e)
 {
-    char *stem = strdup(in->output + strlen(set->out_dir)), *name = strdup(base_name(in->path));
-    while (stem && stem[0] == '/') memmove(stem, stem + 1, strlen(stem));
-    if (stem && !e->sharded) strip_end(stem, ".safetensors");
-    if (name) strip_index(name);
+    const char *below = e->report + strlen(set->out_dir);
     fputs("./", out);
-    put_link(out, stem ? stem : "");
-    if (e->sharded) fputc('/', out), put_link(out, name ? name : "");
-    fputs(".report.html", out);
-    free(stem);
-    free(name);
+    put_link(out, below + strspn(below, "/"));
 }
 
 static void put_row(FILE *out, const settings *set, const batch_input *in, const entry *e)
 {
     fputs("<tr><th scope=\"row\" class=\"left\">", out);
-    if (e->has_report) {
+    if (e->report) {
         fputs("<a href=\"", out);
-        put_report_link(out, set, in, e);
+        put_report_link(out, set, e);
         fputs("\">", out);
     }
     put_text(out, in->path);
-    if (e->has_report) fputs("</a>", out);
+    if (e->report) fputs("</a>", out);
     fprintf(out, "</th><td class=\"left\">%s</td>", status_text(e));
     if (e->bytes_before && !e->skipped) put_cells(out, e);
     else for (unsigned i = 0; i < 10; i++) fputs("<td></td>", out);
@@ -355,7 +346,8 @@ int run_batch(const settings *set)
             if (!set->quiet) print_table(&in, entries, &term);
         }
     }
-    free_inputs(&in);
+    for (size_t i = 0; entries && i < in.count; i++) free(entries[i].report);
     free(entries);
+    free_inputs(&in);
     return status ? status : worst;
 }

@@ -11,11 +11,6 @@ typedef struct part_error {
     double max_abs, error, norm; /* the sums of squares are of weights times scale */
 } part_error;
 
-/* Several parts may find the same channel alive: each only ever sets the flag. */
-typedef struct live_flag {
-    _Atomic uint8_t set;
-} live_flag;
-
 typedef struct apply_run {
     const fpr_layer_shape *shape;
     fpr_dtype dtype;
@@ -159,12 +154,6 @@ static void change_part(const apply_run *run, size_t index, uint64_t first, uint
 
 /* ---------------------------------------------------------------- looking */
 
-static void set_live(live_flag *flag)
-{
-    if (!atomic_load_explicit(&flag->set, memory_order_relaxed))
-        atomic_store_explicit(&flag->set, 1, memory_order_relaxed);
-}
-
 /* Looks at kernels of one filter from `kernel` on; stops at the first live one when no channel needs to be found. */
 static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
 {
@@ -177,9 +166,9 @@ static void find_live_in(apply_run *run, uint64_t kernel, uint64_t end)
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
             if (shrink_size(magnitudes[i]) < run->limit) continue;
-            set_live(&run->live_filters[filter]);
+            shrink_set_live(&run->live_filters[filter]);
             if (all_channels) return;
-            set_live(&run->live_channels[j + i - filter * channels]);
+            shrink_set_live(&run->live_channels[j + i - filter * channels]);
         }
     }
 }
@@ -194,8 +183,8 @@ static void find_live_scattered(apply_run *run, uint64_t first, uint64_t end)
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
             if (shrink_size(magnitudes[i]) < run->limit) continue;
-            set_live(&run->live_filters[(j + i) / channels]);
-            set_live(&run->live_channels[(j + i) % channels]);
+            shrink_set_live(&run->live_filters[(j + i) / channels]);
+            shrink_set_live(&run->live_channels[(j + i) % channels]);
         }
     }
 }
@@ -229,11 +218,11 @@ static void apply_part(void *context, size_t index, unsigned worker)
     if (run->live_filters) find_live(run, first, end);
 }
 
-/* The indices whose flag is not set. */
-static fpr_status list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length, fpr_error *error)
+fpr_status shrink_list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length, fpr_error *error)
 {
     uint64_t dead = 0;
     for (uint64_t i = 0; i < count; i++) dead += !live[i].set;
+    base_free(*list);
     *length = 0;
     *list = base_alloc(dead, sizeof **list);
     if (!*list) return base_no_memory(error, dead * sizeof **list);
@@ -343,10 +332,9 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
     }
     fpr_status status = FPR_OK;
     if (lists)
-        status = list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
+        status = shrink_list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
     if (lists && !status)
-        status =
-            list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
+        status = shrink_list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
     return lists && !status ? turn_lists(run, outcome, error) : status;
 }
 

@@ -22,37 +22,26 @@ fpr_status shrink_kinds(const fpr_layer_shape *s, fpr_dtype dtype, const void *w
     return base_check_cancelled(error);
 }
 
-/* The indices from 0 to count - 1 of which no kernel is live. */
-static fpr_status list_without(const uint8_t *live, uint64_t count, uint64_t **list, uint64_t *length, fpr_error *error)
-{
-    base_free(*list);
-    *length = 0;
-    *list = base_alloc(count, sizeof **list);
-    if (!*list) return base_no_memory(error, count * sizeof **list);
-    for (uint64_t i = 0; i < count; i++)
-        if (!live[i]) (*list)[(*length)++] = i;
-    return FPR_OK;
-}
-
 /* Dead outputs and inputs, numbered as apply.c does. */
 static fpr_status list_dead(const fpr_layer_shape *s, const uint8_t *kinds, shrink_outcome *o, fpr_error *error)
 {
     const bool each = s->depthwise && s->channels > 1; /* [h, w, channels, multiplier]: a kernel is an output */
     const uint64_t filters = each ? s->kernels : s->filters;
-    uint8_t *live = base_calloc(filters + s->channels, 1);
-    if (!live) return base_no_memory(error, filters + s->channels);
-    uint8_t *live_channels = live + filters;
+    live_flag *live = base_calloc(filters + s->channels, sizeof *live);
+    if (!live) return base_no_memory(error, (filters + s->channels) * sizeof *live);
+    live_flag *live_channels = live + filters;
     for (uint64_t j = 0; j < s->kernels; j++) {
         if (kinds[j] != SHRINK_KIND_LIVE) continue;
         const uint64_t filter = j / s->channels, channel = j % s->channels;
-        live[each ? channel * s->filters + filter : filter] = live_channels[channel] = 1;
+        shrink_set_live(&live[each ? channel * s->filters + filter : filter]);
+        shrink_set_live(&live_channels[channel]);
     }
     const bool turned = s->transposed && !each;
-    fpr_status status = list_without(turned ? live_channels : live, turned ? s->channels : filters, &o->dead_filters,
-                                     &o->dead_filter_count, error);
+    fpr_status status = shrink_list_dead(turned ? live_channels : live, turned ? s->channels : filters, &o->dead_filters,
+                                         &o->dead_filter_count, error);
     if (!status)
-        status = list_without(turned ? live : live_channels, turned ? s->filters : s->channels, &o->dead_channels,
-                              &o->dead_channel_count, error);
+        status = shrink_list_dead(turned ? live : live_channels, turned ? s->filters : s->channels, &o->dead_channels,
+                                  &o->dead_channel_count, error);
     base_free(live);
     return status;
 }

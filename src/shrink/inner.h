@@ -4,6 +4,8 @@
 
 #include "shrink/shrink.h"
 
+#include <stdatomic.h>
+
 /* Work is cut into parts of about this many weights: 256 KiB of F32, so that a part stays in the second-level cache
  * between the loops that read it. */
 #define PART_WEIGHTS 65536u
@@ -137,6 +139,22 @@ static inline const uint8_t *shrink_levels(const shrink_view *v, const shrink_pl
     default: return plan->levels;
     }
 }
+
+/* ---- apply.c: which filters and channels are dead */
+
+/* Several parts may find the same channel alive: each only ever sets the flag. */
+typedef struct live_flag {
+    _Atomic uint8_t set;
+} live_flag;
+
+static inline void shrink_set_live(live_flag *flag)
+{
+    if (!atomic_load_explicit(&flag->set, memory_order_relaxed))
+        atomic_store_explicit(&flag->set, 1, memory_order_relaxed);
+}
+
+/* The indices whose flag is not set, in place of a list that is there; base_free. */
+fpr_status shrink_list_dead(const live_flag *live, uint64_t count, uint64_t **list, uint64_t *length, fpr_error *error);
 
 /* ---- cast.c */
 
