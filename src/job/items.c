@@ -10,7 +10,7 @@
 bool prune_allowed(const prune_job *job, const study_layer *layer)
 {
     const fpr_options *o = job->options;
-    return o->prune && (layer->shape.k > 1 || o->pointwise) &&
+    return o->prune && (layer->shape.k > 1 || o->pointwise) && !round_leaves(job, layer) &&
            shrink_selected(&o->only, &o->skip, model_tensor(job->model, layer->tensor)->name);
 }
 

@@ -115,6 +115,9 @@ void item_report(const prune_job *job, item *it);
 
 /* ---- round.c */
 
+/* Whether --max-error lets a layer be as it is: the tensors that weights are computed from (weight norm, masks) have no error
+ * of their own that says anything about the weights. */
+bool round_leaves(const prune_job *job, const study_layer *layer);
 /* Whether --max-error is for this tensor, as far as its name and shape say. */
 bool round_allowed(const prune_job *job, size_t tensor);
 /* After item_plan: whether it is to be rounded; takes pruning back where that would cost too much. */

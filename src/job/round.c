@@ -26,14 +26,18 @@ static bool is_vector(const fpr_tensor *t)
     return t->rank < 2 || (t->rank > 2 && long_axes < 2);
 }
 
+bool round_leaves(const prune_job *job, const study_layer *layer)
+{
+    return job->options->max_error > 0 && layer->part != CONV_PART_WEIGHT;
+}
+
 bool round_allowed(const prune_job *job, size_t tensor)
 {
     const fpr_options *o = job->options;
     const fpr_tensor *t = model_tensor(job->model, tensor);
     const fpr_dtype dtype = job->tensors[tensor].dtype;
     const study_layer *layer = prune_layer(job, tensor);
-    /* What weights are computed from has no error of its own that says anything about them. */
-    if ((layer && layer->part != CONV_PART_WEIGHT) || study_owner(job->study, tensor)) return false;
+    if ((layer && round_leaves(job, layer)) || study_owner(job->study, tensor)) return false;
     return o->max_error > 0 && base_is_float(dtype) && (layer || !is_vector(t)) &&
            o->max_error >= least_error(dtype) && shrink_selected(&o->only, &o->skip, t->name);
 }
@@ -90,7 +94,8 @@ static bool is_two_level(const lattice_shape *s, const void *bytes)
 
 /* ---- pruning within the error */
 
-static bool all_finite(const lattice_shape *s, const void *bytes, double *square)
+/* Whether the squared error can be told: beyond these, of doubles alone, squares overflow or vanish. */
+static bool has_measure(const lattice_shape *s, const void *bytes, double *square)
 {
     double w[LATTICE_BATCH];
     const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
@@ -100,7 +105,7 @@ static bool all_finite(const lattice_shape *s, const void *bytes, double *square
         lattice_load(s, bytes, first, n, w);
         for (uint64_t i = 0; i < n * s->k; i++) *square += w[i] * w[i];
     }
-    return isfinite(*square); /* squares that overflow are as bad */
+    return *square > 1e-280 && isfinite(*square);
 }
 
 /* What the kernels take with them that are to become zero. */
@@ -120,13 +125,13 @@ static fpr_status square_of_zeroed(const item *it, double *square, fpr_error *er
 }
 
 /* What goes stays after all, where that alone takes more than its share; two levels are as good without it. */
-static fpr_status take_pruning_back(const prune_job *job, item *it, double all, fpr_error *error)
+static fpr_status take_pruning_back(const prune_job *job, item *it, double all, bool measured, fpr_error *error)
 {
     const double r = job->options->max_error, quantized = it->plan.levels ? it->plan.binary.max_relative_error : 0;
     const double most = fmin(PRUNED_SHARE * r * r, r * r - quantized * quantized);
     double zeroed = 0;
     const fpr_status status = square_of_zeroed(it, &zeroed, error);
-    if (status || zeroed <= most * all) return status;
+    if (status || (measured && zeroed <= most * all)) return status;
     it->plan.changes = it->plan.levels != NULL;
     for (uint64_t i = 0; i < it->layer->shape.kernels; i++)
         if (it->plan.action[i] == CONV_ACTION_ZERO) it->plan.action[i] = CONV_ACTION_KEPT;
@@ -138,8 +143,7 @@ static fpr_status take_pruning_back(const prune_job *job, item *it, double all, 
 fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
 {
     lattice_shape s;
-    const bool pruned = prune_is_planned(it->layer) && it->layer->part == CONV_PART_WEIGHT && it->plan.zeroed &&
-                        job->options->max_error > 0;
+    const bool pruned = prune_is_planned(it->layer) && it->plan.zeroed && job->options->max_error > 0;
     it->rounds = round_allowed(job, it->id) && (!it->layer || it->layer->measure.finite);
     it->rounds = (it->rounds || pruned) &&
                  lattice_shape_of(it->tensor->dtype, it->tensor->rank, it->tensor->shape, hwio(it), &s);
@@ -148,9 +152,9 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     it->rounds = it->rounds && (it->plan.changes || strcmp(it->tensor->codec, "lattice"));
     if (!it->rounds) return FPR_OK;
     double all;
-    it->rounds = all_finite(&s, it->bytes, &all);
+    it->rounds = has_measure(&s, it->bytes, &all);
     it->norm = sqrt(all);
-    const fpr_status status = it->rounds && pruned ? take_pruning_back(job, it, all, error) : FPR_OK;
+    const fpr_status status = pruned ? take_pruning_back(job, it, all, it->rounds, error) : FPR_OK;
     if (status) return status;
     it->rounds = it->rounds && round_allowed(job, it->id) && it->plan.binary.scope == FPR_SCOPE_NONE &&
                  (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));

@@ -121,6 +121,10 @@ static fpr_status work(void *context, size_t first, size_t count, void *const *b
             status = rows_warn_layer(job->report, (size_t)(items[i].layer - job->study->layers), error,
                                      "is not pruned: that alone would take more than half of the squared error that "
                                      "--max-error allows");
+        if (!status && unsaid && items[i].layer && round_leaves(job, items[i].layer))
+            status = rows_warn_layer(job->report, (size_t)(items[i].layer - job->study->layers), error,
+                                     "stays as it is: its weights are computed from several tensors, which --max-error does "
+                                     "not change");
     }
     return status;
 }

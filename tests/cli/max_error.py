@@ -254,6 +254,42 @@ class MaxError(harness.Case):
         for name, (_, _, data) in small.items():
             self.assertEqual(after[name][2], data)
 
+    def test_doubles_whose_squares_have_no_double(self):
+        """Pruning is within the error there, too; and diff finds it."""
+        before = {f"{name}.weight": tensor(70, "F64", 24, 20, 3, 3, scale=scale, tail=1)
+                  for name, scale in (("tiny", 1e-200), ("small", 1e-155), ("large", 1e153), ("huge", 1e200))}
+        harness.write_checkpoint("in.safetensors", before)
+        self.ok("--amount", "0.2", "in.safetensors", "pruned.safetensors")
+        rows = json.loads(harness.run("diff", "--json", "in.safetensors", "pruned.safetensors").out)["tensors"]
+        self.assertGreater(rows[0]["relative_l2"], 0.1)
+        for row in rows:
+            self.assertAlmostEqual(row["relative_l2"], rows[0]["relative_l2"], delta=1e-9, msg=row["name"])
+        self.ok("--amount", "0.2", "--max-error", "0.05", "in.safetensors", "out.safetensors")
+        self.ok("unpack", "out.safetensors", "dense.safetensors")
+        after = read("dense.safetensors")
+        for name, (dtype, _, data) in before.items():
+            factor = 1 / max(map(abs, numbers(dtype, data)))
+            a, b = (array.array("d", (factor * x for x in numbers(dtype, d))).tobytes() for d in (data, after[name][2]))
+            self.assertLessEqual(error("F64", a, b)[1], 0.05, name)
+        self.ok("verify", "out.safetensors", "in.safetensors")
+
+    def test_what_weights_are_computed_from_keeps_every_bit(self):
+        """An error of v, of g, or of a mask is none of the weights."""
+        mask = array.array("f", random.Random(81).choices([0, 1], k=9216)).tobytes()
+        before = {"a.weight_g": tensor(82, "F32", 32, 1, 1, 1), "a.weight_v": tensor(83, "F32", 32, 24, 3, 3),
+                  "b.weight_orig": tensor(84, "F32", 32, 32, 3, 3), "b.weight_mask": ("F32", (32, 32, 3, 3), mask),
+                  "c.weight": tensor(85, "F32", 32, 32, 3, 3)}
+        harness.write_checkpoint("in.safetensors", before)
+        for more in (["--amount", "0.3"], ["--amount", "0.3", "--global"], ["--eps", "0.3"],
+                     ["--amount", "0.3", "--structure", "filter", "--criterion", "l2"]):
+            self.ok("--max-error", "0.02", *more, "in.safetensors", "out.safetensors", "-f")
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            after = read("dense.safetensors")
+            self.assertEqual([name for name in before if after[name][2] != before[name][2]], ["c.weight"])
+            self.assertLessEqual(error("F32", before["c.weight"][2], after["c.weight"][2])[1], 0.02)
+            warnings = json.loads(Path("out.report.json").read_text())["warnings"]
+            self.assertEqual(sum("computed from several tensors" in w for w in warnings), 2, warnings)
+
     def test_what_packing_does_not_make_smaller_keeps_every_bit(self):
         """Rounded weights in a file that is dense after all would have lost their bits for nothing; the distributions are
         those of the input, too."""
