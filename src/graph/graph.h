@@ -41,8 +41,11 @@ double *graph_list(const graph *g, onnx_name name, int64_t *count);
 
 /* ---- arrays: values of a graph in double precision, whole numbers among them */
 
+typedef enum array_kind { ARRAY_REAL, ARRAY_WHOLE, ARRAY_TRUTH /* 0 or 1 */ } array_kind;
+
 typedef struct array {
     bool known;       /* its shape is */
+    array_kind kind;  /* of the type that its entries have in the file */
     unsigned rank;
     int64_t dims[GRAPH_RANK_MAX];
     uint64_t count;

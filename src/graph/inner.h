@@ -18,12 +18,16 @@ typedef enum graph_way {
 
 typedef struct run run;
 
+/* Of which kind its outputs are: that of the first input, of the second, always the same; or the operator says. */
+typedef enum op_makes { LIKE_FIRST, LIKE_SECOND, MAKES_WHOLE, MAKES_TRUTH, MAKES_OWN } op_makes;
+
 typedef struct op_row {
     const char *name;
     graph_way way;
     void (*run)(run *r);            /* NULL: not evaluated */
     double (*unary)(double x, const double *p); /* of WAY_UNARY */
     double (*binary)(double a, double b);       /* of WAY_NARY */
+    op_makes makes;                 /* which kind of array */
 } op_row;
 
 extern const op_row graph_ops[];
@@ -83,6 +87,7 @@ struct run {
     bool shapes;          /* they alone are wanted, and the data of short lists, which may be shapes */
     bool lacking;         /* some input has no data: outputs get none */
     bool unknown;         /* set by an operator whose output shape cannot be told */
+    array_kind kind;      /* of the outputs; an operator of MAKES_OWN sets it */
     const volatile int *cancel;
     fpr_error *error;
     fpr_status status;
@@ -106,7 +111,11 @@ bool run_goes_on(run *r);
 
 /* alpha and beta, or the limits of Clip; false when they are not constant. */
 bool graph_unary_parameters(const graph *g, const onnx_node *n, double p[2]);
+array_kind run_kind_of(int32_t type); /* ONNX_* */
 void run_unary(run *r);
+void run_cast(run *r);
+void run_mod(run *r);
+void run_where(run *r);
 void run_nary(run *r);
 void run_norm(run *r);
 void run_conv(run *r);
@@ -130,12 +139,29 @@ void run_depth_to_space(run *r);
 void run_space_to_depth(run *r);
 void run_shape(run *r);
 void run_gather(run *r);
+void run_gather_elements(run *r);
+void run_gather_nd(run *r);
+void run_scatter_nd(run *r);
+void run_tile(run *r);
+void run_range(run *r);
+void run_size(run *r);
+void run_triangle(run *r);
+void run_arg(run *r);
+void run_cumulative(run *r);
+void run_top(run *r);
+void run_recurrent(run *r);
+void run_einsum(run *r);
+void run_grid_sample(run *r);
+void run_affine_grid(run *r);
 void run_softmax(run *r);
 void run_fill(run *r);
 void run_expand(run *r);
 void run_prelu(run *r);
 void run_instance_norm(run *r);
 void run_layer_norm(run *r);
+void run_group_norm(run *r);
+void run_lrn(run *r);
+void run_lp_norm(run *r);
 
 /* Windows of convolutions and pools along one axis. */
 typedef struct window {

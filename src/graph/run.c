@@ -122,6 +122,7 @@ double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
         return NULL;
     }
     for (unsigned i = 0; i < rank; i++) shape.dims[i] = dims[i];
+    shape.kind = r->kind;
     if (!set_count(&shape)) {
         run_fail(r, "its shapes do not fit together");
         return NULL;
@@ -137,6 +138,12 @@ double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims)
     return a->data;
 }
 
+array_kind run_kind_of(int32_t type)
+{
+    const bool real = type == ONNX_FLOAT || type == ONNX_DOUBLE || type == ONNX_FLOAT16 || type == ONNX_BFLOAT16;
+    return type == ONNX_BOOL ? ARRAY_TRUTH : real ? ARRAY_REAL : ARRAY_WHOLE;
+}
+
 /* ---- the run */
 
 static void load_constant(run *r, onnx_name name)
@@ -145,7 +152,7 @@ static void load_constant(run *r, onnx_name name)
     array *a = &r->values[name];
     if (tensor == ONNX_NONE || a->known) return;
     const onnx_tensor *t = &r->g->model->tensors[tensor];
-    array shape = {.known = true, .rank = t->rank};
+    array shape = {.known = true, .rank = t->rank, .kind = run_kind_of(t->type)};
     if (t->rank > GRAPH_RANK_MAX) return;
     for (unsigned i = 0; i < t->rank; i++) shape.dims[i] = (int64_t)t->shape[i];
     if (!set_count(&shape)) return;
@@ -178,7 +185,11 @@ static void run_node(run *r, uint32_t node)
         unknown = unknown || !r->values[n->inputs[i]].known;
         r->lacking = r->lacking || !r->values[n->inputs[i]].data;
     }
-    if (!r->status && !unknown) r->op->run(r);
+    if (!r->status && !unknown) {
+        const array *like = run_in(r, r->op->makes == LIKE_SECOND);
+        r->kind = r->op->makes == MAKES_WHOLE ? ARRAY_WHOLE : r->op->makes == MAKES_TRUTH ? ARRAY_TRUTH : like ? like->kind : ARRAY_REAL;
+        r->op->run(r);
+    }
     if (unknown || r->unknown) {
         if (!r->shapes) run_fail(r, "is not evaluated");
         for (uint32_t k = 0; k < n->output_count; k++) {
@@ -198,6 +209,7 @@ static void set_inputs(run *r, const array *inputs)
         array *a = &r->values[g->model->values[g->inputs[i]].name];
         *a = inputs[i];
         a->data = NULL;
+        a->kind = run_kind_of(graph_input_type(g, i));
         if (!inputs[i].data) r->shapes = true;
         if (!inputs[i].data || !take(r, a)) continue;
         a->data = base_alloc(a->count, sizeof *a->data);

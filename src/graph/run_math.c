@@ -18,6 +18,7 @@ bool graph_unary_parameters(const graph *g, const onnx_node *n, double p[2])
             p[0] = graph_float(g, n, "alpha", defaults[i].alpha);
             p[1] = graph_float(g, n, !strcmp(op, "Selu") ? "gamma" : "beta", defaults[i].beta);
         }
+    if (!strcmp(op, "Shrink")) p[0] = graph_float(g, n, "lambd", 0.5), p[1] = graph_float(g, n, "bias", 0);
     if (!strcmp(op, "Gelu")) p[0] = graph_text_is(g, n, "approximate", "tanh", false);
     if (strcmp(op, "Clip") != 0) return true;
     p[0] = graph_float(g, n, "min", -INFINITY);
@@ -41,10 +42,20 @@ void run_unary(run *r)
         run_fail(r, "its limits are not constant");
         return;
     }
-    int64_t to = strcmp(r->op->name, "Cast") != 0 ? ONNX_FLOAT : graph_int(r->g, r->node, "to", ONNX_FLOAT);
-    bool truncates = to != ONNX_FLOAT && to != ONNX_DOUBLE && to != ONNX_FLOAT16 && to != ONNX_BFLOAT16;
     double *y = run_out(r, 0, x->rank, x->dims);
-    for (uint64_t i = 0; y && i < x->count; i++) y[i] = truncates ? trunc(x->data[i]) : r->op->unary(x->data[i], p);
+    for (uint64_t i = 0; y && i < x->count; i++) y[i] = r->op->unary(x->data[i], p);
+}
+
+/* Cast, and CastLike to the type of its second input. */
+void run_cast(run *r)
+{
+    const array *x = run_in(r, 0), *like = run_in(r, 1);
+    if (!x) return;
+    r->kind = like ? like->kind : run_kind_of((int32_t)graph_int(r->g, r->node, "to", ONNX_FLOAT));
+    const array_kind kind = r->kind;
+    double *y = run_out(r, 0, x->rank, x->dims);
+    for (uint64_t i = 0; y && i < x->count; i++)
+        y[i] = kind == ARRAY_TRUTH ? x->data[i] != 0 : kind == ARRAY_WHOLE ? trunc(x->data[i]) : x->data[i];
 }
 
 /* ---- broadcasting */
@@ -123,79 +134,40 @@ void run_nary(run *r)
         if (run_in(r, i)) combine(r, &before, run_in(r, i), r->op->binary);
         run_let_go(r, &before);
     }
-    if (strcmp(r->op->name, "Div") != 0) return;
     /* Whole numbers are divided as whole numbers: what a shape is computed from. */
+    const bool whole = a->kind == ARRAY_WHOLE && (!strcmp(r->op->name, "Div") || !strcmp(r->op->name, "Pow"));
     const array *y = &r->values[r->node->outputs[0]];
-    uint32_t t = r->g->values[r->node->inputs[1]].tensor;
-    bool whole = t != ONNX_NONE && (r->g->model->tensors[t].dtype == FPR_I64 || r->g->model->tensors[t].dtype == FPR_I32);
     for (uint64_t i = 0; whole && y->data && i < y->count; i++) y->data[i] = trunc(y->data[i]);
 }
 
-/* ---- normalization */
+/* The remainder has the sign of the divisor, or with fmod that of what is divided. */
+static double mod_floor(double a, double b) { return a - b * floor(a / b); }
 
-void run_norm(run *r)
+void run_mod(run *r)
 {
-    const array *x = run_in(r, 0), *scale = run_in(r, 1), *bias = run_in(r, 2), *mean = run_in(r, 3), *var = run_in(r, 4);
-    double eps = graph_float(r->g, r->node, "epsilon", 1e-5);
-    if (!x || !scale || !bias || !mean || !var || x->rank < 2 || graph_int(r->g, r->node, "training_mode", 0)) {
-        run_fail(r, "is not in inference mode");
-        return;
-    }
-    uint64_t channels = (uint64_t)x->dims[1];
-    if (scale->count != channels || bias->count != channels || mean->count != channels || var->count != channels) {
-        run_fail(r, "its shapes do not fit together");
-        return;
-    }
-    double *y = run_out(r, 0, x->rank, x->dims);
-    uint64_t inner = x->count / (x->dims[0] && channels ? (uint64_t)x->dims[0] * channels : 1);
-    for (uint64_t i = 0; y && i < x->count; i++) {
-        uint64_t c = i / inner % channels;
-        y[i] = (x->data[i] - mean->data[c]) * (scale->data[c] / sqrt(var->data[c] + eps)) + bias->data[c];
-    }
+    const array *a = run_in(r, 0), *b = run_in(r, 1);
+    if (a && b) combine(r, a, b, graph_int(r->g, r->node, "fmod", 0) ? fmod : mod_floor);
 }
 
-/* Over the last `inner` entries each: (x - mean) / sqrt(variance + eps). */
-static void normalize(double *y, const double *x, uint64_t inner, double eps)
+/* All three are broadcast together. */
+void run_where(run *r)
 {
-    double mean = 0, square = 0;
-    for (uint64_t i = 0; i < inner; i++) mean += x[i] / (double)inner;
-    for (uint64_t i = 0; i < inner; i++) square += (x[i] - mean) * (x[i] - mean) / (double)inner;
-    for (uint64_t i = 0; i < inner; i++) y[i] = (x[i] - mean) / sqrt(square + eps);
-}
-
-void run_instance_norm(run *r)
-{
-    const array *x = run_in(r, 0), *scale = run_in(r, 1), *bias = run_in(r, 2);
-    double eps = graph_float(r->g, r->node, "epsilon", 1e-5);
-    if (!x || !scale || !bias || x->rank < 3 || scale->count != (uint64_t)x->dims[1] ||
-        bias->count != scale->count) {
-        run_fail(r, "its shapes do not fit together");
-        return;
-    }
-    double *y = run_out(r, 0, x->rank, x->dims);
-    uint64_t maps = (uint64_t)(x->dims[0] * x->dims[1]), inner = maps ? x->count / maps : 0;
-    for (uint64_t i = 0; y && i < maps; i++) {
-        uint64_t c = i % (uint64_t)x->dims[1];
-        normalize(y + i * inner, x->data + i * inner, inner, eps);
-        for (uint64_t k = 0; k < inner; k++) y[i * inner + k] = y[i * inner + k] * scale->data[c] + bias->data[c];
-    }
-}
-
-void run_layer_norm(run *r)
-{
-    const array *x = run_in(r, 0), *scale = run_in(r, 1), *bias = run_in(r, 2);
-    double eps = graph_float(r->g, r->node, "epsilon", 1e-5);
-    int64_t axis = graph_int(r->g, r->node, "axis", -1);
-    uint64_t inner = 1;
-    if (axis < 0) axis += x ? x->rank : 0;
-    if (!x || axis < 0 || axis >= x->rank) return run_fail(r, "its axis is out of range");
-    for (unsigned i = (unsigned)axis; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
-    if (!scale || scale->count != inner || (bias && bias->count != inner))
-        return run_fail(r, "its shapes do not fit together");
-    double *y = run_out(r, 0, x->rank, x->dims);
-    for (uint64_t i = 0; y && inner && i < x->count; i += inner) {
-        normalize(y + i, x->data + i, inner, eps);
-        for (uint64_t k = 0; k < inner; k++) y[i + k] = y[i + k] * scale->data[k] + (bias ? bias->data[k] : 0);
+    const array *c = run_in(r, 0), *a = run_in(r, 1), *b = run_in(r, 2);
+    array pair = {0}, shape = {0};
+    int64_t steps[3][GRAPH_RANK_MAX];
+    if (!c || !a || !b) return;
+    if (!broadcast(a, b, &pair) || !broadcast(c, &pair, &shape)) return run_fail(r, "its shapes do not fit together");
+    steps_of(c, &shape, steps[0]);
+    steps_of(a, &shape, steps[1]);
+    steps_of(b, &shape, steps[2]);
+    double *y = run_out(r, 0, shape.rank, shape.dims);
+    const uint64_t count = y ? r->values[r->node->outputs[0]].count : 0;
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t rest = i;
+        int64_t at[3] = {0};
+        for (unsigned d = shape.rank; d-- > 0; rest /= (uint64_t)shape.dims[d])
+            for (int k = 0; k < 3; k++) at[k] += (int64_t)(rest % (uint64_t)shape.dims[d]) * steps[k][d];
+        y[i] = c->data[at[0]] != 0 ? a->data[at[1]] : b->data[at[2]];
     }
 }
 
@@ -203,7 +175,7 @@ void run_softmax(run *r)
 {
     const array *x = run_in(r, 0);
     if (!x || !x->rank) return;
-    bool old = r->g->model->opset < 13;
+    bool old = r->g->model->opset < 13, logs = !strcmp(r->op->name, "LogSoftmax");
     int64_t axis = graph_int(r->g, r->node, "axis", old ? 1 : -1);
     if (axis < 0) axis += x->rank;
     if (axis < 0 || axis >= x->rank) return run_fail(r, "its axis is out of range");
@@ -215,7 +187,8 @@ void run_softmax(run *r)
         double most = x->data[i], sum = 0;
         for (uint64_t k = 0; k < n; k++) most = fmax(most, x->data[i + k * inner]);
         for (uint64_t k = 0; k < n; k++) sum += y[i + k * inner] = exp(x->data[i + k * inner] - most);
-        for (uint64_t k = 0; k < n; k++) y[i + k * inner] /= sum;
+        for (uint64_t k = 0; k < n; k++)
+            y[i + k * inner] = logs ? x->data[i + k * inner] - most - log(sum) : y[i + k * inner] / sum;
     }
 }
 

@@ -75,8 +75,28 @@ static double nearest_place(const run *r, double p)
     return !strcmp(mode, "round_prefer_ceil") ? floor(p + 0.5) : ceil(p - 0.5);
 }
 
+/* Which entries of a line of n an output at place p is made of, and by how much; how many. */
+static int resize_taps(const run *r, double p, int64_t n, char mode, int64_t *at, double *weight)
+{
+    const double low = mode == 'n' ? nearest_place(r, p) : floor(p), t = p - low;
+    const double a = graph_float(r->g, r->node, "cubic_coeff_a", -0.75);
+    const bool excludes = mode == 'c' && graph_int(r->g, r->node, "exclude_outside", 0);
+    const int count = mode == 'n' ? 1 : mode == 'c' ? 4 : 2;
+    double sum = 0;
+    for (int k = 0; k < count; k++) {
+        const double place = mode == 'c' ? low - 1 + k : low + k, d = fabs(t + (mode == 'c') - k);
+        weight[k] = mode == 'n' ? 1 : mode == 'l' ? 1 - d
+                    : d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+        if (excludes && !(place >= 0 && place < (double)n)) weight[k] = 0;
+        at[k] = (int64_t)fmin(fmax(place, 0), (double)(n - 1));
+        sum += weight[k];
+    }
+    for (int k = 0; k < count && excludes; k++) weight[k] /= sum;
+    return count;
+}
+
 /* Along one axis after the other; the result takes the place of *x. */
-static void resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, bool linear)
+static void resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, char mode)
 {
     int64_t in = x->dims[axis];
     uint64_t inner = 1, outer = 1;
@@ -88,13 +108,14 @@ static void resize_axis(run *r, array *x, unsigned axis, int64_t out, double sca
         return;
     }
     for (int64_t i = 0; i < out; i++) {
-        double p = source_place(r, i, in, out, scale), low = linear ? floor(p) : nearest_place(r, p), part = linear ? p - low : 0;
-        int64_t a = (int64_t)fmin(fmax(low, 0), (double)(in - 1)), b = (int64_t)fmin(fmax(low + 1, 0), (double)(in - 1));
+        int64_t at[4];
+        double weight[4];
+        const int taps = resize_taps(r, source_place(r, i, in, out, scale), in, mode, at, weight);
         for (uint64_t o = 0; o < outer; o++)
-            for (uint64_t k = 0; k < inner; k++)
-                y[(o * (uint64_t)out + (uint64_t)i) * inner + k] =
-                    (1 - part) * x->data[(o * (uint64_t)in + (uint64_t)a) * inner + k] +
-                    part * x->data[(o * (uint64_t)in + (uint64_t)b) * inner + k];
+            for (int t = 0; t < taps; t++)
+                for (uint64_t k = 0; k < inner; k++)
+                    y[(o * (uint64_t)out + (uint64_t)i) * inner + k] +=
+                        weight[t] * x->data[(o * (uint64_t)in + (uint64_t)at[t]) * inner + k];
     }
     base_free(x->data);
     x->data = y;
@@ -132,7 +153,9 @@ void run_resize(run *r)
     bool old = strcmp(r->op->name, "Resize") != 0 || r->g->model->opset < 11;
     int64_t dims[GRAPH_RANK_MAX];
     double by[GRAPH_RANK_MAX];
-    bool linear = graph_text_is(r->g, r->node, "mode", "linear", false);
+    const char mode = graph_text_is(r->g, r->node, "mode", "linear", false)  ? 'l'
+                      : graph_text_is(r->g, r->node, "mode", "cubic", false) ? 'c'
+                                                                              : 'n';
     if (!x || r->unknown) return;
     if (!graph_text_is(r->g, r->node, "keep_aspect_ratio_policy", "stretch", true)) return run_fail(r, "its mode is not evaluated");
     bool fits = resize_by(r, x, old, dims, by);
@@ -142,7 +165,7 @@ void run_resize(run *r)
     const uint64_t count = y ? r->values[r->node->outputs[0]].count : 0;
     if (!count) return;
     if (!x->count) return run_fail(r, "it repeats what has no entries");
-    if ((!linear && !graph_text_is(r->g, r->node, "mode", "nearest", true)) || graph_int(r->g, r->node, "antialias", 0) ||
+    if ((mode == 'n' && !graph_text_is(r->g, r->node, "mode", "nearest", true)) || graph_int(r->g, r->node, "antialias", 0) ||
         graph_text_is(r->g, r->node, "coordinate_transformation_mode", "tf_crop_and_resize", false))
         return run_fail(r, "its mode is not evaluated");
     array work = *x;
@@ -153,7 +176,7 @@ void run_resize(run *r)
     for (unsigned grows = 0; grows < 2; grows++)
         for (unsigned i = 0; i < x->rank && !r->status; i++)
             if ((dims[i] > x->dims[i]) == grows && (dims[i] != x->dims[i] || by[i] != 1))
-                resize_axis(r, &work, i, dims[i], by[i], linear);
+                resize_axis(r, &work, i, dims[i], by[i], mode);
     if (!r->status) memcpy(y, work.data, work.count * sizeof *y);
     base_free(work.data);
 }

@@ -1,4 +1,4 @@
-/* What moves entries and does not compute with them: shapes, parts, copies; and sums along axes. */
+/* What moves entries and does not compute with them: shapes, parts, copies. */
 #include "graph/inner.h"
 
 #include <math.h>
@@ -155,6 +155,7 @@ void run_fill(run *r)
         for (int64_t i = 0; i < count; i++) dims[i] = size_of(shape[i]);
         if (a && a->tensor != ONNX_NONE && !g->model->tensors[a->tensor].elements)
             return run_fail(r, "its value is none");
+        if (a && a->tensor != ONNX_NONE) r->kind = run_kind_of(g->model->tensors[a->tensor].type);
         double *v = a && a->tensor != ONNX_NONE ? graph_tensor_values(g, a->tensor, r->error) : NULL;
         double *y = run_out(r, 0, (unsigned)count, dims), fill = v ? *v : 0;
         for (uint64_t i = 0; y && i < r->values[r->node->outputs[0]].count; i++) y[i] = fill;
@@ -170,6 +171,7 @@ void run_fill(run *r)
         return;
     }
     int64_t dims[1] = {ints ? a->int_count : a->float_count};
+    if (ints || !strcmp(name, "value_int")) r->kind = ARRAY_WHOLE;
     double *y = run_out(r, 0, ints || floats, dims);
     for (int64_t i = 0; y && (ints || floats) && i < dims[0]; i++) y[i] = ints ? (double)a->ints[i] : (double)a->floats[i];
     if (y && !ints && !floats) *y = !strcmp(name, "value_int") ? (double)a->i : (double)a->f;
@@ -284,27 +286,6 @@ void run_slice(run *r)
     }
 }
 
-void run_gather(run *r)
-{
-    const array *x = run_in(r, 0), *index = run_in(r, 1);
-    int axis = x ? run_axis(r, (double)graph_int(r->g, r->node, "axis", 0), x->rank) : -1;
-    int64_t dims[2 * GRAPH_RANK_MAX], inner = 1;
-    unsigned rank = 0;
-    if (axis < 0 || !index) return;
-    if (x->rank + index->rank - 1 > GRAPH_RANK_MAX) return run_fail(r, "a value of more than eight axes");
-    for (int i = 0; i < axis; i++) dims[rank++] = x->dims[i];
-    for (unsigned i = 0; i < index->rank; i++) dims[rank++] = index->dims[i];
-    for (unsigned i = (unsigned)axis + 1; i < x->rank; i++) inner *= dims[rank++] = x->dims[i];
-    double *y = run_out(r, 0, rank, dims);
-    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
-    for (uint64_t i = 0; i < all; i++) {
-        uint64_t in = i % (uint64_t)inner, which = i / (uint64_t)inner % index->count, out = i / (uint64_t)inner / index->count;
-        double at = index->data[which] < 0 ? index->data[which] + (double)x->dims[axis] : index->data[which];
-        if (!(at >= 0 && at < (double)x->dims[axis])) return run_fail(r, "an index is out of range");
-        y[i] = x->data[(out * (uint64_t)x->dims[axis] + (uint64_t)at) * (uint64_t)inner + in];
-    }
-}
-
 /* y: x, an array of those dims, with axis i of y being axis perm[i] of x. */
 static void permute(double *y, const double *x, uint64_t count, unsigned rank, const int64_t *dims, const int64_t *perm)
 {
@@ -363,42 +344,4 @@ void run_space_to_depth(run *r)
     const int64_t seen[] = {x->dims[0], c, h, b, w, b}, dims[] = {x->dims[0], c * b * b, h, w};
     double *y = run_out(r, 0, 4, dims);
     if (y) permute(y, x->data, x->count, 6, seen, perm);
-}
-
-/* ---- sums along axes */
-
-void run_reduce(run *r)
-{
-    const array *x = run_in(r, 0);
-    double own[2 * GRAPH_RANK_MAX];
-    int64_t count, dims[GRAPH_RANK_MAX], full[GRAPH_RANK_MAX];
-    const double *axes = run_either(r, "axes", 1, own, &count);
-    bool keep = graph_int(r->g, r->node, "keepdims", 1);
-    unsigned gone = axes ? 0 : ~0u, rank = 0;
-    if (!x || r->unknown || r->status) return;
-    if (!axes && graph_int(r->g, r->node, "noop_with_empty_axes", 0)) gone = 0;
-    for (int64_t i = 0; axes && i < count; i++) {
-        int a = run_axis(r, axes[i], x->rank);
-        if (a < 0) return;
-        gone |= 1u << a;
-    }
-    double folded = 1;
-    for (unsigned i = 0; i < x->rank; i++) {
-        full[i] = gone >> i & 1 ? 1 : x->dims[i];
-        if (gone >> i & 1) folded *= (double)x->dims[i];
-        if (keep || !(gone >> i & 1)) dims[rank++] = full[i];
-    }
-    double *y = run_out(r, 0, rank, dims);
-    uint64_t all = y ? r->values[r->node->outputs[0]].count : 0;
-    bool most = !strcmp(r->op->name, "ReduceMax"), least = !strcmp(r->op->name, "ReduceMin");
-    for (uint64_t i = 0; i < all; i++) y[i] = most ? -INFINITY : least ? INFINITY : 0;
-    for (uint64_t i = 0; y && i < x->count; i++) {
-        uint64_t rest = i, to = 0, step = 1;
-        for (unsigned d = x->rank; d-- > 0; rest /= (uint64_t)x->dims[d]) {
-            if (!(gone >> d & 1)) to += rest % (uint64_t)x->dims[d] * step;
-            step *= (uint64_t)full[d];
-        }
-        y[to] = most ? fmax(y[to], x->data[i]) : least ? fmin(y[to], x->data[i]) : y[to] + x->data[i];
-    }
-    for (uint64_t i = 0; i < all && !strcmp(r->op->name, "ReduceMean"); i++) y[i] /= folded;
 }
