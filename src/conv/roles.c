@@ -54,6 +54,15 @@ static bool is_length_of(const conv_tensor *g, const conv_tensor *v)
     return true;
 }
 
+/* Whether g has lengths of v along some of its axes, or one of all. */
+static bool is_along(const conv_tensor *g, const conv_tensor *v)
+{
+    if (g->rank > v->rank || g->elements >= v->elements) return false;
+    for (unsigned d = 0; d < g->rank; d++)
+        if (g->shape[d] != 1 && g->shape[d] != v->shape[v->rank - g->rank + d]) return false;
+    return true;
+}
+
 static bool same_shape(const conv_tensor *a, const conv_tensor *b)
 {
     return a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof *a->shape);
@@ -72,11 +81,11 @@ static void find_pair(const names *all, size_t i, conv_role *roles)
 {
     char name[CONV_NAME_MAX];
     const conv_tensor *t = &all->tensors[i];
-    if (t->rank < 3 || !is_float(t->dtype)) return;
+    if (t->rank < 2 || !is_float(t->dtype)) return;
     size_t at = find(all, name, conv_name_of_length(t->name, t->name_bytes, name));
     if (at != CONV_NO_PARTNER && is_float(all->tensors[at].dtype)) {
         if (is_length_of(&all->tensors[at], t)) pair(roles, i, CONV_PART_DIRECTION, at, CONV_PART_LENGTH);
-        else roles[i].part = roles[at].part = CONV_PART_NORMED;
+        else if (t->rank > 2 || is_along(&all->tensors[at], t)) roles[i].part = roles[at].part = CONV_PART_NORMED;
         return;
     }
     at = find(all, name, conv_name_of_mask(t->name, t->name_bytes, name));
@@ -140,7 +149,7 @@ fpr_layout conv_roles_layout(const conv_tensor *tensors, const conv_role *roles,
     *evidence = CONV_TOLD;
     for (size_t i = 0; i < count; i++) {
         const conv_tensor *t = &tensors[i];
-        if (!may_be_weights(&roles[i])) continue;
+        if (t->rank < 3 || !may_be_weights(&roles[i])) continue;
         if (t->layout != FPR_LAYOUT_AUTO) {
             votes[t->layout] += LIKELY;
             continue;

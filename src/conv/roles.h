@@ -33,6 +33,13 @@ typedef enum conv_part {
     CONV_PART_OTHER      /* the format says that it is no convolution */
 } conv_part;
 
+/* Whether weights are computed from it and another tensor; matrices are, too. */
+static inline bool conv_part_is_factor(conv_part part)
+{
+    return part == CONV_PART_DIRECTION || part == CONV_PART_LENGTH || part == CONV_PART_NORMED ||
+           part == CONV_PART_ORIGINAL || part == CONV_PART_MASK;
+}
+
 #define CONV_NO_PARTNER SIZE_MAX
 
 typedef struct conv_role {

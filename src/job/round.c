@@ -28,7 +28,7 @@ static bool is_vector(const fpr_tensor *t)
 
 bool round_leaves(const prune_job *job, const study_layer *layer)
 {
-    return job->options->max_error > 0 && layer->part != CONV_PART_WEIGHT;
+    return job->options->max_error > 0 && conv_part_is_factor(layer->part);
 }
 
 bool round_allowed(const prune_job *job, size_t tensor)
@@ -37,7 +37,7 @@ bool round_allowed(const prune_job *job, size_t tensor)
     const fpr_tensor *t = model_tensor(job->model, tensor);
     const fpr_dtype dtype = job->tensors[tensor].dtype;
     const study_layer *layer = prune_layer(job, tensor);
-    if ((layer && round_leaves(job, layer)) || study_owner(job->study, tensor)) return false;
+    if (conv_part_is_factor(model_role(job->model, tensor)->part)) return false;
     return o->max_error > 0 && base_is_float(dtype) && (layer || !is_vector(t)) &&
            o->max_error >= least_error(dtype) && shrink_selected(&o->only, &o->skip, t->name);
 }

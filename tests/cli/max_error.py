@@ -278,15 +278,25 @@ class MaxError(harness.Case):
         mask = array.array("f", random.Random(81).choices([0, 1], k=9216)).tobytes()
         before = {"a.weight_g": tensor(82, "F32", 32, 1, 1, 1), "a.weight_v": tensor(83, "F32", 32, 24, 3, 3),
                   "b.weight_orig": tensor(84, "F32", 32, 32, 3, 3), "b.weight_mask": ("F32", (32, 32, 3, 3), mask),
-                  "c.weight": tensor(85, "F32", 32, 32, 3, 3)}
+                  "c.weight": tensor(85, "F32", 32, 32, 3, 3),
+                  # of matrices, by other axes, and of all weights
+                  "d.weight_g": tensor(86, "F32", 64, 1), "d.weight_v": tensor(87, "F32", 64, 40),
+                  "e.parametrizations.weight.original0": tensor(88, "F32", 1, 40),
+                  "e.parametrizations.weight.original1": tensor(89, "F32", 64, 40),
+                  "f.weight_g": tensor(90, "F32"), "f.weight_v": tensor(91, "F32", 64, 40),
+                  "g.weight_orig": tensor(92, "F32", 32, 36), "g.weight_mask": ("F32", (32, 36), mask[:4 * 32 * 36]),
+                  # no such pairs
+                  "h.attention_g": tensor(93, "F32", 64, 64), "h.attention_v": tensor(94, "F32", 64, 64)}
+        changed = ["c.weight", "h.attention_g", "h.attention_v"]
         harness.write_checkpoint("in.safetensors", before)
         for more in (["--amount", "0.3"], ["--amount", "0.3", "--global"], ["--eps", "0.3"],
                      ["--amount", "0.3", "--structure", "filter", "--criterion", "l2"]):
             self.ok("--max-error", "0.02", *more, "in.safetensors", "out.safetensors", "-f")
             self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
             after = read("dense.safetensors")
-            self.assertEqual([name for name in before if after[name][2] != before[name][2]], ["c.weight"])
-            self.assertLessEqual(error("F32", before["c.weight"][2], after["c.weight"][2])[1], 0.02)
+            self.assertEqual([name for name in before if after[name][2] != before[name][2]], changed)
+            for name in changed:
+                self.assertLessEqual(error("F32", before[name][2], after[name][2])[1], 0.02)
             warnings = json.loads(Path("out.report.json").read_text())["warnings"]
             self.assertEqual(sum("computed from several tensors" in w for w in warnings), 2, warnings)
 
