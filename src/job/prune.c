@@ -165,7 +165,7 @@ static fpr_status run_job(fpr_model *model, const char *input, const char *outpu
     prune_job job = {.model = model, .options = options, .reported = report != NULL, .counting = report != NULL,
                      .dense = options->dense, .amount = options->amount};
     /* What cannot change says nothing, and is the input byte for byte. */
-    job.plain = !options->prune && !options->binary && !options->cast && !options->drop.count;
+    job.plain = !options->prune && !options->binary && !options->cast && !options->drop.count && !(options->max_error > 0);
     const char *target = options->dry_run ? NULL : output;
     fpr_report *r = NULL;
     out_place *place = NULL;

@@ -166,6 +166,10 @@ class MaxError(harness.Case):
         self.ok("unpack", "packed.safetensors", "restored.safetensors")
         self.ok(*arguments, "--dense", "dense.safetensors")
         self.assertEqual(read("dense.safetensors"), read("restored.safetensors"))
+        # Where nothing else may change, it says so, too.
+        self.ok(*arguments, "--no-prune", "--no-binary", "--dense", "rounded.safetensors")
+        self.ok("verify", "rounded.safetensors", "in.safetensors")
+        self.assertIn("changed, at most 3", self.ok("verify", "rounded.safetensors").out)
 
     def test_the_same_bytes_on_any_number_of_threads(self):
         self.zoo()
