@@ -224,6 +224,8 @@ bool strip_end(char *text, const char *end); /* whether it had that end, and mor
 typedef struct batch_input { char *path, *output; } batch_input;
 typedef struct batch_inputs {
     batch_input *list;
+    char **shards; /* of the indices in folders, sorted: no inputs of their own */
+    size_t shard_count, shard_room;
     size_t count, room;
 } batch_inputs;
 /* Operands, folders among them taken whole, and the lines of --files-from. Outputs keep the folders below the deepest

@@ -24,13 +24,6 @@ static int add_input(batch_inputs *in, char *path)
     return EXIT_DONE;
 }
 
-/* model-00001-of-00002.safetensors: its index speaks for it. */
-static bool is_shard(const char *name)
-{
-    const char *of = strstr(name, "-of-");
-    return of && of - name >= 5 && strspn(of + 4, "0123456789") >= 2 && strspn(of - 5, "0123456789") == 5;
-}
-
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* The names in a folder, sorted: the same order everywhere. */
@@ -57,6 +50,56 @@ static int list_folder(const char *folder, char ***names, size_t *count)
     return status;
 }
 
+/* model-00001-of-00002.safetensors: asked where an index does not say which shards are its own. */
+static bool is_called_shard(const char *name)
+{
+    const char *of = strstr(name, "-of-");
+    return of && of - name >= 5 && strspn(of + 4, "0123456789") >= 2 && strspn(of - 5, "0123456789") == 5;
+}
+
+/* Its index speaks for a shard. *read: false where the index cannot be read. */
+static int note_shards(batch_inputs *in, const char *index, bool *read)
+{
+    fpr_model *model;
+    fpr_error error;
+    int status = EXIT_DONE;
+    *read = fpr_model_open(index, &model, &error) == FPR_OK;
+    if (!*read) return EXIT_DONE; /* an input like any other: what is wrong with it is said then */
+    for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) {
+        if (in->shard_count == in->shard_room) {
+            const size_t room = in->shard_room ? 2 * in->shard_room : 64;
+            char **longer = realloc(in->shards, room * sizeof *longer);
+            if (longer) in->shards = longer, in->shard_room = room;
+        }
+        char *path = in->shard_count < in->shard_room ? strdup(fpr_model_shard_path(model, i)) : NULL;
+        if (path) in->shards[in->shard_count++] = path;
+        else status = fail_memory();
+    }
+    fpr_model_close(model);
+    return status;
+}
+
+static int note_indices(batch_inputs *in, const char *folder, char *const *names, size_t count, bool *by_names)
+{
+    int status = EXIT_DONE;
+    *by_names = false;
+    for (size_t i = 0; !status && i < count; i++) {
+        if (!fpr_is_index(names[i]) || !fpr_is_checkpoint(names[i])) continue;
+        bool read = false;
+        char *path = join_path(folder, names[i]);
+        status = path ? note_shards(in, path, &read) : fail_memory();
+        *by_names |= !read;
+        free(path);
+    }
+    if (in->shard_count) qsort(in->shards, in->shard_count, sizeof *in->shards, by_name);
+    return status;
+}
+
+static bool is_shard(const batch_inputs *in, const char *path)
+{
+    return in->shard_count && bsearch(&path, in->shards, in->shard_count, sizeof *in->shards, by_name);
+}
+
 enum { DEEPEST = 32 };
 
 /* Every checkpoint below a folder; links to folders are not followed. */
@@ -64,16 +107,17 @@ static int add_folder(batch_inputs *in, const char *folder, unsigned depth)
 {
     char **names;
     size_t count;
-    bool has_index = false;
+    bool by_names = false;
     int status = list_folder(folder, &names, &count);
-    for (size_t i = 0; i < count; i++) has_index |= fpr_is_index(names[i]) && fpr_is_checkpoint(names[i]);
+    if (!status) status = note_indices(in, folder, names, count, &by_names);
     for (size_t i = 0; !status && i < count; i++) {
         struct stat is;
         char *path = join_path(folder, names[i]);
         const bool there = path && lstat(path, &is) == 0;
         if (!path) status = fail_memory();
         else if (there && S_ISDIR(is.st_mode) && depth < DEEPEST) status = add_folder(in, path, depth + 1);
-        else if (there && !S_ISDIR(is.st_mode) && fpr_is_checkpoint(names[i]) && !(has_index && is_shard(names[i])))
+        else if (there && !S_ISDIR(is.st_mode) && fpr_is_checkpoint(names[i]) && !is_shard(in, path) &&
+                 !(by_names && is_called_shard(names[i])))
             status = add_input(in, path), path = NULL;
         free(path);
     }
@@ -186,6 +230,8 @@ void free_inputs(batch_inputs *in)
         free(in->list[i].path);
         free(in->list[i].output);
     }
+    for (size_t i = 0; i < in->shard_count; i++) free(in->shards[i]);
+    free(in->shards);
     free(in->list);
     memset(in, 0, sizeof *in);
 }

@@ -120,6 +120,34 @@ class Batch(harness.Case):
             self.assertTrue(os.path.isfile(os.path.join("out", link)), link)
         self.assertIn("model-1.safetensors", os.listdir("out/model"))
 
+    def shards(self, index, **tensors):
+        os.makedirs(os.path.dirname(index), exist_ok=True)
+        files = {}
+        for shard, seed in tensors.items():
+            files[f"w{seed}.weight"] = shard.replace("__", "/") + ".safetensors"
+            os.makedirs(os.path.dirname(os.path.join(os.path.dirname(index), files[f"w{seed}.weight"])), exist_ok=True)
+            harness.write_checkpoint(os.path.join(os.path.dirname(index), files[f"w{seed}.weight"]),
+                                     {f"w{seed}.weight": harness.weights(seed, 16, 16, dead=0.3)})
+        json.dump({"metadata": {}, "weight_map": files}, open(index, "w"))
+
+    def test_shards_of_any_name_in_a_folder(self):
+        """An index says which files are its own: all of these, and none besides."""
+        self.shards("in/m.safetensors.index.json", **{"m-0": 1, "parts__m-1": 2})
+        self.shards("in/deep/x.safetensors.index.json", a=3, b=4)
+        self.small("in/other-00001-of-00002.safetensors")
+        self.small("in/deep/m-0.safetensors")
+        self.ok("--out-dir", "out", "in")
+        rows = json.load(open("out/index.json"))["checkpoints"]
+        self.assertEqual([row["input"] for row in rows], ["in/deep/m-0.safetensors", "in/deep/x.safetensors.index.json",
+                                                          "in/m.safetensors.index.json", "in/other-00001-of-00002.safetensors"])
+        # An index that cannot be read fails alone: its shards are not tried one by one.
+        self.shards("bad/m.safetensors.index.json", **{"m-00001-of-00002": 1, "m-00002-of-00002": 2})
+        os.remove("bad/m-00002-of-00002.safetensors")
+        result = harness.run("--out-dir", "none", "bad")
+        self.assertNotEqual(result.status, 0)
+        rows = json.load(open("none/index.json"))["checkpoints"]
+        self.assertEqual([row["input"] for row in rows], ["bad/m.safetensors.index.json"])
+
 
 if __name__ == "__main__":
     harness.main()
