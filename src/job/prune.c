@@ -103,6 +103,20 @@ static void fill_other_rows(prune_job *job)
     }
 }
 
+/* Of --dense from a checkpoint it is known that what is said of the changes comes on top. */
+static fpr_status warn_of_size(const prune_job *job, uint64_t total, fpr_report *report, fpr_error *error)
+{
+    const uint64_t before = fpr_model_bytes(job->model);
+    const char *why = job->options->cast                                     ? "that is what --cast costs here"
+                      : report->input_key                                    ? "the input holds its tensors compressed, or says less of them"
+                      : job->options->drop.count && !job->options->dense ? "that is what it takes to say what --drop left out"
+                                                                             : NULL;
+    if (total <= before || !why) return FPR_OK;
+    return rows_warn(&report->warnings, &report->warning_count, error,
+                     "the output is larger than the input: %llu bytes, before %llu; %s", (unsigned long long)total,
+                     (unsigned long long)before, why);
+}
+
 /* Runs the packing, and once more densely when packing gained nothing. */
 static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, fpr_error *error)
 {
@@ -129,15 +143,7 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
             status = rows_warn(&report->warnings, &report->warning_count, error,
                                "packing gains nothing: the output is an ordinary dense checkpoint");
     }
-    const uint64_t before = fpr_model_bytes(job->model);
-    if (!status && job->options->cast && total > before)
-        status = rows_warn(&report->warnings, &report->warning_count, error,
-                           "the output is larger than the input: %llu bytes, before %llu; that is what --cast costs here",
-                           (unsigned long long)total, (unsigned long long)before);
-    else if (!status && job->options->drop.count && total > before && !job->options->dense)
-        status = rows_warn(&report->warnings, &report->warning_count, error,
-                           "the output is larger than the input: %llu bytes, before %llu; that is what it takes to say what "
-                           "--drop left out", (unsigned long long)total, (unsigned long long)before);
+    if (!status) status = warn_of_size(job, total, report, error);
     report->has_output = true;
     report->output_bytes = total;
     report->output_dense = job->dense;

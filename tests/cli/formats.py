@@ -727,6 +727,23 @@ class Formats(harness.Case):
                                 "narrow": "eight-bit floats that numpy cannot read", "readme": "no array"})
         self.assertEqual(self.convert(arrays["turned"], name="x.npy"), {"x": want["turned"]})
 
+    def test_an_output_larger_than_its_file(self):
+        """Sizes are compared with the tensors, but that a deflated file has become larger is said. It is skipped all the same."""
+        os.mkdir("in")
+        save("in/a.npz", T.archive([T.Member("w.npy", self.npy("'<f4'", (100,), bytes(400)), True)]))
+        self.ok("in/a.npz", "out.safetensors")
+        before, after = os.path.getsize("in/a.npz"), os.path.getsize("out.safetensors")
+        self.assertGreater(after, before)
+        said = [w for w in json.loads(load("out.report.json"))["warnings"] if "larger than the input" in w]
+        self.assertEqual(len(said), 1)
+        self.assertIn("%d bytes, before %d;" % (after, before), said[0])
+        for result in ("done", "was done"):
+            self.ok("--out-dir", "many", "--skip-existing", "in")
+            self.assertEqual(json.loads(load("many/index.json"))["checkpoints"][0]["result"], result)
+        save("in/a.npz", T.archive([T.Member("w.npy", self.npy("'<f4'", (100,), pack(*range(100))))]))
+        self.ok("--out-dir", "many", "--skip-existing", "-f", "in")
+        self.assertEqual(json.loads(load("many/index.json"))["checkpoints"][0]["result"], "done")
+
     def test_arrays_refused(self):
         good = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}"
         for head, words in ((good[:-1], "does not end"), (good.replace("(2,)", "(2"), "no tuple"), (good.replace("(2,)", "(-2,)"), "no number"),
