@@ -228,7 +228,21 @@ static void several_chunks(void **state)
         }
 }
 
-/* What is restored in one go, by that which makes numbers of 64 bits first. */
+/* As FORMAT.md, section 9, has it: along the last axis first. */
+static void transform_back(double *a, size_t k)
+{
+    for (size_t step = 1; step < k; step *= 3)
+        for (size_t i = 0; i < k; i++)
+            if (i / step % 3 == 0) {
+                const double p = a[i] * 0.57735026918962576451, q = a[i + step] * 0.70710678118654752440;
+                const double r = a[i + 2 * step] * 0.40824829046386301637;
+                a[i] = (p + r) + q;
+                a[i + step] = p - (r + r);
+                a[i + 2 * step] = (p + r) - q;
+            }
+}
+
+/* Every level of instructions restores what is computed here, a weight at a time. */
 static void weights_at_once(void **state)
 {
     (void)state;
@@ -236,24 +250,105 @@ static void weights_at_once(void **state)
     static const double steps[] = {1e-310, 1e-45, 3e-39, 1e-9, 2.7e-8, 6e-5, 0.013, 1, 700, 60000, 1e38, 1e300};
     enum { KERNELS = 211, COUNT = 27 * KERNELS };
     static int32_t points[COUNT];
-    static double w[COUNT];
     static uint8_t plain[8 * COUNT], once[8 * COUNT];
+    static double values[COUNT];
     seed = 20;
     for (size_t i = 0; i < COUNT; i++) points[i] = (int32_t)(normal() * (i % 9 ? 40 : 3000));
     for (size_t d = 0; d < COUNT_OF(dtypes); d++)
         for (size_t i = 0; i < COUNT_OF(steps); i++)
             for (unsigned rank = 3; rank <= 6; rank++) {
-                lattice_shape s;
+                tensor t = {.dtype = dtypes[d], .bytes = plain};
                 const uint64_t shape[5] = {KERNELS, 1, 3, 3, 3};
-                assert_true(lattice_shape_of(dtypes[d], rank < 6 ? rank : 5, shape, false, &s));
+                assert_true(lattice_shape_of(dtypes[d], rank < 6 ? rank : 5, shape, false, &t.s));
                 const lattice l = {.step = steps[i], .transformed = rank < 6};
-                for (uint64_t k = 0, n; k < KERNELS; k += n) {
-                    n = KERNELS - k < lattice_batch_kernels(&s) ? KERNELS - k : lattice_batch_kernels(&s);
-                    lattice_values(&s, &l, n, points + k * s.k, w);
-                    lattice_store(&s, plain, k, n, w);
+                const size_t k = (size_t)t.s.k;
+                for (size_t kernel = 0; kernel < KERNELS; kernel++) {
+                    double a[27];
+                    for (size_t e = 0; e < k; e++) a[e] = points[kernel * k + e];
+                    if (l.transformed) transform_back(a, k);
+                    for (size_t e = 0; e < k; e++) put(&t, kernel * k + e, a[e] * l.step);
                 }
-                lattice_restore(&s, &l, 0, KERNELS, points, NULL, once);
-                assert_memory_equal(plain, once, KERNELS * s.k * width_of(dtypes[d]));
+                for (unsigned level = BASE_SIMD_PLAIN; level < BASE_SIMD_COUNT; level++) {
+                    base_simd_limit((base_simd)level);
+                    lattice_restore(&t.s, &l, 0, KERNELS, points, NULL, once);
+                    assert_memory_equal(plain, once, KERNELS * k * width_of(dtypes[d]));
+                    const uint64_t some = k == 27 ? lattice_batch_kernels(&t.s) - 1 : 61;
+                    lattice_values(&t.s, &l, some, points + k, values);
+                    for (uint64_t e = 0; e < some * k; e++) {
+                        const double expected = get(&t, plain, k + e);
+                        assert_memory_equal(&values[e], &expected, sizeof expected);
+                    }
+                }
+            }
+}
+
+/* All numbers of 16 bits, and what surrounds them where kernels do not fill a register. */
+static void every_half_is_loaded(void **state)
+{
+    (void)state;
+    static uint8_t bytes[2 * 65536];
+    double w[3 * 23];
+    for (uint32_t i = 0; i < 65536; i++) base_store_le16(bytes + 2 * i, (uint16_t)i);
+    for (unsigned which = 0; which < 2; which++)
+        for (unsigned level = BASE_SIMD_PLAIN; level < BASE_SIMD_COUNT; level++) {
+            tensor t = {.dtype = which ? FPR_F16 : FPR_BF16};
+            assert_true(lattice_shape_of(t.dtype, 3, (uint64_t[]){65535 / 3, 1, 3}, false, &t.s));
+            base_simd_limit((base_simd)level);
+            for (uint64_t kernel = 0, n; kernel < 65535 / 3; kernel += n) {
+                n = 65535 / 3 - kernel < 23 ? 65535 / 3 - kernel : 23;
+                lattice_load(&t.s, bytes, kernel, n, w);
+                for (uint64_t i = 0; i < 3 * n; i++) {
+                    const double expected = get(&t, bytes, 3 * kernel + i);
+                    assert_memory_equal(&w[i], &expected, sizeof expected);
+                }
+            }
+        }
+}
+
+/* One step, one error and the same weights at every level of instructions; and what the cost says is so. */
+static void every_level_rounds_alike(void **state)
+{
+    (void)state;
+    static const struct { unsigned rank; uint64_t shape[5]; bool hwio; } shapes[] = {
+        {4, {60, 41, 3, 3}, false}, {5, {7, 11, 3, 3, 3}, false}, {4, {3, 3, 12, 16}, true}, {2, {37, 53}, false}};
+    static const fpr_dtype dtypes[] = {FPR_F32, FPR_F64, FPR_F16, FPR_BF16};
+    seed = 23;
+    for (size_t i = 0; i < COUNT_OF(shapes); i++)
+        for (size_t d = 0; d < COUNT_OF(dtypes); d++)
+            for (unsigned power = 1; power <= 4; power += 3) { /* of 4: most weights become zero */
+                tensor t = make(dtypes[d], shapes[i].rank, shapes[i].shape, shapes[i].hwio, 0.05, power);
+                lattice l[BASE_SIMD_COUNT];
+                lattice_cost cost[BASE_SIMD_COUNT];
+                double square = 0, max_abs = 0, allowed = 0;
+                uint8_t *first = base_alloc_aligned(t.size, 1);
+                uint64_t changed = 0;
+                for (uint64_t e = 0; e < t.count; e++) allowed += get(&t, t.before, e) * get(&t, t.before, e) * 0.03 * 0.03;
+                const lattice_wish wish = {.error_square = allowed, .least = 0.994, .trellis = false, .threads = 1};
+                for (unsigned level = BASE_SIMD_PLAIN; level < BASE_SIMD_COUNT; level++) {
+                    bool fitted;
+                    fpr_error error = {0};
+                    base_simd_limit((base_simd)level);
+                    memcpy(t.bytes, t.before, t.size);
+                    assert_int_equal(lattice_fit(&t.s, t.bytes, &wish, &l[level], &cost[level], &fitted, &error), FPR_OK);
+                    assert_true(fitted);
+                    if (!level) memcpy(first, t.bytes, t.size);
+                    assert_memory_equal(first, t.bytes, t.size);
+                    assert_memory_equal(&l[0].step, &l[level].step, sizeof l->step);
+                    assert_memory_equal(&cost[0].error_square, &cost[level].error_square, sizeof cost->error_square);
+                }
+                for (uint64_t e = 0; e < t.count; e++) {
+                    const double before = get(&t, t.before, e), after = get(&t, t.bytes, e), difference = fabs(before - after);
+                    square += difference * difference;
+                    max_abs = fmax(max_abs, difference);
+                    changed += memcmp(&before, &after, sizeof before) != 0;
+                }
+                for (unsigned level = BASE_SIMD_PLAIN; level < BASE_SIMD_COUNT; level++) {
+                    assert_true(fabs(cost[level].error_square - square) <= 1e-12 * square);
+                    assert_true(cost[level].max_abs == max_abs);
+                    assert_int_equal(cost[level].weights, changed);
+                }
+                base_free(first);
+                release(&t, &l[0]);
             }
 }
 
@@ -503,6 +598,8 @@ int main(void)
                                        cmocka_unit_test(extreme_scales),
                                        cmocka_unit_test(several_chunks),
                                        cmocka_unit_test(weights_at_once),
+                                       cmocka_unit_test(every_half_is_loaded),
+                                       cmocka_unit_test(every_level_rounds_alike),
                                        cmocka_unit_test(few_weights),
                                        cmocka_unit_test(nothing_to_round),
                                        cmocka_unit_test(the_trellis_gains_a_decibel),

@@ -156,7 +156,7 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
 static fpr_status study_layers(prune_job *job, fpr_error *error)
 {
     const fpr_options *o = job->options;
-    if (job->reported || o->prune || o->binary || o->max_error > 0)
+    if (job->reported || o->prune || o->binary)
         return study_new(job->model, o, NULL, input_checksum(job->sum), &job->study, error);
     fpr_status status = study_find(job->model, o, NULL, &job->study, error);
     for (size_t i = 0; !status && i < fpr_model_shard_count(job->model); i++) status = model_check_shard(job->model, i, error);

@@ -3,7 +3,7 @@
  *
  * No rounding that trades error for bits: such an error lies in the direction of zero, and does more harm than its
  * norm says. */
-#include "lattice/lattice.h"
+#include "lattice/level.h"
 
 #include <math.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@ typedef struct fit {
     const lattice_shape *s;
     void *bytes;
     lattice *l;
-    bool exact, write; /* the error after rounding to the dtype; whether the weights are changed */
+    bool write; /* whether the weights are changed */
     lattice_cost *costs; /* [chunks] */
     struct scratch { lattice_path *path; double *x; int32_t *points; } *workers;
     atomic_bool too_large;
@@ -32,62 +32,32 @@ static bool zero_kernel(const double *w, uint64_t k)
 
 static bool is_dead(const lattice *l, uint64_t kernel) { return l->dead && (l->dead[kernel / 8] >> kernel % 8 & 1); }
 
-/* Four sums at a time, always the same four. */
-static double quantize(const double *x, size_t n, int32_t *points, bool *too_large)
+/* What it costs that n kernels w become what points mean. */
+static void settle(fit *f, uint64_t first, uint64_t n, const double *w, const int32_t *points, lattice_cost *cost)
 {
-    double sum[4] = {0}, peak[4] = {0};
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (unsigned j = 0; j < 4; j++) {
-            const double nearest = lattice_nearest(x[i + j]), d = x[i + j] - nearest, a = fabs(x[i + j]);
-            sum[j] += d * d;
-            peak[j] = a > peak[j] ? a : peak[j];
-            points[i + j] = (int32_t)nearest;
-        }
-    for (; i < n; i++) {
-        const double nearest = lattice_nearest(x[i]), d = x[i] - nearest, a = fabs(x[i]);
-        sum[0] += d * d;
-        peak[0] = a > peak[0] ? a : peak[0];
-        points[i] = (int32_t)nearest;
-    }
-    for (unsigned j = 0; j < 4; j++)
-        if (!(peak[j] < LATTICE_POINT_MOST)) *too_large = true;
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-/* What points do to a batch of kernels. */
-static void settle(fit *f, uint64_t first, uint64_t n, const int32_t *points, lattice_cost *cost)
-{
-    double w[LATTICE_BATCH], v[LATTICE_BATCH];
-    lattice_load(f->s, f->bytes, first, n, w);
+    double v[LATTICE_BATCH];
+    uint8_t scratch[LATTICE_BATCH * 8];
     lattice_values(f->s, f->l, n, points, v);
-    for (uint64_t i = 0; i < n * f->s->k; i++) {
-        const double d = fabs(w[i] - v[i]);
-        cost->error_square += d * d;
-        cost->max_abs = d > cost->max_abs ? d : cost->max_abs;
-        cost->weights += d > 0 || signbit(w[i]) != signbit(v[i]); /* -0 becomes +0, as where kernels go */
-    }
-    if (f->write) lattice_store(f->s, f->bytes, first, n, v);
+    lattice_level_best()->compare(w, v, (size_t)(n * f->s->k), cost);
+    if (f->write) lattice_restore(f->s, f->l, first, n, points, scratch, f->bytes);
 }
 
 static void plain_chunk(fit *f, uint64_t first, uint64_t end, lattice_cost *cost)
 {
-    double x[LATTICE_BATCH];
+    double w[LATTICE_BATCH], x[LATTICE_BATCH];
     int32_t points[LATTICE_BATCH];
-    bool too_large = false;
     const uint64_t k = f->s->k, step = lattice_batch_kernels(f->s);
     for (uint64_t kernel = first; kernel < end; kernel += step) {
         const uint64_t n = end - kernel < step ? end - kernel : step;
-        lattice_load(f->s, f->bytes, kernel, n, x);
+        lattice_load(f->s, f->bytes, kernel, n, w);
+        memcpy(x, w, (size_t)(n * k) * sizeof *w);
         lattice_scale(f->s, f->l, n, x);
-        const double square = quantize(x, (size_t)(n * k), points, &too_large);
-        if (too_large) break;
-        if (f->exact || f->write)
-            settle(f, kernel, n, points, cost);
-        else
-            cost->error_square += square * f->l->step * f->l->step;
+        if (!lattice_points(f->s, n, x, points)) {
+            atomic_store(&f->too_large, true);
+            return;
+        }
+        settle(f, kernel, n, w, points, cost);
     }
-    if (too_large) atomic_store(&f->too_large, true);
 }
 
 /* The kernels of a chunk that are not dead, in w->x; and points back to batches of whole kernels. */
@@ -111,11 +81,7 @@ static void trellis_chunk(fit *f, uint64_t first, uint64_t end, struct scratch *
             atomic_store(&f->too_large, true);
             return;
         }
-    const double square = lattice_path_find(w->path, w->x, count, w->points);
-    if (!f->exact && !f->write) {
-        cost->error_square = square * f->l->step * f->l->step;
-        return;
-    }
+    lattice_path_find(w->path, w->x, count, w->points);
     int32_t points[LATTICE_BATCH];
     size_t at = 0;
     for (uint64_t kernel = first; kernel < end; kernel += step) {
@@ -127,7 +93,8 @@ static void trellis_chunk(fit *f, uint64_t first, uint64_t end, struct scratch *
                 memcpy(points + i * k, w->points + at, (size_t)k * sizeof *points);
                 at += (size_t)k;
             }
-        settle(f, kernel, n, points, cost);
+        lattice_load(f->s, f->bytes, kernel, n, x);
+        settle(f, kernel, n, x, points, cost);
     }
 }
 
@@ -167,15 +134,18 @@ static double shortened(double step)
     return ldexp(lattice_nearest(mantissa * 0x1p24), exponent - 24);
 }
 
-/* The step at which the error is within [least, 1] of what is allowed; 0: none. Starts at l->step. */
+/* The step at which the error is within [least, 1] of what is allowed; 0: none. Starts at l->step.
+ * The error grows with the square of the step, or more slowly where many weights have become zero: so straight lines over
+ * that square, through the last two steps or, at first, through 0; between a step that is too small and one too large once there
+ * are such, halving what is left where that is slow. */
 static double find_step(fit *f, const lattice_wish *wish)
 {
-    const double allowed = wish->error_square;
-    double low = 0, high = HUGE_VAL, step = f->l->step, low_share = 0;
+    const double target = 1 - (1 - wish->least) * 0.25;
+    double low = 0, high = HUGE_VAL, step = f->l->step, low_share = 0, last = 0, last_share = 0;
     for (unsigned i = 0; i < TRIES; i++) {
         f->l->step = step = shortened(step);
         if (!(step > 0) || !isfinite(1 / step) || step == low || step == high) break;
-        const double share = try_step(f, wish->threads).error_square / allowed;
+        const double share = try_step(f, wish->threads).error_square / wish->error_square;
         if (!isfinite(share) && high < HUGE_VAL) break; /* integers too large, or squares that overflow */
         if (share <= 1) {
             low = step;
@@ -187,10 +157,13 @@ static double find_step(fit *f, const lattice_wish *wish)
             low = step; /* too small a step for the integers */
             low_share = 0;
         }
-        double next = isfinite(share) && share > 0 ? step * sqrt((1 - (1 - wish->least) * 0.25) / share) : step * 2;
+        const double ratio = last / step, slope = (share - last_share) / (1 - ratio * ratio);
+        double next = isfinite(share) && slope > 0 ? step * sqrt(fmax(1 + (target - share) / slope, 0)) : step * 2;
+        last = isfinite(share) ? step : 0;
+        last_share = isfinite(share) ? share : 0;
         if (next > 4 * step) next = 4 * step;
         if (next < step / 4) next = step / 4;
-        if (!(next > low && next < high) || i % 4 == 3)
+        if (!(next > low && next < high) || (i % 4 == 3 && low > 0 && high < HUGE_VAL))
             next = high < HUGE_VAL ? (low > 0 ? 0.5 * (low + high) : high / 4) : fmax(next, 2 * step);
         step = next;
     }
@@ -200,30 +173,28 @@ static double find_step(fit *f, const lattice_wish *wish)
 
 /* ---- the transform */
 
-/* log2, from the bits: exact at powers of two, straight lines between. */
-static double logarithm(double x)
-{
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return (double)bits * 0x1p-52 - 1023;
-}
-
-/* Mean binary logarithm of the magnitudes of a sample, in steps. */
+/* Mean binary logarithm of the magnitudes of a sample, in steps: from their bits, exact at powers of two, straight lines
+ * between. */
 static double mean_logarithm(const fit *f, const lattice *l)
 {
-    double x[LATTICE_BATCH], sum = 0;
+    double x[LATTICE_BATCH];
     const uint64_t kernels = lattice_kernels(f->s), step = lattice_batch_kernels(f->s);
     const uint64_t batches = (kernels + step - 1) / step, most = SAMPLE / (step * f->s->k) + 1;
     const uint64_t skip = batches / most + 1;
-    uint64_t count = 0;
+    uint64_t count = 0, sum = 0; /* in 2^-32, of exponents above 0 */
     for (uint64_t b = 0; b < batches; b += skip) {
         const uint64_t first = b * step, n = kernels - first < step ? kernels - first : step;
         lattice_load(f->s, f->bytes, first, n, x);
         lattice_scale(f->s, l, n, x);
-        for (uint64_t i = 0; i < n * f->s->k; i++) sum += logarithm(fabs(lattice_nearest(x[i])) + 0.5);
+        for (uint64_t i = 0; i < n * f->s->k; i++) {
+            const double magnitude = fabs(lattice_nearest(x[i])) + 0.5;
+            uint64_t bits;
+            memcpy(&bits, &magnitude, sizeof bits);
+            sum += bits >> 20;
+        }
         count += n * f->s->k;
     }
-    return sum / (double)count;
+    return (double)sum * 0x1p-32 / (double)count - 1023;
 }
 
 /* A weight of many steps takes its logarithm and two bits more. What neighbours say of each other's signs is not seen
@@ -288,30 +259,12 @@ static bool worth_trellis(const fit *f)
     return f->s->dtype != FPR_BF16 && mean_logarithm(f, f->l) > TRELLIS_FROM;
 }
 
-/* A step that passes after rounding to the dtype, seen on the weights themselves; then they are changed. */
-static bool carry_out(fit *f, const lattice_wish *wish, lattice_cost *cost)
-{
-    f->exact = true;
-    for (unsigned i = 0; i < TRIES; i++) {
-        *cost = try_step(f, wish->threads);
-        if (cost->error_square <= wish->error_square) {
-            f->write = true;
-            try_step(f, wish->threads);
-            return true;
-        }
-        if (!isfinite(cost->error_square)) return false;
-        f->l->step = shortened(f->l->step * fmin(sqrt(wish->error_square / cost->error_square), 1 - 0x1p-16));
-        if (!(f->l->step > 0) || !isfinite(1 / f->l->step)) return false;
-    }
-    return false;
-}
-
 fpr_status lattice_fit(const lattice_shape *s, void *bytes, const lattice_wish *wish, lattice *l, lattice_cost *cost,
                        bool *fitted, fpr_error *error)
 {
     const uint64_t count = lattice_kernels(s) * s->k;
     const unsigned threads = wish->threads > 0 ? wish->threads : 1;
-    fit f = {.s = s, .bytes = bytes, .l = l, .exact = s->dtype == FPR_F16 || s->dtype == FPR_BF16};
+    fit f = {.s = s, .bytes = bytes, .l = l};
     *l = (lattice){.step = shortened(sqrt(12 * wish->error_square / (double)count))};
     *cost = (lattice_cost){0};
     *fitted = false;
@@ -331,11 +284,14 @@ fpr_status lattice_fit(const lattice_shape *s, void *bytes, const lattice_wish *
             l->dead = NULL;
         }
     }
-    *fitted = !status && *fitted && carry_out(&f, wish, cost);
-    free_scratch(&f, threads);
-    if (!*fitted) {
+    *fitted = *fitted && !status;
+    if (*fitted) {
+        f.write = true;
+        *cost = try_step(&f, threads);
+    } else {
         base_free(l->dead);
         *l = (lattice){0};
     }
+    free_scratch(&f, threads);
     return status;
 }

@@ -1,7 +1,8 @@
 /* A lattice: the weights that a step times an integer can be, in the tensor's own dtype. Rounds weights to one within a
  * stated error, and says which weights the integers mean; src/pack/FORMAT.md, section 9, is the specification of that.
  *
- * points.c     integers to weights and back; the transform
+ * points.c     integers to weights and back
+ * level.h      the loops over weights, for each level of instructions; the transform
  * trellis.c    trellis-coded quantization: the path of least error
  * fit.c        the step that uses up the error allowed, and what suits a tensor
  * Called by job/ (to change weights) and pack/ (to store them); sees base/ only. */
@@ -13,7 +14,8 @@
 #define LATTICE_CHUNK 131072u       /* weights that are coded, and quantized along one trellis, by themselves */
 #define LATTICE_KERNEL_MOST 4096u   /* larger kernels are taken as rows of weights */
 #define LATTICE_POINT_MOST (1 << 24) /* largest integer */
-#define LATTICE_BATCH 4096u         /* weights that the functions below take at a time: at least one kernel */
+#define LATTICE_BATCH 4096u         /* most weights that the functions below take at a time: at least one kernel */
+#define LATTICE_BLOCK 864u          /* weights that stay near the processor: some kernels of 27 or 9, eight by eight */
 
 /* A tensor of rank 2 and more as kernels of k weights, of `filters` times `channels` kernels. The weight s of a kernel
  * (f, c) is element (f * channels + c) * k + s or, with hwio, (s * channels + c) * filters + f. */
@@ -33,7 +35,7 @@ static inline uint64_t lattice_chunk_kernels(const lattice_shape *s)
 {
     return LATTICE_CHUNK / s->k;
 }
-static inline uint64_t lattice_batch_kernels(const lattice_shape *s) { return LATTICE_BATCH / s->k; }
+static inline uint64_t lattice_batch_kernels(const lattice_shape *s) { return s->k < LATTICE_BLOCK ? LATTICE_BLOCK / s->k : 1; }
 static inline uint64_t lattice_chunks(const lattice_shape *s)
 {
     const uint64_t of = lattice_chunk_kernels(s);
@@ -47,11 +49,12 @@ typedef struct lattice {
     uint8_t *dead; /* with trellis: a bit for every kernel that the path leaves out, being zero; base_free. Else NULL */
 } lattice;
 
-/* n kernels from `first` on, one after another, as doubles; and back, for values that the dtype has. */
+/* n kernels from `first` on, one after another, as doubles. */
 void lattice_load(const lattice_shape *s, const void *bytes, uint64_t first, uint64_t n, double *w);
-void lattice_store(const lattice_shape *s, void *bytes, uint64_t first, uint64_t n, const double *w);
 /* In place: weights to what is quantized (unchanged without transform), in units of the step. */
 void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w);
+/* The nearest integers to what was scaled. false: of some the magnitude is LATTICE_POINT_MOST or more, and they are 0. */
+bool lattice_points(const lattice_shape *s, uint64_t n, const double *x, int32_t *points);
 /* The weights that points mean, rounded to the dtype. */
 void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w);
 /* Of a chunk or less, the same into the tensor's bytes. scratch: as many bytes as the weights are; only with hwio. */
@@ -79,7 +82,7 @@ static inline bool lattice_index_of(unsigned state, int32_t point, int32_t *inde
     return lattice_point_of(state, *index) == point;
 }
 
-typedef struct lattice_path lattice_path; /* scratch memory of one thread: 9 bytes a weight of a chunk */
+typedef struct lattice_path lattice_path; /* scratch memory of one thread: a byte a weight of a chunk */
 lattice_path *lattice_path_new(void);     /* NULL: out of memory. base_free */
 /* The points of least squared error for n values (in steps, at most LATTICE_CHUNK of them), from state 0 on. Returns
  * that error, in squared steps. */

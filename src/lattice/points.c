@@ -1,6 +1,5 @@
 /* Integers to weights and back. One multiplication by the step and one rounding: the same bits on every machine. */
-#include "base/half.h"
-#include "lattice/lattice.h"
+#include "lattice/level.h"
 
 /* ---- shape */
 
@@ -28,219 +27,63 @@ bool lattice_shape_of(fpr_dtype dtype, unsigned rank, const uint64_t *shape, boo
     return true;
 }
 
-/* ---- dtypes */
-
-static inline double get(fpr_dtype dtype, const uint8_t *p)
-{
-    switch (dtype) {
-    case FPR_F64: {
-        const uint64_t u = base_load_le64(p);
-        double d;
-        memcpy(&d, &u, sizeof d);
-        return d;
-    }
-    case FPR_F32: return (double)base_bits_float(base_load_le32(p));
-    case FPR_F16: return (double)base_half_float(base_load_le16(p));
-    default: return (double)base_bf16_float(base_load_le16(p));
-    }
-}
-
-static inline void put(fpr_dtype dtype, uint8_t *p, double value)
-{
-    uint64_t u;
-    switch (dtype) {
-    case FPR_F64:
-        memcpy(&u, &value, sizeof u);
-        base_store_le64(p, u);
-        break;
-    case FPR_F32: base_store_le32(p, base_float_bits((float)value)); break;
-    case FPR_F16: base_store_le16(p, base_float_half((float)value)); break;
-    default: base_store_le16(p, base_float_bf16((float)value)); break;
-    }
-}
+/* ---- weights as numbers */
 
 static inline unsigned width_of(fpr_dtype dtype) { return dtype == FPR_F64 ? 8 : dtype == FPR_F32 ? 4 : 2; }
 
-static inline uint64_t place_of(const lattice_shape *s, uint64_t kernel)
+/* Kernels of an HWIO tensor, one after another. Weights of a kernel are far apart there. */
+static void gather(const lattice_shape *s, const uint8_t *bytes, uint64_t first, uint64_t n, uint8_t *to)
 {
-    return s->hwio ? kernel % s->channels * s->filters + kernel / s->channels : kernel * s->k;
+    const unsigned width = width_of(s->dtype);
+    const uint64_t stride = s->channels * s->filters;
+    for (uint64_t kernel = first; kernel < first + n; kernel++) {
+        const uint64_t place = kernel % s->channels * s->filters + kernel / s->channels;
+        for (uint64_t i = 0; i < s->k; i++, to += width) memcpy(to, bytes + (place + i * stride) * width, width);
+    }
 }
 
 void lattice_load(const lattice_shape *s, const void *bytes, uint64_t first, uint64_t n, double *w)
 {
-    const unsigned width = width_of(s->dtype);
-    const uint64_t stride = s->hwio ? s->channels * s->filters : 1;
-    if (!s->hwio && s->dtype == FPR_F32) { /* the case that time is spent on */
-        const uint8_t *p = (const uint8_t *)bytes + first * s->k * 4;
-        for (uint64_t i = 0; i < n * s->k; i++) w[i] = (double)base_bits_float(base_load_le32(p + 4 * i));
-        return;
+    const uint8_t *from = (const uint8_t *)bytes + first * s->k * width_of(s->dtype);
+    uint8_t together[LATTICE_BATCH * 8];
+    if (s->hwio) {
+        gather(s, bytes, first, n, together);
+        from = together;
     }
-    for (uint64_t kernel = first; kernel < first + n; kernel++) {
-        const uint64_t place = place_of(s, kernel);
-        for (uint64_t i = 0; i < s->k; i++) *w++ = get(s->dtype, (const uint8_t *)bytes + (place + i * stride) * width);
-    }
-}
-
-void lattice_store(const lattice_shape *s, void *bytes, uint64_t first, uint64_t n, const double *w)
-{
-    const unsigned width = width_of(s->dtype);
-    const uint64_t stride = s->hwio ? s->channels * s->filters : 1;
-    for (uint64_t kernel = first; kernel < first + n; kernel++) {
-        const uint64_t place = place_of(s, kernel);
-        for (uint64_t i = 0; i < s->k; i++) put(s->dtype, (uint8_t *)bytes + (place + i * stride) * width, *w++);
-    }
-}
-
-/* ---- the transform: the orthonormal cosine transform of three values along every axis of a kernel */
-
-#define EVEN 0.57735026918962576451 /* 1 / sqrt 3 */
-#define SLOPE 0.70710678118654752440 /* 1 / sqrt 2 */
-#define BEND 0.40824829046386301637 /* 1 / sqrt 6 */
-
-static inline void forward(double *a, size_t step)
-{
-    const double x = a[0], y = a[step], z = a[2 * step];
-    a[0] = (x + y + z) * EVEN;
-    a[step] = (x - z) * SLOPE;
-    a[2 * step] = (x - y - y + z) * BEND;
-}
-
-/* Along the last axis first. k is known when this is compiled. */
-static inline __attribute__((always_inline)) void transform_kernels(uint64_t n, size_t k, double *w)
-{
-    for (uint64_t kernel = 0; kernel < n; kernel++, w += k)
-        for (size_t step = 1; step < k; step *= 3)
-            for (size_t i = 0; i < k; i += 3 * step)
-                for (size_t j = i; j < i + step; j++) forward(w + j, step);
-}
-
-static void transform(const lattice_shape *s, uint64_t n, double *w)
-{
-    if (s->k == 3) transform_kernels(n, 3, w);
-    else if (s->k == 9) transform_kernels(n, 9, w);
-    else transform_kernels(n, 27, w);
-}
-
-#define LANES 8u
-
-/* One line of so many kernels, which lie beside one another. */
-static inline __attribute__((always_inline)) void inverse_lanes(double (*a)[LANES], size_t step)
-{
-    for (size_t l = 0; l < LANES; l++) {
-        const double p = a[0][l] * EVEN, q = a[step][l] * SLOPE, r = a[2 * step][l] * BEND, sum = p + r;
-        a[0][l] = sum + q;
-        a[step][l] = p - (r + r);
-        a[2 * step][l] = sum - q;
-    }
-}
-
-static inline __attribute__((always_inline)) void transform_back_of(uint64_t n, size_t k, const int32_t *points, double *w)
-{
-    double lanes[27][LANES] = {{0}};
-    for (uint64_t kernel = 0, m; kernel < n; kernel += m, points += m * k, w += m * k) {
-        m = n - kernel < LANES ? n - kernel : LANES;
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) lanes[i][l] = points[l * k + i];
-        for (size_t step = 1; step < k; step *= 3)
-            for (size_t i = 0; i < k; i += 3 * step)
-                for (size_t j = i; j < i + step; j++) inverse_lanes(lanes + j, step);
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i][l];
-    }
-}
-
-/* What n kernels of points are in steps. */
-static void transform_back(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w)
-{
-    if (!l->transformed)
-        for (uint64_t i = 0; i < n * s->k; i++) w[i] = points[i];
-    else if (s->k == 3) transform_back_of(n, 3, points, w);
-    else if (s->k == 9) transform_back_of(n, 9, points, w);
-    else transform_back_of(n, 27, points, w);
+    lattice_level_best()->load(s->dtype, from, (size_t)(n * s->k), w);
 }
 
 void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
 {
-    if (l->transformed) transform(s, n, w);
-    const double inverse_step = 1 / l->step;
-    for (uint64_t i = 0; i < n * s->k; i++) w[i] *= inverse_step;
+    lattice_level_best()->scale(l, (size_t)s->k, (size_t)n, w);
 }
 
-void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w)
+bool lattice_points(const lattice_shape *s, uint64_t n, const double *x, int32_t *points)
 {
-    const uint64_t count = n * s->k;
-    transform_back(s, l, n, points, w);
-    if (s->dtype == FPR_F64)
-        for (uint64_t i = 0; i < count; i++) w[i] *= l->step;
-    else if (s->dtype == FPR_F32)
-        for (uint64_t i = 0; i < count; i++) w[i] = (double)(float)(w[i] * l->step);
-    else if (s->dtype == FPR_F16)
-        for (uint64_t i = 0; i < count; i++) w[i] = (double)base_half_float(base_float_half((float)(w[i] * l->step)));
-    else
-        for (uint64_t i = 0; i < count; i++) w[i] = (double)base_bf16_float(base_float_bf16((float)(w[i] * l->step)));
-}
-
-/* ---- weights as bytes. The same as lattice_values and lattice_store, without a number of 64 bits for each. */
-
-#define BLOCK 864u /* weights at a time, near the processor: LANES kernels of 27 or 9 some times */
-
-/* base_float_half without branches; not for NaN. */
-static inline uint16_t half_of(float f)
-{
-    const uint32_t u = base_float_bits(f);
-    const int32_t a = (int32_t)(u & 0x7fffffffu);
-    const int32_t normal = (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
-    const int32_t small = (int32_t)(base_float_bits(base_bits_float((uint32_t)a) + 0.5f) - 0x3f000000u);
-    /* Masks for choices, whose additions could not be made for every number otherwise. */
-    const int32_t is_small = -(int32_t)(a < 0x38800000), is_large = -(int32_t)(a > 0x477fffff);
-    const int32_t finite = (small & is_small) | (normal & ~is_small);
-    return (uint16_t)((u >> 16 & 0x8000u) | (uint32_t)((finite & ~is_large) | (0x7c00 & is_large)));
-}
-
-static inline uint16_t bf16_of(float f)
-{
-    const uint32_t u = base_float_bits(f);
-    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-}
-
-/* A block of numbers in steps. Each loop is one that compilers make vectors of. */
-static void put_block(fpr_dtype dtype, double step, const double *x, size_t n, uint8_t *to)
-{
-    if (dtype == FPR_F64) {
-        for (size_t i = 0; i < n; i++) put(dtype, to + 8 * i, x[i] * step);
-        return;
-    }
-    float f[BLOCK];
-    uint16_t h[BLOCK];
-    for (size_t i = 0; i < n; i++) f[i] = (float)(x[i] * step);
-    if (dtype == FPR_F16)
-        for (size_t i = 0; i < n; i++) h[i] = half_of(f[i]);
-    else if (dtype == FPR_BF16)
-        for (size_t i = 0; i < n; i++) h[i] = bf16_of(f[i]);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-    if (dtype == FPR_F32) memcpy(to, f, n * sizeof *f);
-    else memcpy(to, h, n * sizeof *h);
-#else
-    for (size_t i = 0; i < n; i++) {
-        if (dtype == FPR_F32) base_store_le32(to + 4 * i, base_float_bits(f[i]));
-        else base_store_le16(to + 2 * i, h[i]);
-    }
-#endif
+    return lattice_level_best()->nearest(x, (size_t)(n * s->k), points);
 }
 
 static void restore_run(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, uint8_t *to)
 {
-    double x[BLOCK];
+    const lattice_level *level = lattice_level_best();
+    double x[LATTICE_BLOCK];
     /* Without a transform it is all the same where a kernel ends. */
-    lattice_shape flat = *s;
-    if (!l->transformed) flat.k = 1;
-    const uint64_t count = n * s->k, step = BLOCK / flat.k * flat.k;
+    const uint64_t k = l->transformed ? s->k : 1, count = n * s->k, step = LATTICE_BLOCK / k * k;
     for (uint64_t at = 0; at < count; at += step) {
         const uint64_t m = count - at < step ? count - at : step;
-        transform_back(&flat, l, m / flat.k, points + at, x);
-        put_block(s->dtype, l->step, x, m, to + at * width_of(s->dtype));
+        level->steps(l, (size_t)k, (size_t)(m / k), points + at, x);
+        level->store(s->dtype, l->step, x, (size_t)m, to + at * width_of(s->dtype));
     }
 }
+
+void lattice_values(const lattice_shape *s, const lattice *l, uint64_t n, const int32_t *points, double *w)
+{
+    uint8_t bytes[LATTICE_BATCH * 8];
+    restore_run(s, l, n, points, bytes);
+    lattice_level_best()->load(s->dtype, bytes, (size_t)(n * s->k), w);
+}
+
+/* ---- weights as bytes */
 
 #define TILE 16u
 

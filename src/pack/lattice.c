@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #define FLAG_TRANSFORMED 1u
 #define FLAG_TRELLIS 2u
@@ -104,10 +105,7 @@ static bool find_points(const job *j, uint64_t first, uint64_t n, int32_t *point
     lattice_load(&j->shape, j->bytes.in, first, n, w);
     memcpy(x, w, count * sizeof *x);
     lattice_scale(&j->shape, &j->lattice, n, x);
-    for (size_t i = 0; i < count; i++) {
-        if (!(fabs(x[i]) < LATTICE_POINT_MOST)) return false;
-        points[i] = (int32_t)lattice_nearest(x[i]);
-    }
+    if (!lattice_points(&j->shape, n, x, points)) return false;
     lattice_values(&j->shape, &j->lattice, n, points, x);
     return memcmp(w, x, count * sizeof *x) == 0;
 }
@@ -206,16 +204,16 @@ static unsigned find_start(const job *j)
     const uint64_t kernels = lattice_kernels(&j->shape), step = lattice_batch_kernels(&j->shape), k = j->shape.k;
     const uint64_t batches = (kernels + step - 1) / step, skip = batches / (SAMPLED / (step * k) + 1) + 1;
     double x[LATTICE_BATCH];
+    int32_t points[LATTICE_BATCH];
     uint64_t sum = 0, count = 0;
     for (uint64_t b = 0; b < batches; b += skip) {
         const uint64_t first = b * step, n = kernels - first < step ? kernels - first : step;
         lattice_load(&j->shape, j->bytes.in, first, n, x);
         lattice_scale(&j->shape, &j->lattice, n, x);
+        if (!lattice_points(&j->shape, n, x, points)) return 0;
         for (uint64_t i = 0; i < n * k; i++) {
-            const double m = fabs(lattice_nearest(x[i]));
-            if (!(m < LATTICE_POINT_MOST)) return 0;
-            sum += (uint64_t)m;
-            count += m > 0 || k == 1;
+            sum += (uint64_t)abs(points[i]);
+            count += points[i] != 0 || k == 1;
         }
     }
     return count ? lattice_start((j->lattice.trellis ? 8 : 16) * sum / count) : 0;

@@ -1,0 +1,235 @@
+/* Runs of weights, compiled once per level of instructions by the level_*.c that include this text; NAME(f) gives each copy
+ * its own names, TABLE is the table at the end, VECTOR the width of its registers in bytes. Loops that compilers make vectors of; sums are always eight, whatever the
+ * width of a register, and nothing is contracted (-ffp-contract=off). */
+#include "base/half.h"
+#include "lattice/level.h"
+
+#include <math.h>
+
+#define LANES 8u
+#define WIDE (VECTOR / sizeof(double)) /* lanes of doubles in a register */
+#define STEPS (LANES / WIDE)           /* registers that hold them all */
+#define INLINE static inline __attribute__((always_inline))
+
+typedef double vec __attribute__((vector_size(VECTOR), aligned(8), may_alias));
+typedef int64_t vec_bits __attribute__((vector_size(VECTOR)));
+
+/* ---- dtypes. base/half.h without branches. */
+
+INLINE float NAME(float_of_half)(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = (uint32_t)(h & 0x7fffu) << 13;
+    const uint32_t finite = base_float_bits(base_bits_float(rest) * 0x1p112f), other = 0x7f800000u | rest;
+    const uint32_t is_finite = -(uint32_t)((int32_t)rest < 0x0f800000);
+    return base_bits_float(sign | (finite & is_finite) | (other & ~is_finite));
+}
+
+/* Not for NaN. */
+INLINE uint16_t NAME(half_of)(float f)
+{
+    const uint32_t u = base_float_bits(f);
+    const int32_t a = (int32_t)(u & 0x7fffffffu);
+    const int32_t normal = (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
+    const int32_t small = (int32_t)(base_float_bits(base_bits_float((uint32_t)a) + 0.5f) - 0x3f000000u);
+    /* Masks for choices, whose additions could not be made for every number otherwise. */
+    const int32_t is_small = -(int32_t)(a < 0x38800000), is_large = -(int32_t)(a > 0x477fffff);
+    const int32_t finite = (small & is_small) | (normal & ~is_small);
+    return (uint16_t)((u >> 16 & 0x8000u) | (uint32_t)((finite & ~is_large) | (0x7c00 & is_large)));
+}
+
+INLINE uint16_t NAME(bf16_of)(float f)
+{
+    const uint32_t u = base_float_bits(f);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+static void NAME(load)(fpr_dtype dtype, const uint8_t *bytes, size_t n, double *w)
+{
+    uint64_t u;
+    switch (dtype) {
+    case FPR_F64:
+        for (size_t i = 0; i < n; i++) {
+            u = base_load_le64(bytes + 8 * i);
+            memcpy(&w[i], &u, sizeof u);
+        }
+        break;
+    case FPR_F32:
+        for (size_t i = 0; i < n; i++) w[i] = (double)base_bits_float(base_load_le32(bytes + 4 * i));
+        break;
+    case FPR_F16:
+        for (size_t i = 0; i < n; i++) w[i] = (double)NAME(float_of_half)(base_load_le16(bytes + 2 * i));
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) w[i] = (double)base_bf16_float(base_load_le16(bytes + 2 * i));
+    }
+}
+
+static void NAME(store)(fpr_dtype dtype, double step, const double *x, size_t n, uint8_t *bytes)
+{
+    if (dtype == FPR_F64) {
+        for (size_t i = 0; i < n; i++) {
+            const double w = x[i] * step;
+            uint64_t u;
+            memcpy(&u, &w, sizeof u);
+            base_store_le64(bytes + 8 * i, u);
+        }
+    } else if (dtype == FPR_F32) {
+        for (size_t i = 0; i < n; i++) base_store_le32(bytes + 4 * i, base_float_bits((float)(x[i] * step)));
+    } else if (dtype == FPR_F16) {
+        for (size_t i = 0; i < n; i++) base_store_le16(bytes + 2 * i, NAME(half_of)((float)(x[i] * step)));
+    } else {
+        for (size_t i = 0; i < n; i++) base_store_le16(bytes + 2 * i, NAME(bf16_of)((float)(x[i] * step)));
+    }
+}
+
+/* ---- the transform: the orthonormal cosine transform of three values along every axis of a kernel, eight kernels at once */
+
+#define EVEN 0.57735026918962576451  /* 1 / sqrt 3 */
+#define SLOPE 0.70710678118654752440 /* 1 / sqrt 2 */
+#define BEND 0.40824829046386301637  /* 1 / sqrt 6 */
+
+/* One line of so many kernels, which lie beside one another. */
+INLINE void NAME(forward_lanes)(double (*a)[LANES], size_t step)
+{
+    for (size_t l = 0; l < LANES; l++) {
+        const double x = a[0][l], y = a[step][l], z = a[2 * step][l];
+        a[0][l] = (x + y + z) * EVEN;
+        a[step][l] = (x - z) * SLOPE;
+        a[2 * step][l] = (x - y - y + z) * BEND;
+    }
+}
+
+INLINE void NAME(inverse_lanes)(double (*a)[LANES], size_t step)
+{
+    for (size_t l = 0; l < LANES; l++) {
+        const double p = a[0][l] * EVEN, q = a[step][l] * SLOPE, r = a[2 * step][l] * BEND, sum = p + r;
+        a[0][l] = sum + q;
+        a[step][l] = p - (r + r);
+        a[2 * step][l] = sum - q;
+    }
+}
+
+/* Along the last axis first. k is known when this is compiled. */
+INLINE void NAME(lines)(size_t k, bool back, double (*lanes)[LANES])
+{
+    for (size_t step = 1; step < k; step *= 3)
+        for (size_t i = 0; i < k; i += 3 * step)
+            for (size_t j = i; j < i + step; j++) {
+                if (back) NAME(inverse_lanes)(lanes + j, step);
+                else NAME(forward_lanes)(lanes + j, step);
+            }
+}
+
+INLINE void NAME(transform)(size_t k, size_t kernels, double inverse_step, double *w)
+{
+    double lanes[27][LANES] = {{0}};
+    for (size_t kernel = 0, m; kernel < kernels; kernel += m, w += m * k) {
+        m = kernels - kernel < LANES ? kernels - kernel : LANES;
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) lanes[i][l] = w[l * k + i];
+        NAME(lines)(k, false, lanes);
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i][l] * inverse_step;
+    }
+}
+
+INLINE void NAME(transform_back)(size_t k, size_t kernels, const int32_t *points, double *x)
+{
+    double lanes[27][LANES] = {{0}};
+    for (size_t kernel = 0, m; kernel < kernels; kernel += m, points += m * k, x += m * k) {
+        m = kernels - kernel < LANES ? kernels - kernel : LANES;
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) lanes[i][l] = points[l * k + i];
+        NAME(lines)(k, true, lanes);
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < k; i++) x[l * k + i] = lanes[i][l];
+    }
+}
+
+static void NAME(scale)(const lattice *l, size_t k, size_t kernels, double *w)
+{
+    const double inverse_step = 1 / l->step;
+    if (!l->transformed)
+        for (size_t i = 0; i < kernels * k; i++) w[i] *= inverse_step;
+    else if (k == 3) NAME(transform)(3, kernels, inverse_step, w);
+    else if (k == 9) NAME(transform)(9, kernels, inverse_step, w);
+    else NAME(transform)(27, kernels, inverse_step, w);
+}
+
+static void NAME(steps)(const lattice *l, size_t k, size_t kernels, const int32_t *points, double *x)
+{
+    if (!l->transformed)
+        for (size_t i = 0; i < kernels * k; i++) x[i] = points[i];
+    else if (k == 3) NAME(transform_back)(3, kernels, points, x);
+    else if (k == 9) NAME(transform_back)(9, kernels, points, x);
+    else NAME(transform_back)(27, kernels, points, x);
+}
+
+/* ---- rounding, and what it costs */
+
+static bool NAME(nearest)(const double *x, size_t n, int32_t *points)
+{
+    int32_t far = 0;
+    for (size_t i = 0; i < n; i++) {
+        const bool near = fabs(x[i]) < LATTICE_POINT_MOST;
+        points[i] = (int32_t)(near ? lattice_nearest(x[i]) : 0);
+        far |= !near;
+    }
+    return !far;
+}
+
+INLINE vec_bits NAME(bits)(vec v)
+{
+    vec_bits b;
+    memcpy(&b, &v, sizeof b);
+    return b;
+}
+
+INLINE vec NAME(larger)(vec a, vec b)
+{
+    const vec_bits from_a = a > b, bits = (from_a & NAME(bits)(a)) | (~from_a & NAME(bits)(b));
+    vec v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static void NAME(compare)(const double *w, const double *v, size_t n, lattice_cost *cost)
+{
+    vec sum[STEPS], peak[STEPS];
+    vec_bits changed[STEPS];
+    double rest[2][LANES] = {{0}};
+    memset(sum, 0, sizeof sum);
+    memset(peak, 0, sizeof peak);
+    memset(changed, 0, sizeof changed);
+    for (size_t i = 0; i < n; i += LANES, w += LANES, v += LANES) {
+        if (n - i < LANES) {
+            memcpy(rest[0], w, (n - i) * sizeof *w);
+            memcpy(rest[1], v, (n - i) * sizeof *v);
+            w = rest[0];
+            v = rest[1];
+        }
+        for (size_t j = 0; j < STEPS; j++) {
+            const vec a = *(const vec *)(w + j * WIDE), b = *(const vec *)(v + j * WIDE), d = a - b;
+            sum[j] += d * d;
+            peak[j] = NAME(larger)(NAME(larger)(d, -d), peak[j]);
+            changed[j] += NAME(bits)(a) != NAME(bits)(b); /* -1 each */
+        }
+    }
+    double sums[LANES], peaks[LANES];
+    int64_t changes[LANES];
+    memcpy(sums, sum, sizeof sums);
+    memcpy(peaks, peak, sizeof peaks);
+    memcpy(changes, changed, sizeof changes);
+    for (size_t half = LANES / 2; half; half /= 2)
+        for (size_t j = 0; j < half; j++) {
+            sums[j] += sums[j + half];
+            peaks[j] = fmax(peaks[j], peaks[j + half]);
+            changes[j] += changes[j + half];
+        }
+    cost->error_square += sums[0];
+    cost->max_abs = fmax(cost->max_abs, peaks[0]);
+    cost->weights -= (uint64_t)changes[0];
+}
+
+const lattice_level TABLE = {.load = NAME(load),   .store = NAME(store),     .scale = NAME(scale),
+                             .steps = NAME(steps), .nearest = NAME(nearest), .compare = NAME(compare)};
