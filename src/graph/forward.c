@@ -66,61 +66,11 @@ static void refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n
 
 /* ---- stops */
 
-static void block(lattice *l, onnx_name name, uint32_t node)
-{
-    lane *v = &l->lanes[name];
-    if (name && v->block <= BLOCK_INPUT) v->block = BLOCK_NODE(node);
-}
-
 static void stop(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
-    for (uint32_t i = 0; i < n->input_count; i++) block(l, n->inputs[i], node);
-    for (uint32_t k = 0; k < n->output_count; k++) block(l, n->outputs[k], node);
-}
-
-/* Whether an index into the shape of a value can be the one of its channels. */
-static bool reads_axis(const lattice *l, const onnx_node *n, uint32_t input, unsigned axis, unsigned rank)
-{
-    int64_t count, other;
-    bool reads = false;
-    if (input) return true;
-    if (onnx_is_op(l->g->model, n, "Gather")) {
-        double *index = lattice_list(l, n, 1, &count);
-        for (int64_t i = 0; index && i < count; i++) reads = reads || index[i] == axis || index[i] + rank == axis;
-        reads = reads || !index;
-        base_free(index);
-        return reads;
-    }
-    if (!onnx_is_op(l->g->model, n, "Slice")) return true;
-    double *from = lattice_list(l, n, 1, &count), *to = lattice_list(l, n, 2, &other);
-    reads = !from || !to || count != 1 || other != 1;
-    if (!reads) {
-        double a = *from < 0 ? *from + rank : *from, b = *to < 0 ? *to + rank : *to;
-        reads = n->input_count > 4 || (a <= axis && axis < b);
-    }
-    base_free(from);
-    base_free(to);
-    return reads;
-}
-
-/* A Shape is harmless where only other axes of it are looked at. */
-static void block_shapes(lattice *l)
-{
-    const onnx_model *m = l->g->model;
-    for (uint32_t i = 0; i < m->node_count; i++) {
-        const onnx_node *n = graph_node(l->g, i);
-        for (uint32_t k = 0; k < n->input_count; k++) {
-            uint32_t p = l->g->values[n->inputs[k]].producer;
-            const onnx_node *shape = n->inputs[k] && p != ONNX_NONE ? graph_node(l->g, p) : NULL;
-            if (!shape || !onnx_is_op(m, shape, "Shape") || !shape->input_count) continue;
-            const lane *v = &l->lanes[shape->inputs[0]];
-            if (v->tracked && (shape->attribute_count || reads_axis(l, n, k, v->axis, v->rank))) block(l, shape->inputs[0], p);
-        }
-        if (!onnx_is_op(m, n, "Shape") || !n->input_count || !n->output_count) continue;
-        const graph_value *out = &l->g->values[n->outputs[0]];
-        if (out->is_output || out->captured) block(l, n->inputs[0], i);
-    }
+    for (uint32_t i = 0; i < n->input_count; i++) lattice_block(l, n->inputs[i], node);
+    for (uint32_t k = 0; k < n->output_count; k++) lattice_block(l, n->outputs[k], node);
 }
 
 /* ---- one operand after the other */
@@ -246,7 +196,7 @@ static void forward_nary(lattice *l, uint32_t node, const op_row *op)
     for (uint32_t i = 0; i < n->input_count && !l->status && good; i++) {
         operand o = {0};
         good = n->inputs[i] && find_operand(l, n, i, y, &o);
-        if (good && o.value && o.value->channels != y->channels) block(l, n->inputs[i], node);
+        if (good && o.value && o.value->channels != y->channels) lattice_block(l, n->inputs[i], node);
         if (good) take_operand(l, op, &o, c, y, key, i == 0);
         base_free(o.constant);
     }
@@ -256,28 +206,35 @@ static void forward_nary(lattice *l, uint32_t node, const op_row *op)
     base_free(key);
 }
 
-static void forward_norm(lattice *l, uint32_t node)
+/* What single precision makes of the deviations of a constant from its own mean, divided by sqrt(eps), stays below 1e-6. */
+#define STEADY_MAX 16.0
+
+/* BatchNormalization by given statistics, InstanceNormalization by those of each channel: a constant deviates by nothing. */
+static void forward_norm(lattice *l, uint32_t node, const op_row *op)
 {
     const onnx_node *n = graph_node(l->g, node);
     const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
     double *p[4] = {0}, eps = graph_float(l->g, n, "epsilon", 1e-5);
+    const bool own = op->run == run_instance_norm;
+    const uint32_t parameters = own ? 2 : 4;
     uint64_t *key = base_alloc(y->channels, sizeof *key);
     if (!key) lattice_failed(l, y->channels * sizeof *key);
-    bool good = n->input_count >= 5 && !graph_int(l->g, n, "training_mode", 0) && !is_read(l, n, 1);
-    for (uint32_t k = 0; k < 4 && good; k++) {
+    bool good = n->input_count > parameters && !graph_int(l->g, n, "training_mode", 0) && !is_read(l, n, 1) && (!own || eps > 0);
+    for (uint32_t k = 0; k < parameters && good; k++) {
         uint32_t t = l->g->values[n->inputs[k + 1]].tensor;
         good = t != ONNX_NONE && l->g->model->tensors[t].elements == y->channels;
         if (good) good = (p[k] = graph_tensor_values(l->g, t, NULL)) != NULL;
     }
     for (uint32_t i = 0; i < y->channels && good; i++) l->leader[y->first + i] = l->leader[x->first + i];
-    for (uint32_t k = 0; k < 4 && good && !l->status; k++) {
+    for (uint32_t k = 0; k < parameters && good && !l->status; k++) {
         memcpy(key, p[k], y->channels * sizeof *key);
         refine(l, l->leader + y->first, key, y->channels);
     }
     for (uint32_t i = 0; i < y->channels && good && !l->status; i++) {
-        double by = p[0][i] / sqrt(p[3][i] + eps);
+        double by = own ? p[0][i] / sqrt(eps) : p[0][i] / sqrt(p[3][i] + eps), c = l->constant[x->first + i];
         tie(l, x->first + i, y->first + i);
-        if (is_constant(l, x->first + i)) set_constant(l, y->first + i, (l->constant[x->first + i] - p[2][i]) * by + p[1][i]);
+        if (own && is_constant(l, x->first + i) && fabs(c) <= STEADY_MAX * sqrt(eps)) set_constant(l, y->first + i, p[1][i]);
+        else if (!own && is_constant(l, x->first + i)) set_constant(l, y->first + i, (c - p[2][i]) * by + p[1][i]);
         else if (p[0][i] == 0 && isfinite(by)) set_constant(l, y->first + i, p[1][i]);
     }
     if (!good) stop(l, node);
@@ -417,8 +374,8 @@ static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
         }
         if (!some) continue;
         if (!isfinite(sum)) {
-            block(l, m->in, m->node);
-            block(l, m->out, m->node);
+            lattice_block(l, m->in, m->node);
+            lattice_block(l, m->out, m->node);
         }
         m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
         if (!x->tracked || !is_constant(l, e) || (l->constant[e] != 0 && !m->folds)) changes = true;
@@ -474,7 +431,7 @@ static void forward_mixer(lattice *l, mixer *m)
     for (uint64_t o = 0; o < m->outs && !l->status; o++) weigh_filter(l, m, &w, o);
     if (!l->status) compare_filters(l, m, &w);
     const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
-    if (m->depthwise && !x->tracked) block(l, m->out, m->node);
+    if (m->depthwise && !x->tracked) lattice_block(l, m->out, m->node);
     for (uint64_t o = 0; o < m->outs && m->depthwise && x->tracked && !l->status; o++)
         tie(l, x->first + o / (m->outs / m->groups), y->first + o);
     base_free(weights);
@@ -512,7 +469,7 @@ static void forward_node(lattice *l, uint32_t node)
     switch (op->way) {
     case WAY_UNARY: forward_unary(l, node, op); break;
     case WAY_NARY: forward_nary(l, node, op); break;
-    case WAY_NORM: forward_norm(l, node); break;
+    case WAY_NORM: forward_norm(l, node, op); break;
     case WAY_CONV: case WAY_CONVT: case WAY_GEMM: case WAY_MATMUL:
         if (l->mixer_of[node] == ONNX_NONE) stop(l, node);
         else forward_mixer(l, &l->mixers[l->mixer_of[node]]);
@@ -534,7 +491,6 @@ void lattice_forward(lattice *l)
     for (uint64_t e = 0; e < l->elements; e++) l->parent[e] = (uint32_t)e;
     for (size_t i = 0; i < l->g->model->name_count; i++)
         for (uint32_t c = 0; l->lanes[i].tracked && c < l->lanes[i].channels; c++) l->leader[l->lanes[i].first + c] = c;
-    block_shapes(l);
     for (size_t i = 0; i < l->g->model->node_count && !l->status; i++) {
         if (l->cancel && *l->cancel) l->status = base_fail(l->error, FPR_CANCELLED, "cancelled");
         else forward_node(l, l->g->order[i]);

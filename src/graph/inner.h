@@ -9,7 +9,7 @@ typedef enum graph_way {
     WAY_STOP,      /* nothing is known: all inputs are read, no output is constant */
     WAY_UNARY,     /* a function of each entry alone */
     WAY_NARY,      /* of the entries at the same place, broadcast as numpy does */
-    WAY_NORM,      /* BatchNormalization */
+    WAY_NORM,      /* BatchNormalization, InstanceNormalization */
     WAY_CONV, WAY_CONVT, WAY_GEMM, WAY_MATMUL,
     WAY_POOL,      /* along space, channels apart */
     WAY_CONCAT, WAY_SPLIT, WAY_SLICE, WAY_PAD, WAY_RESIZE, WAY_RESHAPE,

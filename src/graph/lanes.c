@@ -7,6 +7,12 @@ bool lattice_failed(lattice *l, uint64_t bytes)
     return false;
 }
 
+void lattice_block(lattice *l, onnx_name name, uint32_t node)
+{
+    lane *v = &l->lanes[name];
+    if (name && v->block <= BLOCK_INPUT) v->block = BLOCK_NODE(node);
+}
+
 int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis)
 {
     const array *a = &l->shape[0][name], *b = &l->shape[1][name];
@@ -28,7 +34,9 @@ uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, uns
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count)
 {
     *count = 0;
-    return input < n->input_count && n->inputs[input] ? graph_list(l->g, n->inputs[input], count) : NULL;
+    if (input >= n->input_count || !n->inputs[input]) return NULL;
+    double *list = graph_list(l->g, n->inputs[input], count);
+    return list ? list : lattice_fixed(l, n->inputs[input], count);
 }
 
 const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input)

@@ -41,6 +41,12 @@ typedef struct mixer {        /* a convolution or matrix product whose weights a
     uint32_t *carrier;        /* [groups] channel + 1 that carries the constant ones which leave; 0: none */
 } mixer;
 
+typedef struct count_entry { /* of a short list of whole numbers */
+    onnx_name of;             /* the value whose channels it counts, or is computed from; 0: none */
+    bool exact;               /* it is their number itself */
+    bool fixed;               /* the same whatever the inputs are */
+} count_entry;
+
 typedef struct lattice {
     const graph *g;
     lane *lanes;              /* by name */
@@ -53,6 +59,7 @@ typedef struct lattice {
     size_t mixer_count;
     uint32_t *mixer_of;       /* by node, or ONNX_NONE */
     array *shape[2];          /* by name, for two sizes of input */
+    count_entry **counts;     /* by name: [GRAPH_RANK_MAX] of lists that count channels; NULL: it is none */
     const volatile int *cancel;
     fpr_error *error;
     fpr_status status;
@@ -63,13 +70,16 @@ fpr_status lattice_open(lattice *l, const graph *g, const volatile int *cancel, 
 void lattice_close(lattice *l);
 
 /* ---- lanes.c */
+/* All channels of the value stay, for that node. */
+void lattice_block(lattice *l, onnx_name name, uint32_t node);
 bool lattice_failed(lattice *l, uint64_t bytes);
 /* The dimension is the same for inputs of both sizes; else 0. */
 int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);
 /* Of a constant operand beside a value: how many entries lie along the value's channels: all of them, 1, or 0 when it
  * does not fit. */
 uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis);
-/* The data of a constant list of at most GRAPH_LIST_MAX numbers; NULL when it is none. Caller frees. */
+/* The data of a constant list of at most GRAPH_LIST_MAX numbers, or of one that is computed from how many channels there
+ * are; NULL when it is none. Caller frees. */
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count);
 /* The lane of an input; an untracked one when it is not given. */
 const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input);
@@ -84,6 +94,14 @@ void lattice_layout_space(lattice *l, const onnx_node *n, const op_row *op);
 uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis);
 /* Where channels of an output of Split or Slice begin in its input. */
 uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits);
+
+/* ---- counts.c: lists that count channels; nodes in the order of evaluation */
+void lattice_count(lattice *l, uint32_t node);
+bool lattice_is_counted(const lattice *l, onnx_name list);
+/* The data of a list that counts channels and nothing that inputs change; NULL: it is none. Caller frees. */
+double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count);
+/* Whether the list names, at that axis and nowhere else, how many channels the data has, so that it follows by itself. */
+bool lattice_list_follows(const lattice *l, onnx_name data, onnx_name list, unsigned axis);
 
 /* ---- forward.c: constants and equals, from inputs to outputs; classes on the way */
 void lattice_forward(lattice *l);

@@ -228,11 +228,15 @@ fpr_status lattice_open(lattice *l, const graph *g, const volatile int *cancel, 
     l->lanes = base_calloc(names, sizeof *l->lanes);
     l->mixers = base_calloc(nodes, sizeof *l->mixers);
     l->mixer_of = base_alloc(nodes, sizeof *l->mixer_of);
-    if (!l->lanes || !l->mixers || !l->mixer_of) lattice_failed(l, names * sizeof *l->lanes);
+    l->counts = base_calloc(names, sizeof *l->counts);
+    if (!l->lanes || !l->mixers || !l->mixer_of || !l->counts) lattice_failed(l, names * sizeof *l->lanes);
     if (!l->status) memset(l->mixer_of, 0xff, nodes * sizeof *l->mixer_of);
     if (!l->status) run_shapes(l);
     if (!l->status) block_ends(l);
-    for (size_t i = 0; i < nodes && !l->status; i++) layout_node(l, g->order[i]);
+    for (size_t i = 0; i < nodes && !l->status; i++) {
+        layout_node(l, g->order[i]);
+        lattice_count(l, g->order[i]);
+    }
     uint64_t most = elements_max(g);
     for (size_t i = 0; i < names && !l->status; i++) {
         l->lanes[i].first = l->elements;
@@ -259,6 +263,8 @@ void lattice_close(lattice *l)
         for (size_t i = 0; l->shape[s] && i < l->g->model->name_count; i++) array_free(&l->shape[s][i]);
         base_free(l->shape[s]);
     }
+    for (size_t i = 0; l->counts && i < l->g->model->name_count; i++) base_free(l->counts[i]);
+    base_free(l->counts);
     base_free(l->lanes);
     base_free(l->mixers);
     base_free(l->mixer_of);

@@ -46,7 +46,7 @@ static bool reshape_follows(const lattice *l, const onnx_node *n, const op_row *
     const array *shape = &l->shape[0][n->inputs[1]];
     double target = list && count > axis ? list[axis] : !list && shape->data && shape->count > axis ? shape->data[axis] : 1;
     base_free(list);
-    return target == -1 || (target == 0 && axis == v->axis) || (list && target > 1);
+    return lattice_list_follows(l, n->inputs[0], n->inputs[1], axis) || target == -1 || (target == 0 && axis == v->axis) || (list && target > 1);
 }
 
 void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op)
@@ -142,7 +142,7 @@ static bool sizes_follow(const lattice *l, const onnx_node *n, const lane *v)
     const int64_t *axes = graph_ints(l->g, n, "axes", &attribute);
     for (uint32_t i = 0; axes && i < attribute; i++)
         if (axes[i] == (int64_t)v->axis || axes[i] + (int64_t)v->rank == (int64_t)v->axis) return false;
-    if (axes) return true;
+    if (axes || lattice_list_follows(l, n->inputs[0], n->inputs[3], v->axis)) return true;
     double *list = lattice_list(l, n, 3, &count);
     bool follows = list && count == (int64_t)v->rank && list[v->axis] == v->channels;
     base_free(list);

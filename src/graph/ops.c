@@ -100,7 +100,7 @@ const op_row graph_ops[] = {
     KIND("Shape", WAY_SHAPE, run_shape, MAKES_WHOLE), OTHER("Transpose", WAY_STOP, run_transpose),
     OTHER("DepthToSpace", WAY_STOP, run_depth_to_space), OTHER("SpaceToDepth", WAY_STOP, run_space_to_depth),
     OTHER("Gather", WAY_STOP, run_gather), OTHER("Softmax", WAY_STOP, run_softmax),
-    OTHER("Expand", WAY_STOP, run_expand), OTHER("InstanceNormalization", WAY_STOP, run_instance_norm),
+    OTHER("Expand", WAY_STOP, run_expand), OTHER("InstanceNormalization", WAY_NORM, run_instance_norm),
     OTHER("LayerNormalization", WAY_STOP, run_layer_norm), OTHER("GroupNormalization", WAY_STOP, run_group_norm),
     OTHER("LRN", WAY_STOP, run_lrn), OTHER("LpNormalization", WAY_STOP, run_lp_norm), OTHER("LogSoftmax", WAY_STOP, run_softmax),
     KIND("ArgMax", WAY_STOP, run_arg, MAKES_WHOLE), KIND("ArgMin", WAY_STOP, run_arg, MAKES_WHOLE),

@@ -49,28 +49,49 @@ static void put_range(double *starts, double *ends, int64_t i, uint64_t from, ui
     ends[i] = (double)(from + count);
 }
 
+static bool counts_what_leaves(const lattice *l, onnx_name list)
+{
+    bool leaves = false;
+    for (unsigned i = 0; lattice_is_counted(l, list) && i < GRAPH_RANK_MAX; i++)
+        leaves = leaves || lane_changes(l, &l->lanes[l->counts[list][i].of]);
+    return leaves;
+}
+
+/* Starts and ends as inputs. Those that are computed from channels that leave are written down. */
+static void change_slice_inputs(changes *c, uint32_t node, bool cut, uint64_t before, uint64_t size)
+{
+    const lattice *l = &c->l;
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]];
+    int64_t count = 0, axes_count = 0;
+    double *starts = lattice_list(l, n, 1, &count), *ends = lattice_list(l, n, 2, &count), *axes = lattice_list(l, n, 3, &axes_count);
+    bool changed[2] = {counts_what_leaves(l, n->inputs[1]), counts_what_leaves(l, n->inputs[2])};
+    for (int64_t i = 0; starts && ends && cut && i < count; i++) {
+        double d = axes ? axes[i] : (double)i;
+        if ((d < 0 ? d + x->rank : d) != x->axis) continue;
+        put_range(starts, ends, i, before, size);
+        changed[0] = changed[1] = true;
+    }
+    for (uint32_t k = 0; k < 2 && starts && ends; k++)
+        if (changed[k] && new_list(c, n, 1 + k, count, k ? ends : starts)) changes_finish(c, node, 1 + k);
+    base_free(starts);
+    base_free(ends);
+    base_free(axes);
+}
+
 static void change_slice(changes *c, uint32_t node)
 {
     const lattice *l = &c->l;
     const onnx_node *n = graph_node(l->g, node);
     const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
     bool fits;
-    int64_t count, axes_count = 0;
     uint32_t attribute, ends_attribute;
     uint64_t from = lattice_part(l, n, 0, &fits), before = lane_kept(l, x, 0, from), size = lane_kept(l, y, 0, y->channels);
-    if (!lane_changes(l, x) || y->channels == x->channels) return;
+    const bool cut = lane_changes(l, x) && y->channels != x->channels;
     const int64_t *s = graph_ints(l->g, n, "starts", &attribute), *t = graph_ints(l->g, n, "ends", &ends_attribute);
     const int64_t *a = graph_ints(l->g, n, "axes", &ends_attribute);
-    double *starts = s ? NULL : lattice_list(l, n, 1, &count), *ends = s ? NULL : lattice_list(l, n, 2, &count);
-    double *axes = s ? NULL : lattice_list(l, n, 3, &axes_count);
-    for (int64_t i = 0; starts && ends && i < count; i++) {
-        double d = axes ? axes[i] : (double)i;
-        if ((d < 0 ? d + x->rank : d) != x->axis) continue;
-        put_range(starts, ends, i, before, size);
-        if (new_list(c, n, 1, count, starts)) changes_finish(c, node, 1);
-        if (new_list(c, n, 2, count, ends)) changes_finish(c, node, 2);
-    }
-    for (uint32_t i = 0; s && t && i < attribute; i++) {
+    if (!s && n->input_count > 2) change_slice_inputs(c, node, cut, before, size);
+    for (uint32_t i = 0; s && t && cut && i < attribute; i++) {
         int64_t d = a ? a[i] : (int64_t)i;
         if ((d < 0 ? d + (int64_t)x->rank : d) != (int64_t)x->axis) continue;
         for (int side = 0; side < 2; side++) {
@@ -81,9 +102,6 @@ static void change_slice(changes *c, uint32_t node)
             one->values[i] = (int64_t)(side ? before + size : before);
         }
     }
-    base_free(starts);
-    base_free(ends);
-    base_free(axes);
 }
 
 /* A constant target that names the number of channels. */

@@ -101,9 +101,9 @@ static void drop_orphans(changes *c)
     for (size_t i = m->node_count; i-- > 0;) {
         const onnx_node *n = graph_node(g, g->order[i]);
         const graph_value *v = n->output_count == 1 ? &g->values[n->outputs[0]] : NULL;
-        bool constant = v && (v->tensor != ONNX_NONE || onnx_is_op(m, n, "Constant"));
+        bool constant = v && (v->tensor != ONNX_NONE || onnx_is_op(m, n, "Constant") || lattice_is_counted(&c->l, n->outputs[0]));
         if (!constant || !v->readers || readers[n->outputs[0]] || v->is_output || v->captured) continue;
-        c->dropped[g->order[i]] = 1; /* Constant, or Identity of one */
+        c->dropped[g->order[i]] = 1; /* Constant, or Identity of one, or a list that stands in the file now */
         for (uint32_t k = 0; k < n->input_count; k++) readers[n->inputs[k]]--;
     }
     for (size_t i = 0; i < m->initializer_count; i++) {

@@ -49,6 +49,10 @@ def listed(name, kind, value):
 
 
 BIG = 2 ** 63 - 1
+# How many channels "a" has, as exporters compute the ends of two halves of them.
+HALF = [N("Shape", ["a"], ["s"]), N("Gather", ["s", "1"], ["c"]), N("Add", ["c", "1"], ["c1"]), N("Div", ["c1", "two"], ["h"]),
+        N("Mul", ["h", "two"], ["e"])]
+COUNTED = {"0": ints(0), "1": ints(1), "two": ints(2)}
 tiny = first(dead=(), constant=(2, 5), value=1.0)
 tiny[1]["b"][2] = 1e-20  # beside 1.0: no carrier
 CASES = {
@@ -85,10 +89,48 @@ CASES = {
     "gemm whose bias is one number": case([N("GlobalMaxPool", ["a"], ["p"]), N("Flatten", ["p"], ["m"])], {}, before=first(constant=(2, 3)),
                                           ends=(N("Gemm", ["m", "v", "c"], ["y"], beta=0.25), {"v": floats(8, 4), "c": floats(1)})),
     "slopes of opset 6": case([N("PRelu", ["a", "c"], ["m"])], {"c": np.abs(floats(8))}, opset=6, ir=3),
+    "halves, by the shape": case(
+        [*HALF, N("Slice", ["a", "0", "h", "1"], ["p"]), N("Slice", ["a", "h", "e", "1"], ["q"]), N("Concat", ["q", "p"], ["m"], axis=1)],
+        COUNTED),
+    "halves, nothing leaves": case([*HALF, N("Slice", ["a", "0", "h", "1"], ["p"]), N("Slice", ["a", "h", "e", "1"], ["q"]),
+                                    N("Concat", ["q", "p"], ["m"], axis=1)], COUNTED, before=first(dead=())),
+    "halves of another value": case(
+        [*HALF, N("Conv", ["x", "w2"], ["z"], pads=[1] * 4), N("Slice", ["z", "0", "h", "1"], ["q"]), N("Concat", ["q", "a"], ["m"], axis=1)],
+        {**COUNTED, "w2": floats(8, 3, 3, 3, seed=3)}, ins=12),
+    "halves of the picture": case([*HALF, N("Slice", ["a", "0", "h", "2"], ["m"])], {**COUNTED, "2": ints(2)}),
+    "all of them, by the shape": case([*HALF, N("Slice", ["a", "0", "e", "1"], ["m"])], COUNTED),
+    "the number of channels as a factor": case([*HALF, N("Cast", ["c"], ["f"], to=1), N("Mul", ["a", "f"], ["m"])], COUNTED),
+    "the number of channels as an index": case([*HALF, N("Gather", ["k", "h"], ["f"]), N("Mul", ["a", "f"], ["m"])],
+                                               {**COUNTED, "k": floats(9)}),
+    "the number of channels is an end": case([*HALF, N("Cast", ["c"], ["f"], to=1), N("Add", ["a", "a"], ["m"]),
+                                              N("Conv", ["m", "w_y"], ["o"]), N("Mul", ["o", "f"], ["y"])], COUNTED, ends=(None, last("m", 8)[1])),
+    "as large as itself": case(
+        [N("Shape", ["a"], ["s"]), N("Slice", ["s", "0", "2"], ["t"]), N("Concat", ["t", "hw"], ["u"], axis=0),
+         N("Resize", ["a", "", "", "u"], ["m"])], {**COUNTED, "2": ints(2), "hw": ints(12, 12)}),
+    "as large as its activation": case(
+        [N("Relu", ["a"], ["r"]), N("Shape", ["r"], ["s"]), N("Slice", ["s", "0", "2"], ["t"]), N("Concat", ["t", "hw"], ["u"], axis=0),
+         N("Resize", ["a", "", "", "u"], ["m"])], {**COUNTED, "2": ints(2), "hw": ints(12, 12)}),
+    "lines, by the shape": case(
+        [N("Shape", ["a"], ["s"]), N("Slice", ["s", "0", "2"], ["t"]), N("Concat", ["t", "-1"], ["u"], axis=0), N("Reshape", ["a", "u"], ["m"])],
+        {**COUNTED, "2": ints(2), "-1": ints(-1)}, ends=(N("Conv", ["m", "v"], ["y"]), {"v": floats(3, 8, 1)})),
+    "groups, by the shape": case(
+        [N("Shape", ["a"], ["s"]), N("Gather", ["s", "1"], ["c"]), N("Div", ["c", "2"], ["h"]), N("Concat", ["0", "2", "h", "-1"], ["u"], axis=0),
+         N("Reshape", ["a", "u"], ["g"]), N("Transpose", ["g"], ["t"], perm=[0, 2, 1, 3]), N("Concat", ["0", "c", "-1", "1"], ["o"], axis=0),
+         N("Reshape", ["t", "o"], ["m"])], {**COUNTED, "2": ints(2), "-1": ints(-1)}),
+    "each channel by itself": case(
+        [N("InstanceNormalization", ["a", "g", "c"], ["n"]), N("Relu", ["n"], ["m"])],
+        {"g": np.array([1, 2, 0, .5, 1, 0, -1, 1], np.float32), "c": np.array([0, 0, .5, .1, 2, 0, .1, -1], np.float32)}, k=3),
+    "a large constant by itself": case([N("InstanceNormalization", ["a", "g", "c"], ["m"])], {"g": np.ones(8, np.float32), "c": floats(8)},
+                                       before=first(dead=(1,), constant=(3, 6), value=1.0)),
+    "a small constant by itself": case([N("InstanceNormalization", ["a", "g", "c"], ["m"])], {"g": np.ones(8, np.float32), "c": floats(8)},
+                                       before=first(dead=(1,), constant=(3, 6), value=.04)),
     "weights that are inputs": case([N("Relu", ["a"], ["m"])], {}, opset=8, ir=3, before=first(constant=(3,)), k=3),
 }
 STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twenty": 36, "split by an attribute": 6,
          "a number in an attribute": 6, "reshape by an attribute": 6, "a carrier that is tiny": 7, "gemm with factors": 4,
+         "halves, by the shape": 6, "halves of another value": 6, "halves of the picture": 6, "the number of channels as a factor": 8,
+         "the number of channels as an index": 8, "the number of channels is an end": 8, "as large as itself": 6, "lines, by the shape": 6,
+         "groups, by the shape": 8, "each channel by itself": 5, "a large constant by itself": 7, "a small constant by itself": 5,
          "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
 
 
@@ -116,7 +158,9 @@ def main():
             assert p.returncode == 0, (name, p.stderr)
             left = dict(line.split()[1::7][:1] + [int(line.split()[8])] for line in p.stdout.splitlines() if line.startswith("layer"))
             problem = ""
-            if opset >= 7:
+            if p.stdout.split()[-2:] == ["channels", "0"] and open(big, "rb").read() != open(small, "rb").read():
+                problem = "another file where nothing leaves"
+            if opset >= 7 and not problem:
                 y = run(big, x)
                 try:
                     z = run(small, x)
