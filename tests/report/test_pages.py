@@ -423,6 +423,10 @@ def check_page(page, path, screenshots=True):
         check(page.run("getComputedStyle(document.querySelector('.hint')).display") == "none", f"{name}: needless hint")
         page.open(path, 420)
         check(page.run("getComputedStyle(document.querySelector('.hint')).display") == "block", f"{name}: no hint at 420")
+    for width in (1200, 420):
+        page.open(path, width)
+        over = page.run("[...document.querySelectorAll('.tiles p.big')].filter((p) => p.scrollWidth > p.clientWidth).map((p) => p.innerText)")
+        check(not over, f"{name}: over the edges of their cards at {width} pixels: {over}")
     large = os.path.getsize(path) > 700_000
     for width, dark in (
         ((1280, False), (400, True)) if large else ((1280, False), (1280, True), (400, False), (400, True))
