@@ -101,17 +101,30 @@ fpr_status item_follow(const prune_job *job, item *it, fpr_error *error)
     return status;
 }
 
+/* Rounding and casts change all kernels that do not become zero. */
+static fpr_status mark_changed(item *it, fpr_error *error)
+{
+    const uint64_t kernels = it->layer->shape.kernels;
+    it->actions = base_alloc(kernels, 1);
+    if (!it->actions) return base_no_memory(error, kernels);
+    for (uint64_t i = 0; i < kernels; i++)
+        it->actions[i] = it->plan.changes && it->plan.action[i] == CONV_ACTION_ZERO ? CONV_ACTION_ZERO : CONV_ACTION_CHANGED;
+    return FPR_OK;
+}
+
 fpr_status item_plan(const prune_job *job, item *it, fpr_error *error)
 {
-    const fpr_status status = plan_layer(job, it, error);
-    return status ? status : round_plan(job, it, error);
+    fpr_status status = plan_layer(job, it, error);
+    if (!status) status = round_plan(job, it, error);
+    if (status || !prune_is_planned(it->layer)) return status;
+    return it->rounds || it->out->dtype != it->tensor->dtype ? mark_changed(it, error) : FPR_OK;
 }
 
 fpr_status item_before(const prune_job *job, item *it, fpr_error *error)
 {
     const study_layer *layer = it->layer;
     const bool cast = it->out->dtype != it->tensor->dtype;
-    if (!prune_is_planned(layer) || (cast ? it->seen != NULL : !it->rounds)) return FPR_OK;
+    if (!prune_is_planned(layer) || !(cast || it->rounds)) return FPR_OK;
     return shrink_kinds(&layer->shape, it->tensor->dtype, it->seen ? it->seen : it->bytes, layer->measure.max_abs,
                         job->options->eps, &it->kinds, error);
 }
@@ -243,17 +256,33 @@ fpr_status item_encode(const prune_job *job, item *it, fpr_error *error)
     return status;
 }
 
+/* Whether what a cast made of weights can be counted in the tensor's dtype: infinities cannot, and BF16 rounds what is near
+ * the largest F16 to more than that. */
+static bool counts_as_cast(const item *it)
+{
+    const bool narrow = it->tensor->dtype == FPR_F16 && it->out->dtype == FPR_BF16;
+    return it->converted && !it->outcome.change.to_inf && !(narrow && it->layer->measure.max_abs > 65280);
+}
+
+/* The weights as they are written, and as the network sees them, for all that is counted; in the tensor's dtype, which has
+ * all values of a cast. */
+static fpr_status see_output(const prune_job *job, item *it, fpr_error *error)
+{
+    const fpr_tensor *t = it->tensor;
+    if (counts_as_cast(it)) shrink_cast(it->out->dtype, it->converted, t->dtype, it->bytes, t->elements);
+    if (!it->seen) return FPR_OK;
+    memcpy(it->seen, it->bytes, t->bytes);
+    return study_see(job->study, it->layer, job_threads(job->options), it->seen, error);
+}
+
 fpr_status item_became(const prune_job *job, item *it, fpr_error *error)
 {
-    const void *weights = it->converted ? it->converted : it->bytes;
-    fpr_status status = FPR_OK;
-    if (it->seen && (it->rounded || it->plan.changes)) { /* to be counted */
-        memcpy(it->seen, it->bytes, it->tensor->bytes);
-        status = study_see(job->study, it->layer, job_threads(job->options), it->seen, error);
-        weights = it->seen;
-    }
+    if (!prune_is_planned(it->layer) || !(it->rounded || it->plan.changes || it->converted)) return FPR_OK;
+    fpr_status status = see_output(job, it, error);
     if (status || !it->kinds) return status;
-    status = shrink_became(&it->layer->shape, it->out->dtype, weights, it->kinds, &it->plan, &it->outcome, error);
+    const bool cast = it->converted && !it->seen;
+    status = shrink_became(&it->layer->shape, cast ? it->out->dtype : it->tensor->dtype,
+                           cast ? it->converted : it->seen ? it->seen : it->bytes, it->kinds, &it->plan, &it->outcome, error);
     it->out->zeroed = it->plan.zeroed;
     return status;
 }

@@ -159,12 +159,6 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     it->rounds = it->rounds && round_allowed(job, it->id) && it->plan.binary.scope == FPR_SCOPE_NONE &&
                  (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));
     if (it->thinned || job->unrounded) it->rounds = false;
-    if (!it->rounds || !it->layer) return FPR_OK;
-    const uint64_t kernels = it->layer->shape.kernels;
-    it->actions = base_alloc(kernels, 1);
-    if (!it->actions) return base_no_memory(error, kernels);
-    for (uint64_t i = 0; i < kernels; i++)
-        it->actions[i] = it->plan.changes && it->plan.action[i] == CONV_ACTION_ZERO ? CONV_ACTION_ZERO : CONV_ACTION_CHANGED;
     return FPR_OK;
 }
 

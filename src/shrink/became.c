@@ -56,7 +56,8 @@ fpr_status shrink_became(const fpr_layer_shape *s, fpr_dtype dtype, const void *
         if (base_cancelled()) return base_check_cancelled(error);
         shrink_magnitudes(&view, j, n, magnitudes);
         for (size_t i = 0; i < n; i++) {
-            if (shrink_size(magnitudes[i])) {
+            const bool planned = plan->changes && plan->action[j + i] == CONV_ACTION_ZERO; /* where g is 0, v is not */
+            if (shrink_size(magnitudes[i]) && !planned) {
                 left++;
                 continue;
             }

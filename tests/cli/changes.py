@@ -3,6 +3,7 @@ import array
 import html
 import json
 import math
+import random
 import re
 import struct
 from pathlib import Path
@@ -142,6 +143,34 @@ class Changes(harness.Case):
         other = report["tensors"][0]["error"]
         self.assertEqual((other["weights_changed"], other["to_inf"], other["to_zero"]), (2, 1, 1))
         self.assertIn("1 value became infinite, 1 value became zero", report["verdict"])
+
+    def test_kernels_that_a_cast_makes_zero_are_counted(self):
+        """Weights of 2e-8 are live beside others of 1e-6, and zero as F16: in every order of axes, and where weights are
+        computed."""
+        o, i, k = 16, 12, 9
+        dice = random.Random(3)
+        gone = {(f, c) for f in range(o) for c in range(i) if f == 5 or dice.random() < 0.2}
+        value = {(f, c, t): dice.choice((-1, 1)) * (2e-8 if (f, c) in gone else 1e-6) for f in range(o) for c in range(i)
+                 for t in range(k)}
+
+        def floats(places):
+            return array.array("f", (value[place] for place in places)).tobytes()
+        oihw = floats((f, c, t) for f in range(o) for c in range(i) for t in range(k))
+        ohwi = floats((f, c, t) for f in range(o) for t in range(k) for c in range(i))
+        hwio = floats((f, c, t) for t in range(k) for c in range(i) for f in range(o))
+        ones = array.array("f", [1] * (o * i * k)).tobytes()
+        for layout, tensors in (
+                ("oihw", {"a.weight": ("F32", (o, i, 3, 3), oihw)}), ("ohwi", {"a.weight": ("F32", (o, 3, 3, i), ohwi)}),
+                ("hwio", {"a.weight": ("F32", (3, 3, i, o), hwio)}),
+                ("oihw", {"a.weight_orig": ("F32", (o, i, 3, 3), oihw), "a.weight_mask": ("F32", (o, i, 3, 3), ones)})):
+            for dense in ([], ["--dense"]):
+                with self.subTest(layout=layout, tensors=list(tensors), dense=dense):
+                    harness.write_checkpoint("in.safetensors", tensors)
+                    report, _, _ = self.said("-f", "--no-prune", "--no-binary", "--layout", layout, "--cast", "f16", *dense, "in.safetensors")
+                    row = report["layers"][0]
+                    self.assertEqual((row["live_before"], row["live_after"], row["pruned_kernels"]), (o * i, o * i - len(gone), len(gone)))
+                    self.assertEqual(row["dead_filters"], [5])
+                    self.assertEqual(report["changes"]["kernels_zeroed"], len(gone))
 
     def test_nan_is_warned_of_once(self):
         dtype, shape, data = harness.weights(2, 16, 16)

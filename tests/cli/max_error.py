@@ -249,6 +249,35 @@ class MaxError(harness.Case):
         self.ok("unpack", "same.safetensors", "same.dense.safetensors", "-f")
         self.assertEqual({n: read("same.dense.safetensors")[n] for n in names}, {n: dense[n] for n in names})
 
+    def test_distributions_after_are_those_of_the_output(self):
+        """Projected and counted here from the restored file: rounded and cast, in either order of axes."""
+        o, i, bins = 40, 24, 70
+        values = numbers("F32", tensor(61, "F32", o, i, 3, 3)[2])
+        turned = [values[(f * i + c) * 9 + t] for f in range(o) for t in range(9) for c in range(i)]
+        for layout, shape, data in (("oihw", (o, i, 3, 3), values), ("ohwi", (o, 3, 3, i), turned)):
+            harness.write_checkpoint("in.safetensors", {"a.weight": ("F32", shape, array.array("f", data).tobytes())})
+            for options in (["--max-error", "0.3"], ["--cast", "bf16"], ["--cast", "f16", "--max-error", "0.2"]):
+                self.ok(*options, "--layout", layout, "in.safetensors", "out.safetensors", "-f")
+                self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+                dtype, _, raw = read("dense.safetensors")["a.weight"]
+                after = numbers(dtype, raw)
+                step, first = (1, lambda f, c: (f * i + c) * 9) if layout == "oihw" else (i, lambda f, c: f * 9 * i + c)
+                group = json.loads(Path("out.report.json").read_text())["groups"][0]
+                basis, (low, high) = group["basis"], group["range"]
+                counts = [[0] * bins for _ in range(9)]
+                for kernel in (after[n:n + 9 * step:step] for n in (first(f, c) for f in range(o) for c in range(i))):
+                    peak = max(map(abs, kernel)) or 1
+                    x = [w / peak - m for w, m in zip(kernel, basis["mean"])]
+                    for component, row in zip(basis["components"], counts):
+                        c = math.fsum(a * b for a, b in zip(x, component))
+                        if low <= c <= high:
+                            row[min(int((c - low) * bins / (high - low)), bins - 1)] += 1
+                wrong = sum(abs(a - b) for x, y in zip(counts, group["after"]["histogram"]["counts"]) for a, b in zip(x, y))
+                self.assertLessEqual(wrong, 4, (layout, options))  # on the edges of bins
+                if options[0] == "--max-error":
+                    self.assertGreater(sum(abs(a - b) for x, y in zip(counts, group["before"]["histogram"]["counts"])
+                                           for a, b in zip(x, y)), 1000)
+
     def test_small_tensors_are_not_changed_for_nothing(self):
         small = {"a.weight": tensor(31, "F32", 2, 2, 3, 3), "b.weight": tensor(32, "F32", 3, 5)}
         harness.write_checkpoint("in.safetensors", {**small, "c.weight": tensor(33, "F32", 32, 32, 3, 3)})
