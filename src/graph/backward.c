@@ -44,6 +44,14 @@ static void backward_node(lattice *l, uint32_t node)
     }
     const lane *y = op && n->output_count ? &l->lanes[n->outputs[0]] : NULL;
     if (!y || !y->tracked) return; /* what it reads is blocked */
+    if (op->way == WAY_BLOCKS) {
+        const lane *x = &l->lanes[n->inputs[0]], *many = x->channels > y->channels ? x : y, *few = many == x ? y : x;
+        for (uint64_t i = 0; i < many->channels; i++) {
+            const uint64_t deep = many->first + i, flat = few->first + lattice_block_of(l, n, i, many->channels, few->channels);
+            pass_back(l, many == x ? flat : deep, many == x ? deep : flat);
+        }
+        return;
+    }
     uint64_t at = 0, count = op->way == WAY_SPLIT ? n->output_count : n->input_count;
     for (uint32_t k = 0; k < count; k++) {
         bool split = op->way == WAY_SPLIT, fits;

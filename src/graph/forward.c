@@ -125,8 +125,9 @@ static double *operand_values(lattice *l, uint32_t tensor, const lane *y)
 }
 
 typedef struct operand {
-    const lane *value;  /* NULL: a constant */
+    const lane *value;  /* NULL: a constant, or uniform */
     double *constant;   /* [channels] */
+    bool uniform;       /* not known, and the same for all channels */
 } operand;
 
 static bool find_operand(lattice *l, const onnx_node *n, uint32_t i, const lane *y, operand *o)
@@ -145,6 +146,8 @@ static bool find_operand(lattice *l, const onnx_node *n, uint32_t i, const lane 
         o->constant = operand_values(l, tensor, y);
         return o->constant;
     }
+    o->uniform = !l->lanes[n->inputs[i]].tracked && lattice_is_uniform(l, n->inputs[i], y);
+    if (o->uniform) return true;
     const lane *v = o->value = &l->lanes[n->inputs[i]];
     return v->tracked && v->rank - v->axis == y->rank - y->axis && (v->channels == y->channels || v->channels == 1);
 }
@@ -152,7 +155,7 @@ static bool find_operand(lattice *l, const onnx_node *n, uint32_t i, const lane 
 static bool operand_constant(const lattice *l, const operand *o, uint32_t i, double *c)
 {
     if (!o->value) {
-        *c = o->constant[i];
+        *c = o->uniform ? (double)NAN : o->constant[i];
         return isfinite(*c);
     }
     uint64_t e = o->value->first + (o->value->channels == 1 ? 0 : i);
@@ -172,6 +175,7 @@ static void take_operand(lattice *l, const op_row *op, const operand *o, double 
         bool known = operand_constant(l, o, i, &v);
         uint64_t element = o->value ? o->value->first + (o->value->channels == 1 ? 0 : i) : 0;
         if (o->value) key[i] = key_of(l, element);
+        else if (o->uniform) key[i] = 0;
         else if (known) memcpy(&key[i], &v, sizeof v);
         else key[i] = UINT64_C(0x7ff8) << 48 | i; /* differs from place to place: equals nothing */
         if (o->value && o->value->channels == y->channels) tie(l, element, y->first + i);
@@ -332,6 +336,44 @@ static void forward_parts(lattice *l, uint32_t node)
     }
 }
 
+/* One channel of SpaceToDepth is a block of them, which is what it is; a block becomes one of DepthToSpace, constant where
+ * all of it is the same. The channels of a block can only leave together. */
+static void forward_blocks(lattice *l, uint32_t node, const op_row *op)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
+    const bool joins = op->run == run_depth_to_space;
+    const lane *many = joins ? x : y, *few = joins ? y : x;
+    const uint32_t size = many->channels / few->channels;
+    uint64_t *key = base_alloc(few->channels, sizeof *key);
+    if (!key) {
+        lattice_failed(l, few->channels * sizeof *key);
+        return;
+    }
+    for (uint32_t i = 0; i < many->channels; i++) {
+        const uint64_t at = lattice_block_of(l, n, i, many->channels, few->channels);
+        tie(l, many->first + i, few->first + at);
+        if (joins) continue;
+        l->leader[y->first + i] = i - (uint32_t)at + l->leader[x->first + at];
+        if (is_constant(l, x->first + at)) set_constant(l, y->first + i, l->constant[x->first + at]);
+    }
+    /* Channels at the same place of all blocks are few apart where they are apart, else next to each other. */
+    const bool beside = size > 1 && lattice_block_of(l, n, 1, many->channels, few->channels) == 0;
+    for (uint32_t i = 0; joins && i < y->channels; i++) l->leader[y->first + i] = 0;
+    for (uint32_t k = 0; joins && k < size && !l->status; k++) {
+        for (uint32_t i = 0; i < y->channels; i++) {
+            const uint64_t e = x->first + (beside ? i * size + k : k * y->channels + i), first = x->first + (beside ? i * size : i);
+            key[i] = key_of(l, e);
+            if (is_constant(l, e) && is_constant(l, first) && l->constant[e] == l->constant[first] &&
+                (!k || is_constant(l, y->first + i)))
+                set_constant(l, y->first + i, l->constant[e]);
+            else l->flags[y->first + i] &= (uint8_t)~CONSTANT;
+        }
+        refine(l, l->leader + y->first, key, y->channels);
+    }
+    base_free(key);
+}
+
 /* ---- convolutions and matrix products */
 
 uint64_t lattice_weight_at(const mixer *m, uint64_t o, uint64_t i)
@@ -474,7 +516,8 @@ static void forward_node(lattice *l, uint32_t node)
         if (l->mixer_of[node] == ONNX_NONE) stop(l, node);
         else forward_mixer(l, &l->mixers[l->mixer_of[node]]);
         break;
-    case WAY_POOL: case WAY_PAD: case WAY_RESIZE: forward_space(l, node, op); break;
+    case WAY_BLOCKS: forward_blocks(l, node, op); break;
+    case WAY_POOL: case WAY_PAD: case WAY_RESIZE: case WAY_TRANSPOSE: forward_space(l, node, op); break;
     case WAY_CONCAT: forward_concat(l, node); break;
     case WAY_SPLIT: case WAY_SLICE: forward_parts(l, node); break;
     case WAY_RESHAPE: {

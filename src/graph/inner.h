@@ -12,7 +12,8 @@ typedef enum graph_way {
     WAY_NORM,      /* BatchNormalization, InstanceNormalization */
     WAY_CONV, WAY_CONVT, WAY_GEMM, WAY_MATMUL,
     WAY_POOL,      /* along space, channels apart */
-    WAY_CONCAT, WAY_SPLIT, WAY_SLICE, WAY_PAD, WAY_RESIZE, WAY_RESHAPE,
+    WAY_CONCAT, WAY_SPLIT, WAY_SLICE, WAY_PAD, WAY_RESIZE, WAY_RESHAPE, WAY_TRANSPOSE,
+    WAY_BLOCKS,    /* DepthToSpace, SpaceToDepth: one channel at one end is a block of them at the other */
     WAY_CONSTANT, WAY_SHAPE
 } graph_way;
 

@@ -31,6 +31,14 @@ uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, uns
     return n == value->channels || n == 1 ? n : 0;
 }
 
+bool lattice_is_uniform(const lattice *l, onnx_name name, const lane *beside)
+{
+    const array *a = &l->shape[0][name], *b = &l->shape[1][name];
+    const unsigned back = beside->rank - beside->axis;
+    if (!a->known || !b->known || a->rank != b->rank || a->rank > beside->rank) return false;
+    return a->rank < back || lattice_dim(l, name, a->rank - back) == 1;
+}
+
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count)
 {
     *count = 0;

@@ -78,6 +78,8 @@ int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);
 /* Of a constant operand beside a value: how many entries lie along the value's channels: all of them, 1, or 0 when it
  * does not fit. */
 uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis);
+/* Whether a value beside another is the same for all of its channels: broadcast along them, whatever it is. */
+bool lattice_is_uniform(const lattice *l, onnx_name name, const lane *beside);
 /* The data of a constant list of at most GRAPH_LIST_MAX numbers, or of one that is computed from how many channels there
  * are; NULL when it is none. Caller frees. */
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count);
@@ -92,6 +94,10 @@ void lattice_layout_parts(lattice *l, const onnx_node *n);
 void lattice_layout_space(lattice *l, const onnx_node *n, const op_row *op);
 /* How a reshape stretches a channel: 1 keeps it, S makes S neighbours of it, 0 mixes. */
 uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis);
+void lattice_layout_transpose(lattice *l, const onnx_node *n);
+void lattice_layout_blocks(lattice *l, const onnx_node *n, const op_row *op);
+/* Of DepthToSpace and SpaceToDepth: which of the `few` channels where they are few the channel `deep` of the many belongs to. */
+uint64_t lattice_block_of(const lattice *l, const onnx_node *n, uint64_t deep, uint64_t many, uint64_t few);
 /* Where channels of an output of Split or Slice begin in its input. */
 uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits);
 

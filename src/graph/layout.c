@@ -25,6 +25,7 @@ static void layout_nary(lattice *l, const onnx_node *n)
     for (uint32_t i = 0; i < n->input_count; i++) {
         const lane *v = lattice_lane_in(l, n, i);
         if (n->inputs[i] && is_constant(l, n->inputs[i])) continue;
+        if (!v->tracked && l->shape[0][n->inputs[i]].known) continue;
         if (!v->tracked) return;
         rank = v->rank > rank ? v->rank : rank;
         if (!best || v->channels > best->channels) best = v;
@@ -34,6 +35,9 @@ static void layout_nary(lattice *l, const onnx_node *n)
         uint32_t t = l->g->values[n->inputs[i]].tensor;
         unsigned axis;
         if (n->inputs[i] && t != ONNX_NONE && !lattice_along(l, t, best, &axis)) return;
+        if (t == ONNX_NONE && !graph_number(l->g, n->inputs[i]) && !lattice_lane_in(l, n, i)->tracked &&
+            !lattice_is_uniform(l, n->inputs[i], best))
+            return;
     }
     if (best && rank == best->rank) lattice_set_lane(l, n->outputs[0], rank, best->axis, best->channels);
 }
@@ -185,6 +189,8 @@ static void layout_node(lattice *l, uint32_t node)
     case WAY_SPLIT: case WAY_SLICE: lattice_layout_parts(l, n); break;
     case WAY_PAD: case WAY_RESIZE: lattice_layout_space(l, n, op); break;
     case WAY_RESHAPE: lattice_layout_reshape(l, n, op); break;
+    case WAY_TRANSPOSE: lattice_layout_transpose(l, n); break;
+    case WAY_BLOCKS: lattice_layout_blocks(l, n, op); break;
     default: break;
     }
 }

@@ -59,6 +59,31 @@ void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op)
     lattice_set_lane(l, n->outputs[0], l->shape[0][n->outputs[0]].rank, axis, v->channels * stretch);
 }
 
+void lattice_layout_transpose(lattice *l, const onnx_node *n)
+{
+    const lane *v = lattice_lane_in(l, n, 0);
+    uint32_t count;
+    const int64_t *perm = graph_ints(l->g, n, "perm", &count);
+    if (!v->tracked || (perm && count != v->rank)) return;
+    for (unsigned i = 0; i < v->rank; i++)
+        if ((perm ? perm[i] : (int64_t)(v->rank - 1 - i)) == (int64_t)v->axis) lattice_set_lane(l, n->outputs[0], v->rank, i, v->channels);
+}
+
+void lattice_layout_blocks(lattice *l, const onnx_node *n, const op_row *op)
+{
+    const lane *v = lattice_lane_in(l, n, 0);
+    const int64_t b = graph_int(l->g, n, "blocksize", 0), made = lattice_dim(l, n->outputs[0], 1);
+    if (!v->tracked || v->rank != 4 || v->axis != 1 || b < 1 || b > INT16_MAX || made < 1) return;
+    const int64_t many = op->run == run_depth_to_space ? v->channels : made, few = op->run == run_depth_to_space ? made : v->channels;
+    if (many == few * b * b) lattice_set_lane(l, n->outputs[0], 4, 1, (uint64_t)made);
+}
+
+uint64_t lattice_block_of(const lattice *l, const onnx_node *n, uint64_t deep, uint64_t many, uint64_t few)
+{
+    const bool beside = onnx_is_op(l->g->model, n, "DepthToSpace") && !graph_text_is(l->g, n, "mode", "DCR", true);
+    return beside ? deep / (many / few) : deep % few;
+}
+
 uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits)
 {
     const lane *v = &l->lanes[n->inputs[0]];

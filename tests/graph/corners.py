@@ -124,6 +124,27 @@ CASES = {
                                        before=first(dead=(1,), constant=(3, 6), value=1.0)),
     "a small constant by itself": case([N("InstanceNormalization", ["a", "g", "c"], ["m"])], {"g": np.ones(8, np.float32), "c": floats(8)},
                                        before=first(dead=(1,), constant=(3, 6), value=.04)),
+    "blocks of a picture, side by side": case([N("DepthToSpace", ["a"], ["d"], blocksize=2, mode="CRD"), N("Relu", ["d"], ["m"])], {}, ins=3,
+                                              before=first(12, (1, 4, 5, 6, 7, 9)), k=3),
+    "blocks of a picture, apart": case([N("DepthToSpace", ["a"], ["d"], blocksize=2), N("Relu", ["d"], ["m"])], {}, ins=3,
+                                       before=first(12, (1, 4, 7, 10, 0)), k=3),
+    "blocks of two constants": case([N("DepthToSpace", ["a"], ["m"], blocksize=2)], {}, ins=3,
+                                    before=first(12, (1,), (4, 7, 10), value=2.)),
+    "blocks of one constant": case([N("DepthToSpace", ["a"], ["m"], blocksize=2, mode="CRD")], {}, ins=3,
+                                   before=first(12, (), (4, 5, 6, 7), value=2.), k=3),
+    "blocks that nobody reads": case([N("DepthToSpace", ["a"], ["m"], blocksize=2)], {}, ins=3, before=first(12, ()),
+                                     ends=(N("Conv", ["m", "v"], ["y"]), {"v": floats(4, 3, 1, 1) * np.array([1, 0, 1], np.float32)[:, None, None]})),
+    "a picture in blocks": case([N("SpaceToDepth", ["a"], ["s"], blocksize=2), N("Sigmoid", ["s"], ["m"])], {}, ins=32, k=3),
+    "a picture in blocks, and back": case([N("SpaceToDepth", ["a"], ["s"], blocksize=2), N("DepthToSpace", ["s"], ["m"], blocksize=2)], {}, k=3),
+    "channels last and back": case(
+        [N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1]), N("Mul", ["t", "c"], ["u"]), N("Transpose", ["u"], ["m"], perm=[0, 3, 1, 2])],
+        {"c": floats(8)}),
+    "channels last": case([N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1])], {}, ends=(N("MatMul", ["t", "v"], ["y"]), {"v": floats(8, 3)})),
+    "all axes turned": case([N("Transpose", ["a"], ["t"]), N("Transpose", ["t"], ["m"])], {}),
+    "a factor that is computed": case([N("ReduceMean", ["x"], ["f"], keepdims=0), N("Mul", ["f", "a"], ["m"])], {}, k=3),
+    "a mask that is computed": case([N("ReduceMax", ["x"], ["f"], axes=[1]), N("Add", ["a", "f"], ["m"])], {}, before=first(constant=(3,))),
+    "a mask of two channels": case([N("Slice", ["x", "0", "two", "1"], ["f"]), N("Tile", ["f", "t"], ["g"]), N("Mul", ["a", "g"], ["m"])],
+                                   {**COUNTED, "t": ints(1, 4, 1, 1)}),
     "weights that are inputs": case([N("Relu", ["a"], ["m"])], {}, opset=8, ir=3, before=first(constant=(3,)), k=3),
 }
 STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twenty": 36, "split by an attribute": 6,
@@ -131,6 +152,9 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "halves, by the shape": 6, "halves of another value": 6, "halves of the picture": 6, "the number of channels as a factor": 8,
          "the number of channels as an index": 8, "the number of channels is an end": 8, "as large as itself": 6, "lines, by the shape": 6,
          "groups, by the shape": 8, "each channel by itself": 5, "a large constant by itself": 7, "a small constant by itself": 5,
+         "blocks of a picture, side by side": 8, "blocks of a picture, apart": 8, "blocks of two constants": 12, "blocks of one constant": 12,
+         "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
+         "channels last": 6, "all axes turned": 6, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
          "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
 
 
