@@ -149,7 +149,7 @@ static fpr_status measure_model(compare_run *run, const char *path, fpr_moments 
     fpr_model *model = NULL;
     study *s = NULL;
     fpr_status status = fpr_model_open_with(path, run->options, &model, error);
-    if (!status) status = study_new(model, run->options, &run->group, NULL, &s, error);
+    if (!status) status = study_new(model, run->options, &run->group, true, NULL, &s, error);
     if (!status) status = model_check_unchanged(model, error);
     char *copy = status ? NULL : base_copy_text(path, strlen(path));
     if (!status && !copy) status = base_no_memory(error, strlen(path));

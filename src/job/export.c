@@ -171,7 +171,7 @@ FPR_API fpr_status fpr_export_lce(const char *input, const char *output, const f
         status = base_fail(error, FPR_EXISTS, "exists (--force overwrites)");
         base_error_in_file(error, output);
     }
-    if (!status) status = study_new(model, options, NULL, NULL, &s, error);
+    if (!status) status = study_new(model, options, NULL, false, NULL, &s, error);
     export_run run = {.study = s, .options = options};
     if (!status) status = export_layers(&run, error);
     if (!status && !run.count)

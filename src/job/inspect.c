@@ -103,7 +103,7 @@ FPR_API fpr_status fpr_inspect(const char *input, const fpr_options *options, fp
     fpr_status status = fpr_options_check(options, error);
     if (!status) status = fpr_model_open_with(input, options, &model, error);
     if (!status) status = job_check_patterns(model, options, error);
-    if (!status) status = study_new(model, options, NULL, NULL, &run.study, error);
+    if (!status) status = study_new(model, options, NULL, false, NULL, &run.study, error);
     if (!status) status = rows_new(run.study, &run.report, error);
     if (!status) status = job_norms(run.study, model, input, run.report, error);
     if (run.report) rows_phase(run.report, "measure", &since);

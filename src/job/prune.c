@@ -156,8 +156,8 @@ static fpr_status produce(prune_job *job, out_place *place, fpr_report *report, 
 static fpr_status study_layers(prune_job *job, fpr_error *error)
 {
     const fpr_options *o = job->options;
-    if (job->reported || o->prune || o->binary)
-        return study_new(job->model, o, NULL, input_checksum(job->sum), &job->study, error);
+    if (job->reported || o->prune || o->binary || o->max_error > 0)
+        return study_new(job->model, o, NULL, !job->reported, input_checksum(job->sum), &job->study, error);
     fpr_status status = study_find(job->model, o, NULL, &job->study, error);
     for (size_t i = 0; !status && i < fpr_model_shard_count(job->model); i++) status = model_check_shard(job->model, i, error);
     return status;

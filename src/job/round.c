@@ -6,7 +6,6 @@
 
 #define TRELLIS_LEVEL 6         /* from here on time is for sale */
 #define KEPT_BYTES (64u << 10)  /* a tensor so small gets its own bits back when a lattice does not make it smaller */
-#define COLOURS 256u
 #define PER_COLOUR 8u           /* weights for each colour of a palette that deserves the name */
 #define PRUNED_SHARE 0.5        /* of the squared error: pruning that would take more leaves too little for all the rest */
 
@@ -44,32 +43,13 @@ bool round_allowed(const prune_job *job, size_t tensor)
 
 /* ---- what stays as it is: few values, or two in every filter */
 
-static bool note_colour(uint64_t *colours, unsigned *count, double value)
+static fpr_status find_palette(const prune_job *job, const item *it, bool *found, fpr_error *error)
 {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    for (unsigned i = 0; i < *count; i++)
-        if (colours[i] == bits) return true;
-    if (*count == COLOURS) return false;
-    colours[(*count)++] = bits;
-    return true;
-}
-
-/* A search through the colours for every weight would be quadratic in their number: what is not a palette is known
- * after a few hundred weights, what is one passes once. */
-static bool is_palette(const lattice_shape *s, const void *bytes)
-{
-    double w[LATTICE_BATCH];
-    uint64_t colours[COLOURS];
-    unsigned count = 0;
-    const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
-    for (uint64_t first = 0; first < kernels; first += step) {
-        const uint64_t n = kernels - first < step ? kernels - first : step;
-        lattice_load(s, bytes, first, n, w);
-        for (uint64_t i = 0; i < n * s->k; i++)
-            if (!note_colour(colours, &count, w[i])) return false;
-    }
-    return (uint64_t)count * PER_COLOUR <= kernels * s->k;
+    const uint64_t count = it->tensor->elements;
+    unsigned colours;
+    const fpr_status status = pack_colours(it->bytes, it->tensor->dtype, count, job_threads(job->options), &colours, error);
+    *found = !status && colours && (uint64_t)colours * PER_COLOUR <= count;
+    return status;
 }
 
 static bool is_two_level(const lattice_shape *s, const void *bytes)
@@ -154,12 +134,13 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     double all;
     it->rounds = has_measure(&s, it->bytes, &all);
     it->norm = sqrt(all);
-    const fpr_status status = pruned ? take_pruning_back(job, it, all, it->rounds, error) : FPR_OK;
-    if (status) return status;
-    it->rounds = it->rounds && round_allowed(job, it->id) && it->plan.binary.scope == FPR_SCOPE_NONE &&
-                 (it->thinned || (!is_palette(&s, it->bytes) && !is_two_level(&s, it->bytes)));
-    if (it->thinned || job->unrounded) it->rounds = false;
-    return FPR_OK;
+    fpr_status status = pruned ? take_pruning_back(job, it, all, it->rounds, error) : FPR_OK;
+    it->rounds = !status && it->rounds && !it->thinned && !job->unrounded && round_allowed(job, it->id) &&
+                 it->plan.binary.scope == FPR_SCOPE_NONE && !is_two_level(&s, it->bytes);
+    bool palette = false;
+    if (it->rounds) status = find_palette(job, it, &palette, error);
+    it->rounds = it->rounds && !status && !palette;
+    return status;
 }
 
 /* ---- rounding */

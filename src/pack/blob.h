@@ -383,7 +383,7 @@ const char *split_merge(const split_job *job, const uint8_t *escapes, size_t esc
 
 /* Distinct bit patterns of the values, ascending, when they are at most 256: *colours (base_free) and *count. More:
  * *count is 0. */
-fpr_status pack_palette_find(const pack_values *values, uint8_t **colours, unsigned *count, fpr_error *error);
+fpr_status pack_palette_find(const pack_values *values, unsigned threads, uint8_t **colours, unsigned *count, fpr_error *error);
 /* Estimated bits. */
 fpr_status pack_palette_plan(const pack_values *values, const uint8_t *colours, unsigned count, int level,
                              unsigned *encoding, double *bits, fpr_error *error);

@@ -85,6 +85,7 @@ typedef struct choice {
     pack_plan plan;
     bool palette;
     double bits;
+    unsigned threads; /* that look for it */
 } choice;
 
 static void choice_free(choice *c)
@@ -99,7 +100,7 @@ static void choice_free(choice *c)
 static fpr_status choose_stream(choice *c, const pack_values *values, int level, bool eager, fpr_error *error)
 {
     double palette_bits = 0;
-    fpr_status status = pack_palette_find(values, &c->colours, &c->colour_count, error);
+    fpr_status status = pack_palette_find(values, c->threads, &c->colours, &c->colour_count, error);
     if (!status && c->colour_count)
         status =
             pack_palette_plan(values, c->colours, c->colour_count, level, &c->index_encoding, &palette_bits, error);
@@ -149,7 +150,7 @@ static fpr_status choose_again(const pack_input *input, bool eager, choice *c, f
         c->bits = bits;
         return FPR_OK;
     }
-    choice other = {.whole = c->whole};
+    choice other = {.whole = c->whole, .threads = c->threads};
     fpr_status status = choose_stream(&other, &other.whole, input->level, eager, error);
     if (status || other.bits >= bits) {
         c->bits = bits;
@@ -308,7 +309,7 @@ static fpr_status encode_eagerly(const pack_input *input, uint64_t must_beat, un
 {
     pack_input in = *input;
     in.must_beat = must_beat;
-    choice c = {.palette = false};
+    choice c = {.threads = threads};
     fpr_status status = choose_best(&in, true, &c, error);
     if (!status) status = improve(&in, &c, false, threads, best, better, error);
     choice_free(&c);
@@ -331,7 +332,7 @@ fpr_status pack_encode(const pack_input *input, unsigned threads, pack_blob **bl
         in.level = EAGER_LEVEL - 1;
         in.adaptive_values = UINT64_MAX;
     }
-    choice c = {.palette = false};
+    choice c = {.threads = threads};
     bool plain = false, adaptive = false, eagerly = false;
     fpr_status status = choose_best(&in, false, &c, error);
     if (!status) status = improve(&in, &c, false, threads, blob, &plain, error);

@@ -80,6 +80,10 @@ fpr_status pack_peek(const uint8_t *head, size_t n, uint64_t stored_bytes, pack_
 fpr_status pack_decode(const uint8_t *blob, uint64_t stored_bytes, unsigned threads, void *dst, uint64_t dst_bytes,
                        fpr_error *error);
 
+/* ---- palette.c: how many different bit patterns so many elements have; 0: more than 256 */
+fpr_status pack_colours(const void *bytes, fpr_dtype dtype, uint64_t count, unsigned threads, unsigned *colours,
+                        fpr_error *error);
+
 /* ---- pool.c: many small tensors in one blob, which costs them neither a head nor an entry in a header each */
 
 #define PACK_POOL_BYTES (512u << 10)        /* what a pool restores to at most */

@@ -57,25 +57,80 @@ static void colour_list(const colour_table *t, unsigned width, uint8_t *colours)
     for (unsigned i = 0; i < n; i++) pattern_store(colours + i * width, width, sorted[i]);
 }
 
-fpr_status pack_palette_find(const pack_values *v, uint8_t **colours, unsigned *count, fpr_error *error)
+/* ---- which there are, by all threads: each has a table for the parts that it looks at */
+
+#define PART (64 * BLOCK)
+
+typedef struct search {
+    const pack_values *values;
+    colour_table *tables; /* [threads] */
+    atomic_bool many;     /* more than a table holds */
+} search;
+
+static void search_part(void *context, size_t part, unsigned worker)
 {
+    search *s = context;
+    const pack_values *v = s->values;
     const unsigned width = v->element.width;
+    const uint64_t begin = part * (uint64_t)PART, end = v->count - begin < PART ? v->count : begin + PART;
     uint8_t block[BLOCK * 8];
-    colour_table table;
-    memset(&table, 0, sizeof table);
-    *colours = NULL;
-    *count = 0;
-    for (uint64_t first = 0; first < v->count; first += BLOCK) {
-        size_t n = v->count - first < BLOCK ? (size_t)(v->count - first) : BLOCK;
+    for (uint64_t first = begin; first < end && !atomic_load_explicit(&s->many, memory_order_relaxed); first += BLOCK) {
+        const size_t n = end - first < BLOCK ? (size_t)(end - first) : BLOCK;
         const uint8_t *p = pack_values_fetch(v, first, n, block);
         for (size_t i = 0; i < n; i++)
-            if (!colour_add(&table, pattern_at(p + i * width, width))) return FPR_OK;
+            if (!colour_add(&s->tables[worker], pattern_at(p + i * width, width))) {
+                atomic_store(&s->many, true);
+                return;
+            }
     }
-    *colours = base_alloc(COLOURS, width);
-    if (!*colours) return base_no_memory(error, COLOURS * width);
-    colour_list(&table, width, *colours);
-    *count = table.count;
+}
+
+/* In tables[0]; none: more than COLOURS. */
+static void search_all(search *s, unsigned threads)
+{
+    base_parallel(threads, (size_t)((s->values->count + PART - 1) / PART), search_part, s);
+    bool few = !atomic_load(&s->many);
+    for (unsigned i = 1; i < threads; i++)
+        for (unsigned slot = 0; slot < SLOTS && few; slot++)
+            if (s->tables[i].index[slot]) few = colour_add(&s->tables[0], s->tables[i].pattern[slot]);
+    if (!few) s->tables[0].count = 0;
+}
+
+static fpr_status search_values(const pack_values *v, unsigned threads, search *s, fpr_error *error)
+{
+    threads = pack_threads(threads, v->count / PART + 1);
+    *s = (search){.values = v, .tables = base_calloc(threads, sizeof *s->tables)};
+    if (!s->tables) return base_no_memory(error, threads * sizeof *s->tables);
+    search_all(s, threads);
     return FPR_OK;
+}
+
+fpr_status pack_palette_find(const pack_values *v, unsigned threads, uint8_t **colours, unsigned *count, fpr_error *error)
+{
+    const unsigned width = v->element.width;
+    search s;
+    fpr_status status = search_values(v, threads, &s, error);
+    *colours = NULL;
+    *count = status ? 0 : s.tables->count;
+    if (*count && !(*colours = base_alloc(COLOURS, width))) status = base_no_memory(error, COLOURS * width);
+    if (*colours) colour_list(s.tables, width, *colours);
+    base_free(s.tables);
+    return status;
+}
+
+fpr_status pack_colours(const void *bytes, fpr_dtype dtype, uint64_t count, unsigned threads, unsigned *colours,
+                        fpr_error *error)
+{
+    union {
+        const void *in;
+        uint8_t *out;
+    } read_only = {.in = bytes};
+    const pack_values values = {.bytes = read_only.out, .element = pack_element_of(dtype), .count = count};
+    search s;
+    const fpr_status status = search_values(&values, threads, &s, error);
+    *colours = status ? 0 : s.tables->count;
+    base_free(s.tables);
+    return status;
 }
 
 static unsigned index_bits(unsigned count) { return count <= 2 ? 1 : count <= 4 ? 2 : count <= 16 ? 4 : 8; }

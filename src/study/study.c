@@ -381,13 +381,14 @@ fpr_status study_find(const fpr_model *model, const fpr_options *options, const 
     return status;
 }
 
-fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
-                     study **out, fpr_error *error)
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, bool briefly,
+                     job_checksum *sum, study **out, fpr_error *error)
 {
     study *s = NULL;
     fpr_status status = study_find(model, options, only, &s, error);
     *out = NULL;
     if (status) return status;
+    s->settings.moments_only = briefly;
     sweep w = {.study = s, .sum = sum};
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) status = model_check_shard(model, i, error);

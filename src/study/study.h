@@ -58,10 +58,10 @@ typedef struct study {
     bool *taking;        /* [options->only.count] the pattern names no layer, so it takes in what looks like one */
 } study;
 
-/* Finds the layers and measures them: the first sweep. only: the kernel shape of interest, or NULL for all; with it
- * nothing but moments and sparsity is measured. sum: takes what is read, or NULL. */
-fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, job_checksum *sum,
-                     study **out, fpr_error *error);
+/* Finds the layers and measures them: the first sweep. only: the kernel shape of interest, or NULL for all. briefly: nothing
+ * but moments and sparsity, for what decides and is not read. sum: takes what is read, or NULL. */
+fpr_status study_new(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, bool briefly,
+                     job_checksum *sum, study **out, fpr_error *error);
 /* Finds the layers and measures nothing. */
 fpr_status study_find(const fpr_model *model, const fpr_options *options, const fpr_layer_shape *only, study **out,
                       fpr_error *error);

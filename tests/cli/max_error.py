@@ -171,6 +171,15 @@ class MaxError(harness.Case):
         self.ok("verify", "rounded.safetensors", "in.safetensors")
         self.assertIn("changed, at most 3", self.ok("verify", "rounded.safetensors").out)
 
+    def test_the_report_decides_nothing(self):
+        self.zoo()
+        for options in ((), ("--no-prune",), ("--no-binary",), ("--no-prune", "--no-binary"), ("--eps", "0.2", "--cast", "f16")):
+            outputs = []
+            for report in ("-q", "--no-report"), ("--report", "report.json"):
+                self.ok("--max-error", str(R), *options, *report, "in.safetensors", "out.safetensors", "-f")
+                outputs.append(Path("out.safetensors").read_bytes())
+            self.assertEqual(*outputs, options)
+
     def test_the_same_bytes_on_any_number_of_threads(self):
         self.zoo()
         for level in ("3", "12"):
