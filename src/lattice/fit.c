@@ -42,22 +42,46 @@ static void settle(fit *f, uint64_t first, uint64_t n, const double *w, const in
     if (f->write) lattice_restore(f->s, f->l, first, n, points, scratch, f->bytes);
 }
 
-static void plain_chunk(fit *f, uint64_t first, uint64_t end, lattice_cost *cost)
+/* The same of kernels that are transformed and only looked at: turned once, they need not be turned back. */
+static bool look(const fit *f, uint64_t n, const double *w, lattice_cost *cost)
+{
+    const lattice_level *level = lattice_level_best();
+    double turned[LATTICE_BLOCK], x[LATTICE_BLOCK];
+    int32_t points[LATTICE_BLOCK];
+    uint8_t bytes[LATTICE_BLOCK * 8];
+    const size_t k = (size_t)f->s->k, count = (size_t)((n + 7) / 8 * 8) * k;
+    level->turn(k, (size_t)n, w, turned);
+    memcpy(x, turned, count * sizeof *x);
+    level->scale(f->l, k, (size_t)n, true, x);
+    if (!level->nearest(x, count, points)) return false;
+    level->steps(f->l, k, (size_t)n, true, points, x);
+    level->store(f->s->dtype, f->l->step, x, count, bytes);
+    level->load(f->s->dtype, bytes, count, x);
+    level->compare(turned, x, count, cost);
+    return true;
+}
+
+static bool plain_batch(fit *f, uint64_t first, uint64_t n, lattice_cost *cost)
 {
     double w[LATTICE_BATCH], x[LATTICE_BATCH];
     int32_t points[LATTICE_BATCH];
-    const uint64_t k = f->s->k, step = lattice_batch_kernels(f->s);
-    for (uint64_t kernel = first; kernel < end; kernel += step) {
-        const uint64_t n = end - kernel < step ? end - kernel : step;
-        lattice_load(f->s, f->bytes, kernel, n, w);
-        memcpy(x, w, (size_t)(n * k) * sizeof *w);
-        lattice_scale(f->s, f->l, n, x);
-        if (!lattice_points(f->s, n, x, points)) {
+    lattice_load(f->s, f->bytes, first, n, w);
+    if (f->l->transformed && !f->write) return look(f, n, w, cost);
+    memcpy(x, w, (size_t)(n * f->s->k) * sizeof *w);
+    lattice_scale(f->s, f->l, n, x);
+    if (!lattice_points(f->s, n, x, points)) return false;
+    settle(f, first, n, w, points, cost);
+    return true;
+}
+
+static void plain_chunk(fit *f, uint64_t first, uint64_t end, lattice_cost *cost)
+{
+    const uint64_t step = lattice_batch_kernels(f->s);
+    for (uint64_t kernel = first; kernel < end; kernel += step)
+        if (!plain_batch(f, kernel, end - kernel < step ? end - kernel : step, cost)) {
             atomic_store(&f->too_large, true);
             return;
         }
-        settle(f, kernel, n, w, points, cost);
-    }
 }
 
 /* The kernels of a chunk that are not dead, in w->x; and points back to batches of whole kernels. */

@@ -10,10 +10,13 @@ typedef struct lattice_level {
     void (*load)(fpr_dtype dtype, const uint8_t *bytes, size_t n, double *w);
     /* n numbers times the step, rounded to the dtype. */
     void (*store)(fpr_dtype dtype, double step, const double *x, size_t n, uint8_t *bytes);
-    /* In place: kernels of k weights, transformed where that is so, divided by the step. */
-    void (*scale)(const lattice *l, size_t k, size_t kernels, double *w);
+    /* Kernels of 3, 9 or 27 weights, eight by eight: their first weights, their second ones ... `turned` holds whole eights, the
+     * last of them filled up with kernels of zeros, which stay what they are. */
+    void (*turn)(size_t k, size_t kernels, const double *w, double *turned);
+    /* In place: kernels of k weights, turned or not, transformed where that is so, divided by the step. */
+    void (*scale)(const lattice *l, size_t k, size_t kernels, bool turned, double *w);
     /* What kernels of k points are, in steps. */
-    void (*steps)(const lattice *l, size_t k, size_t kernels, const int32_t *points, double *x);
+    void (*steps)(const lattice *l, size_t k, size_t kernels, bool turned, const int32_t *points, double *x);
     /* The nearest integers. false: some numbers are LATTICE_POINT_MOST and larger, or none; their points are 0. */
     bool (*nearest)(const double *x, size_t n, int32_t *points);
     /* Adds what it costs to have weights v for w. -0 that becomes +0 has changed, as where kernels go. */

@@ -88,81 +88,110 @@ static void NAME(store)(fpr_dtype dtype, double step, const double *x, size_t n,
 #define SLOPE 0.70710678118654752440 /* 1 / sqrt 2 */
 #define BEND 0.40824829046386301637  /* 1 / sqrt 6 */
 
-/* One line of so many kernels, which lie beside one another. */
-INLINE void NAME(forward_lanes)(double (*a)[LANES], size_t step)
+/* One line of eight kernels, whose weights lie beside one another, `step` weights apart. */
+INLINE void NAME(line)(double *at, size_t step, bool back)
 {
-    for (size_t l = 0; l < LANES; l++) {
-        const double x = a[0][l], y = a[step][l], z = a[2 * step][l];
-        a[0][l] = (x + y + z) * EVEN;
-        a[step][l] = (x - z) * SLOPE;
-        a[2 * step][l] = (x - y - y + z) * BEND;
-    }
-}
-
-INLINE void NAME(inverse_lanes)(double (*a)[LANES], size_t step)
-{
-    for (size_t l = 0; l < LANES; l++) {
-        const double p = a[0][l] * EVEN, q = a[step][l] * SLOPE, r = a[2 * step][l] * BEND, sum = p + r;
-        a[0][l] = sum + q;
-        a[step][l] = p - (r + r);
-        a[2 * step][l] = sum - q;
+    for (size_t j = 0; j < STEPS; j++) {
+        vec *first = (vec *)(at + j * WIDE), *second = (vec *)(at + step * LANES + j * WIDE);
+        vec *third = (vec *)(at + 2 * step * LANES + j * WIDE);
+        const vec x = *first, y = *second, z = *third;
+        if (back) {
+            const vec p = x * EVEN, q = y * SLOPE, r = z * BEND, sum = p + r;
+            *first = sum + q;
+            *second = p - (r + r);
+            *third = sum - q;
+        } else {
+            *first = (x + y + z) * EVEN;
+            *second = (x - z) * SLOPE;
+            *third = (x - y - y + z) * BEND;
+        }
     }
 }
 
 /* Along the last axis first. k is known when this is compiled. */
-INLINE void NAME(lines)(size_t k, bool back, double (*lanes)[LANES])
+INLINE void NAME(lines)(size_t k, bool back, double *lanes)
 {
-    for (size_t step = 1; step < k; step *= 3)
-        for (size_t i = 0; i < k; i += 3 * step)
-            for (size_t j = i; j < i + step; j++) {
-                if (back) NAME(inverse_lanes)(lanes + j, step);
-                else NAME(forward_lanes)(lanes + j, step);
-            }
+    for (size_t i = 0; i < k; i += 3) NAME(line)(lanes + i * LANES, 1, back);
+    for (size_t i = 0; k > 3 && i < k; i += 9)
+        for (size_t j = i; j < i + 3; j++) NAME(line)(lanes + j * LANES, 3, back);
+    for (size_t j = 0; k > 9 && j < 9; j++) NAME(line)(lanes + j * LANES, 9, back);
 }
 
-INLINE void NAME(transform)(size_t k, size_t kernels, double inverse_step, double *w)
+/* Kernels of k weights, eight at most: beside one another, and one after another again. */
+INLINE void NAME(gather)(size_t k, size_t kernels, const double *w, double *lanes)
 {
-    double lanes[27][LANES] = {{0}};
-    for (size_t kernel = 0, m; kernel < kernels; kernel += m, w += m * k) {
-        m = kernels - kernel < LANES ? kernels - kernel : LANES;
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) lanes[i][l] = w[l * k + i];
+    for (size_t l = 0; l < kernels; l++)
+        for (size_t i = 0; i < k; i++) lanes[i * LANES + l] = w[l * k + i];
+}
+
+INLINE void NAME(scatter)(size_t k, size_t kernels, const double *lanes, double *w)
+{
+    for (size_t l = 0; l < kernels; l++)
+        for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i * LANES + l];
+}
+
+INLINE void NAME(turn_of)(size_t k, size_t kernels, const double *w, double *turned)
+{
+    for (size_t kernel = 0; kernel < kernels; kernel += LANES, w += LANES * k, turned += LANES * k) {
+        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
+        if (m < LANES) memset(turned, 0, LANES * k * sizeof *turned);
+        NAME(gather)(k, m, w, turned);
+    }
+}
+
+static void NAME(turn)(size_t k, size_t kernels, const double *w, double *turned)
+{
+    if (k == 3) NAME(turn_of)(3, kernels, w, turned);
+    else if (k == 9) NAME(turn_of)(9, kernels, w, turned);
+    else NAME(turn_of)(27, kernels, w, turned);
+}
+
+INLINE void NAME(transform)(size_t k, size_t kernels, double inverse_step, bool turned, double *w)
+{
+    double apart[27 * LANES] = {0};
+    for (size_t kernel = 0; kernel < kernels; kernel += LANES, w += LANES * k) {
+        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
+        double *lanes = turned ? w : apart;
+        if (!turned) NAME(gather)(k, m, w, lanes);
         NAME(lines)(k, false, lanes);
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i][l] * inverse_step;
+        for (size_t i = 0; i < k * LANES; i++) lanes[i] *= inverse_step;
+        if (!turned) NAME(scatter)(k, m, lanes, w);
     }
 }
 
-INLINE void NAME(transform_back)(size_t k, size_t kernels, const int32_t *points, double *x)
+INLINE void NAME(transform_back)(size_t k, size_t kernels, bool turned, const int32_t *points, double *x)
 {
-    double lanes[27][LANES] = {{0}};
-    for (size_t kernel = 0, m; kernel < kernels; kernel += m, points += m * k, x += m * k) {
-        m = kernels - kernel < LANES ? kernels - kernel : LANES;
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) lanes[i][l] = points[l * k + i];
+    double apart[27 * LANES] = {0};
+    for (size_t kernel = 0; kernel < kernels; kernel += LANES, points += LANES * k, x += LANES * k) {
+        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
+        double *lanes = turned ? x : apart;
+        if (turned)
+            for (size_t i = 0; i < LANES * k; i++) x[i] = points[i];
+        else
+            for (size_t l = 0; l < m; l++)
+                for (size_t i = 0; i < k; i++) lanes[i * LANES + l] = points[l * k + i];
         NAME(lines)(k, true, lanes);
-        for (size_t l = 0; l < m; l++)
-            for (size_t i = 0; i < k; i++) x[l * k + i] = lanes[i][l];
+        if (!turned) NAME(scatter)(k, m, lanes, x);
     }
 }
 
-static void NAME(scale)(const lattice *l, size_t k, size_t kernels, double *w)
+static void NAME(scale)(const lattice *l, size_t k, size_t kernels, bool turned, double *w)
 {
     const double inverse_step = 1 / l->step;
     if (!l->transformed)
         for (size_t i = 0; i < kernels * k; i++) w[i] *= inverse_step;
-    else if (k == 3) NAME(transform)(3, kernels, inverse_step, w);
-    else if (k == 9) NAME(transform)(9, kernels, inverse_step, w);
-    else NAME(transform)(27, kernels, inverse_step, w);
+    else if (k == 3) NAME(transform)(3, kernels, inverse_step, turned, w);
+    else if (k == 9) NAME(transform)(9, kernels, inverse_step, turned, w);
+    else NAME(transform)(27, kernels, inverse_step, turned, w);
 }
 
-static void NAME(steps)(const lattice *l, size_t k, size_t kernels, const int32_t *points, double *x)
+static void NAME(steps)(const lattice *l, size_t k, size_t kernels, bool turned, const int32_t *points, double *x)
 {
     if (!l->transformed)
         for (size_t i = 0; i < kernels * k; i++) x[i] = points[i];
-    else if (k == 3) NAME(transform_back)(3, kernels, points, x);
-    else if (k == 9) NAME(transform_back)(9, kernels, points, x);
-    else NAME(transform_back)(27, kernels, points, x);
+    else if (k == 3) NAME(transform_back)(3, kernels, turned, points, x);
+    else if (k == 9) NAME(transform_back)(9, kernels, turned, points, x);
+    else NAME(transform_back)(27, kernels, turned, points, x);
 }
 
 /* ---- rounding, and what it costs */
@@ -231,5 +260,5 @@ static void NAME(compare)(const double *w, const double *v, size_t n, lattice_co
     cost->weights -= (uint64_t)changes[0];
 }
 
-const lattice_level TABLE = {.load = NAME(load),   .store = NAME(store),     .scale = NAME(scale),
+const lattice_level TABLE = {.load = NAME(load),   .store = NAME(store), .turn = NAME(turn),      .scale = NAME(scale),
                              .steps = NAME(steps), .nearest = NAME(nearest), .compare = NAME(compare)};

@@ -55,7 +55,7 @@ void lattice_load(const lattice_shape *s, const void *bytes, uint64_t first, uin
 
 void lattice_scale(const lattice_shape *s, const lattice *l, uint64_t n, double *w)
 {
-    lattice_level_best()->scale(l, (size_t)s->k, (size_t)n, w);
+    lattice_level_best()->scale(l, (size_t)s->k, (size_t)n, false, w);
 }
 
 bool lattice_points(const lattice_shape *s, uint64_t n, const double *x, int32_t *points)
@@ -71,7 +71,7 @@ static void restore_run(const lattice_shape *s, const lattice *l, uint64_t n, co
     const uint64_t k = l->transformed ? s->k : 1, count = n * s->k, step = LATTICE_BLOCK / k * k;
     for (uint64_t at = 0; at < count; at += step) {
         const uint64_t m = count - at < step ? count - at : step;
-        level->steps(l, (size_t)k, (size_t)(m / k), points + at, x);
+        level->steps(l, (size_t)k, (size_t)(m / k), false, points + at, x);
         level->store(s->dtype, l->step, x, (size_t)m, to + at * width_of(s->dtype));
     }
 }

@@ -389,6 +389,10 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     *out = NULL;
     if (status) return status;
     s->settings.moments_only = briefly;
+    for (size_t g = 0; g < s->group_count && briefly && !only; g++) { /* nobody will ask for ranges */
+        conv_farthest_free(s->groups[g].farthest);
+        s->groups[g].farthest = NULL;
+    }
     sweep w = {.study = s, .sum = sum};
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) status = model_check_shard(model, i, error);
