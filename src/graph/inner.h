@@ -163,6 +163,8 @@ void run_layer_norm(run *r);
 void run_group_norm(run *r);
 void run_lrn(run *r);
 void run_lp_norm(run *r);
+void run_quantize(run *r);
+void run_dequantize(run *r);
 
 /* Windows of convolutions and pools along one axis. */
 typedef struct window {

@@ -109,6 +109,7 @@ const op_row graph_ops[] = {
     OTHER("GatherElements", WAY_STOP, run_gather_elements), OTHER("GatherND", WAY_STOP, run_gather_nd),
     OTHER("ScatterND", WAY_STOP, run_scatter_nd), OTHER("Einsum", WAY_STOP, run_einsum), OTHER("LSTM", WAY_STOP, run_recurrent),
     OTHER("GRU", WAY_STOP, run_recurrent), OTHER("GridSample", WAY_STOP, run_grid_sample),
-    OTHER("AffineGrid", WAY_STOP, run_affine_grid),
+    OTHER("AffineGrid", WAY_STOP, run_affine_grid), KIND("QuantizeLinear", WAY_STOP, run_quantize, MAKES_WHOLE),
+    KIND("DequantizeLinear", WAY_STOP, run_dequantize, MAKES_OWN),
 };
 const size_t graph_op_count = sizeof graph_ops / sizeof *graph_ops;

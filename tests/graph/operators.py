@@ -114,6 +114,18 @@ square = np.stack([(y[:, max(0, k - 1):k + 2] ** 2).sum(1) for k in range(6)], 1
 case("LRN", [y[..., None]], (y / (2 + .3 / 3 * square) ** .6)[..., None], size=3, alpha=.3, beta=.6, bias=2.)
 
 
+# ---- whole numbers for real ones
+v, s, z = floats(2, 3, 4) * 40, np.array([.5, .25, 1], np.float32), np.array([3, -5, 0], np.int8)
+q = np.clip(np.rint(v / s[:, None]) + z[:, None].astype("f8"), -128, 127).astype(np.int8)
+case("QuantizeLinear", [v, s, z], q, constant=(1, 2))
+case("QuantizeLinear", [v, s[1], np.array(100, np.uint8)], np.clip(np.rint(v / s[1]) + 100, 0, 255).astype(np.uint8), constant=(1, 2))
+case("QuantizeLinear", [np.array([.25, .75, 1.25, -1], np.float32), s[0]], np.array([0, 2, 2, 0], np.uint8), constant=(1,))
+case("DequantizeLinear", [q, s, z], (q.astype("f8") - z[:, None]) * s[:, None], constant=(1, 2))
+case("DequantizeLinear", [q, s[2]], q.astype("f8"), constant=(1,))
+q = R.integers(-9, 9, (3, 4)).astype(np.int32)
+case("DequantizeLinear", [q, s], q * s[:, None].astype("f8"), constant=(1,), axis=0)
+
+
 # ---- recurrent layers, step by step
 def sigmoid(v):
     return 1 / (1 + np.exp(-v))

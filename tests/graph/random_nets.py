@@ -11,9 +11,12 @@ SINCE = {"HardSwish": 14, "Celu": 12, "Gelu": 20, "Mish": 18, "Erf": 9, "Thresho
 
 
 class Net(planted.Parts):
-    def __init__(self, seed, dtype=None):
-        self.r = np.random.default_rng(seed)
+    def __init__(self, seed, dtype=None, kind="plain"):
+        """kind: plain, half (float16) or quantized (whole numbers between, and as weights)."""
+        self.r, self.kind = np.random.default_rng(seed), kind
         self.opset = int(self.r.choice([7, 9, 10, 11, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22]))
+        if kind != "plain":
+            dtype, self.opset = np.float16 if kind == "half" else np.float32, max(self.opset, 13)
         self.dtype = dtype or (np.float32 if self.opset < 14 or self.chance(.7) else np.float64)
         self.spatial = int(self.r.choice([1, 2, 2, 2, 2, 3]))
         self.batch, self.side = 2, int(self.r.choice([6, 8, 9]))
@@ -67,7 +70,49 @@ class Net(planted.Parts):
             w[o], b[o] = w[a], b[a]
         return w, b
 
+    def weights(self, w):
+        if self.kind != "quantized" or self.chance(.6):
+            return self.add(w, "w")
+        s = (np.abs(w).reshape(len(w), -1).max(1) / 127 + 1e-3).astype(np.float32)
+        q = np.rint(w / s.reshape([-1] + [1] * (w.ndim - 1))).astype(np.int8)
+        return self.node("DequantizeLinear", [self.add(q), self.add(s), self.add(np.zeros(len(w), np.int8))], axis=0)
+
     # ---- operators on a value (name, shape); None where they do not fit
+
+    def quantize(self, v):
+        x, s = v
+        if self.kind != "quantized":
+            return None
+        many = self.chance(.3) and len(s) > 1
+        scale = np.abs(self.floats(s[1])) * np.float32(.02) + np.float32(.01) if many else np.array(.03, np.float32)
+        zero = self.pick(np.int8(0), np.uint8(128), np.int8(-20))
+        scale, zero = self.add(scale), self.add(np.full(s[1], zero) if many else np.array(zero))
+        return self.node("DequantizeLinear", [self.node("QuantizeLinear", [x, scale, zero]), scale, zero]), s
+
+    def counted(self, v):
+        """What is computed from how many channels there are."""
+        x, s = v
+        if self.opset < 13 or s[1] < 2:
+            return None
+        count = self.node("Shape", [x])
+        if self.chance(.4) and len(s) == 4 and max(s[2:]) < 10:
+            shape = s[:2] + [s[2] + 1, s[3] + 2]
+            sizes = self.node("Concat", [self.node("Slice", [count, self.ints(0), self.ints(2)]), self.ints(*shape[2:])], axis=0)
+            return self.node("Resize", [self.pick(x, x, self.node("Relu", [x])), "", "", sizes], mode="nearest"), shape
+        one = self.node("Gather", [count, self.ints(1)], axis=0)
+        if self.chance(.2) and len(s) > 2:
+            return self.node("Reshape", [x, self.node("Concat", [self.ints(0), one, self.ints(-1)], axis=0)]), s[:2] + [int(np.prod(s[2:]))]
+        if self.chance(.2):
+            one = self.node("Cast", [one], to=helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype)))
+            return self.node(self.pick("Div", "Mul"), [x, one]), s
+        half = self.node("Div", [self.node("Add", [one, self.ints(1)]), self.ints(2)])
+        end, half_size = self.node("Mul", [half, self.ints(2)]), (s[1] + 1) // 2
+        others = [o for o in self.values if len(o[1]) == len(s) and o[1][1] >= s[1]]
+        of = (x, s) if self.chance(.8) or not others else others[int(self.r.integers(len(others)))]
+        parts = [(self.node("Slice", [of[0], self.ints(0), half, self.ints(1)]), of[1][:1] + [half_size] + of[1][2:]),
+                 (self.node("Slice", [of[0], half, end, self.ints(1)]), of[1][:1] + [min(2 * half_size, of[1][1]) - half_size] + of[1][2:])]
+        self.values += parts
+        return parts[int(self.r.integers(2))]
 
     def conv(self, v, k=None, outs=None, group=None):
         x, s = v
@@ -100,7 +145,7 @@ class Net(planted.Parts):
         if min(s[2:]) < d * (k - 1) + 1:
             return None
         w, b = self.filters(outs, c // group, [k] * sp)
-        inputs = [x, self.add(w, "w")] + self.pick([], [""], [self.add(b, "b")], [self.add(b, "b")])
+        inputs = [x, self.weights(w)] + self.pick([], [""], [self.add(b, "b")], [self.add(b, "b")])
         y = self.node("Conv", inputs, **a)
         strides, pads = a.get("strides", [1] * sp), a.get("pads", [0] * 2 * sp)
         same = "SAME" in a.get("auto_pad", "")
@@ -146,6 +191,8 @@ class Net(planted.Parts):
     def unary(self, v):
         x, s = v
         op = UNARY[int(self.r.integers(len(UNARY)))]
+        if self.kind == "half" and op in ("Floor", "Sign"):  # which make rounding large
+            op = "Sigmoid"
         if SINCE.get(op, 1) > self.opset:
             op = "Relu"
         a, inputs = {}, [x]
@@ -477,7 +524,7 @@ class Net(planted.Parts):
     def step(self, v):
         kinds = [(self.conv, 9), (self.transposed, 1.5), (self.norm, 1.5), (self.unary, 6), (self.binary, 5), (self.concat, 3),
                  (self.split, 2), (self.slice, 1.5), (self.pool, 2), (self.whole, .8), (self.pad, 1), (self.resize, 1),
-                 (self.reshape, 1.5), (self.linear, 1.5), (self.stopper, .7), (self.excite, 1), (self.shared, .7), (self.branch, .3)]
+                 (self.reshape, 1.5), (self.linear, 1.5), (self.stopper, .7), (self.excite, 1), (self.shared, .7), (self.branch, .3), (self.quantize, 2), (self.counted, .7)]
         p = np.array([w for _, w in kinds])
         nodes, initializers = len(self.nodes), len(self.initializers)
         y = kinds[int(self.r.choice(len(kinds), p=p / p.sum()))][0](v)
