@@ -21,21 +21,23 @@ static int length_of(const lattice *l, onnx_name name)
 static count_entry entry_of(const lattice *l, onnx_name name, unsigned i)
 {
     if (l->counts[name]) return l->counts[name][i];
-    return l->g->values[name].tensor != ONNX_NONE || graph_number(l->g, name) ? fixed : none;
+    return l->steady[name] || l->g->values[name].tensor != ONNX_NONE ? fixed : none;
 }
 
 bool lattice_is_counted(const lattice *l, onnx_name list) { return list && l->counts[list]; }
 
 double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count)
 {
-    const int n = lattice_is_counted(l, list) ? length_of(l, list) : -1;
-    const double *a = l->shape[0][list].data, *b = l->shape[1][list].data;
-    if (n < 1 || !a || !b) return NULL;
-    for (int i = 0; i < n; i++)
-        if (!l->counts[list][i].fixed || a[i] != b[i]) return NULL;
-    double *values = base_alloc((uint64_t)n, sizeof *values);
+    const array *x = &l->shape[0][list], *y = &l->shape[1][list];
+    const double *a = x->data, *b = y->data;
+    const bool counted = lattice_is_counted(l, list);
+    if (!a || !b || !x->count || x->count != y->count || (!counted && !l->steady[list])) return NULL;
+    const uint64_t n = x->count;
+    for (uint64_t i = 0; i < n; i++)
+        if ((counted && !l->counts[list][i].fixed) || a[i] != b[i]) return NULL;
+    double *values = base_alloc(n, sizeof *values);
     if (values) memcpy(values, a, (size_t)n * sizeof *values);
-    *count = n;
+    *count = (int64_t)n;
     return values;
 }
 
@@ -185,6 +187,16 @@ static bool reader_copes(const lattice *l, const onnx_node *n)
     return true;
 }
 
+/* Exporters compute even lists of padding from constants, at length. */
+static bool is_steady(const lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    bool steady = l->g->ops[node] && l->g->ops[node]->run;
+    for (uint32_t k = 0; k < n->input_count; k++)
+        steady = steady && (!n->inputs[k] || l->steady[n->inputs[k]] || l->g->values[n->inputs[k]].tensor != ONNX_NONE);
+    return steady;
+}
+
 void lattice_count(lattice *l, uint32_t node)
 {
     static const char *const moving[] = {"Concat", "Gather", "Slice", "Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", NULL};
@@ -192,6 +204,10 @@ void lattice_count(lattice *l, uint32_t node)
     const onnx_node *n = graph_node(l->g, node);
     count_entry e[GRAPH_RANK_MAX] = {{0}};
     bool counted = false;
+    if (is_steady(l, node)) {
+        for (uint32_t k = 0; k < n->output_count; k++) l->steady[n->outputs[k]] = n->outputs[k] != 0;
+        return;
+    }
     if (onnx_is_op(l->g->model, n, "Shape") && n->input_count && n->output_count) {
         count_shape(l, node);
         return;

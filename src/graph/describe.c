@@ -4,12 +4,12 @@
 
 static uint64_t multiply_adds(const lattice *l, const mixer *m, const array *values, uint64_t ins, uint64_t outs)
 {
-    const array *in = &values[m->in], *out = &values[m->out];
+    const array *in = &values[graph_node(l->g, m->node)->inputs[0]], *out = &values[m->out];
     if (!in->known || !out->known) return 0;
     uint64_t places = 1;
     const array *over = m->transposed && m->has_bias_input && m->taps > 1 ? in : out;
-    const lane *v = over == in ? &l->lanes[m->in] : &l->lanes[m->out];
-    for (unsigned i = 0; i < over->rank; i++) places *= i == v->axis ? 1 : (uint64_t)over->dims[i];
+    const unsigned axis = over == in ? 1 : l->lanes[m->out].axis;
+    for (unsigned i = 0; i < over->rank; i++) places *= i == axis ? 1 : (uint64_t)over->dims[i];
     return places * ins * outs * m->taps;
 }
 

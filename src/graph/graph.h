@@ -10,6 +10,7 @@
 #include "onnx/onnx.h"
 
 #define GRAPH_RANK_MAX 8u
+#define GRAPH_KEPT_MAX (2 * GRAPH_RANK_MAX) /* entries of the longest list that shapes anything: padding at both ends */
 
 /* What a node does; GRAPH_UNKNOWN stops removal and cannot be evaluated. */
 typedef enum graph_op graph_op;
@@ -68,7 +69,7 @@ bool graph_is_open(const graph *g);
 #define GRAPH_RUN_BYTES (UINT64_C(2) << 30) /* of data at a time, of all values together */
 /* Evaluates every output of the graph, in the file's order; outputs[i] is owned by the caller. inputs[i].data NULL:
  * shapes alone. values (may be NULL): the shapes of all values by name, [name_count], with the data of lists of at
- * most eight entries where that is known (array_free each). An operator that is
+ * most GRAPH_KEPT_MAX entries where that is known (array_free each). An operator that is
  * not known leaves its outputs unknown when only shapes are wanted, else it is an error that names it (FPR_USAGE), as is
  * data beyond the bound above. */
 fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t output_count, array *values,

@@ -29,7 +29,7 @@ enum { READS_NOTHING, READS_LIVE, READS_ADDEND /* a constant: part of the bias *
 
 typedef struct mixer {        /* a convolution or matrix product whose weights are constant */
     uint32_t node, weight, bias; /* tensors; bias ONNX_NONE: none yet */
-    onnx_name in, out;
+    onnx_name in, out;        /* in 0: nothing is known of its channels */
     uint64_t outs, ins, groups, taps; /* ins: per group */
     bool transposed;          /* weights [ins of all groups][outs per group], else [outs][ins] */
     bool depthwise;           /* one input channel a group: its channels go together, nothing is mixed */
@@ -60,6 +60,7 @@ typedef struct lattice {
     uint32_t *mixer_of;       /* by node, or ONNX_NONE */
     array *shape[2];          /* by name, for two sizes of input */
     count_entry **counts;     /* by name: [GRAPH_RANK_MAX] of lists that count channels; NULL: it is none */
+    uint8_t *steady;          /* by name: computed from constants alone */
     const volatile int *cancel;
     fpr_error *error;
     fpr_status status;
@@ -81,7 +82,7 @@ uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, uns
 /* Whether a value beside another is the same for all of its channels: broadcast along them, whatever it is. */
 bool lattice_is_uniform(const lattice *l, onnx_name name, const lane *beside);
 /* The data of a constant list of at most GRAPH_LIST_MAX numbers, or of one that is computed from how many channels there
- * are; NULL when it is none. Caller frees. */
+ * are, or from constants; NULL when it is none. Caller frees. */
 double *lattice_list(const lattice *l, const onnx_node *n, uint32_t input, int64_t *count);
 /* The lane of an input; an untracked one when it is not given. */
 const lane *lattice_lane_in(const lattice *l, const onnx_node *n, uint32_t input);
@@ -104,7 +105,7 @@ uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, boo
 /* ---- counts.c: lists that count channels; nodes in the order of evaluation */
 void lattice_count(lattice *l, uint32_t node);
 bool lattice_is_counted(const lattice *l, onnx_name list);
-/* The data of a list that counts channels and nothing that inputs change; NULL: it is none. Caller frees. */
+/* The data of a list that is computed from how many channels there are and constants alone; NULL: it is none. Caller frees. */
 double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count);
 /* Whether the list names, at that axis and nowhere else, how many channels the data has, so that it follows by itself. */
 bool lattice_list_follows(const lattice *l, onnx_name data, onnx_name list, unsigned axis);

@@ -91,6 +91,14 @@ static void layout_pool(lattice *l, const onnx_node *n, const op_row *op)
 
 /* ---- mixers */
 
+/* It mixes another axis than the one that its input's channels are taken to lie along, as of a picture whose channels come
+ * last in the file: they all stay, and nothing is known of what it reads. */
+static void read_blindly(lattice *l, mixer *m)
+{
+    lattice_block(l, m->in, m->node);
+    m->in = 0;
+}
+
 static bool is_float(const lattice *l, uint32_t tensor)
 {
     const onnx_tensor *t = &l->g->model->tensors[tensor];
@@ -106,7 +114,8 @@ static bool describe_convolution(lattice *l, const onnx_node *n, const onnx_tens
     m->taps = 1;
     for (unsigned i = 2; i < w->rank; i++) m->taps *= w->shape[i];
     const lane *v = lattice_lane_in(l, n, 0);
-    if (w->shape[0] % m->groups || (v->tracked && (v->axis != 1 || v->rank != w->rank))) return false;
+    if (w->shape[0] % m->groups || (v->tracked && v->rank != w->rank)) return false;
+    if (v->tracked && v->axis != 1) read_blindly(l, m);
     m->outs = transposed ? w->shape[1] * m->groups : w->shape[0];
     m->ins = transposed ? w->shape[0] / m->groups : w->shape[1];
     m->folds = !transposed && graph_has_no_padding(l->g, n, w->rank - 2, w->shape + 2);
@@ -130,7 +139,8 @@ static bool describe_product(lattice *l, const onnx_node *n, const onnx_tensor *
     m->has_bias_input = gemm && m->beta != 0;
     unsigned rank = gemm ? 2 : v->tracked ? v->rank : l->shape[0][m->in].rank;
     if (rank >= 2) lattice_set_lane(l, m->out, rank, rank - 1, m->outs);
-    return rank >= 2 && (!v->tracked || v->axis == v->rank - 1);
+    if (v->tracked && v->axis != v->rank - 1) read_blindly(l, m);
+    return rank >= 2;
 }
 
 static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
@@ -157,7 +167,7 @@ static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
     const onnx_tensor *bias = m.bias == ONNX_NONE ? NULL : &l->g->model->tensors[m.bias];
     if (bias && bias->rank && bias->shape[bias->rank - 1] != have) return;
     const lane *v = &l->lanes[m.in];
-    if (is_constant(l, m.in)) return;
+    if (is_constant(l, n->inputs[0])) return;
     if (v->tracked && v->channels != m.ins * m.groups) return;
     m.live = base_calloc((m.outs * m.ins + 7) / 8, 1);
     m.reads = base_calloc(m.ins * m.groups, 1);
@@ -235,7 +245,8 @@ fpr_status lattice_open(lattice *l, const graph *g, const volatile int *cancel, 
     l->mixers = base_calloc(nodes, sizeof *l->mixers);
     l->mixer_of = base_alloc(nodes, sizeof *l->mixer_of);
     l->counts = base_calloc(names, sizeof *l->counts);
-    if (!l->lanes || !l->mixers || !l->mixer_of || !l->counts) lattice_failed(l, names * sizeof *l->lanes);
+    l->steady = base_calloc(names, 1);
+    if (!l->lanes || !l->mixers || !l->mixer_of || !l->counts || !l->steady) lattice_failed(l, names * sizeof *l->lanes);
     if (!l->status) memset(l->mixer_of, 0xff, nodes * sizeof *l->mixer_of);
     if (!l->status) run_shapes(l);
     if (!l->status) block_ends(l);
@@ -271,6 +282,7 @@ void lattice_close(lattice *l)
     }
     for (size_t i = 0; l->counts && i < l->g->model->name_count; i++) base_free(l->counts[i]);
     base_free(l->counts);
+    base_free(l->steady);
     base_free(l->lanes);
     base_free(l->mixers);
     base_free(l->mixer_of);

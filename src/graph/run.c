@@ -167,7 +167,7 @@ static void load_constant(run *r, onnx_name name)
 /* Everything but data of values that nobody reads any more. */
 static void release(run *r, onnx_name name)
 {
-    if (name && r->left[name] && !--r->left[name] && !r->g->values[name].is_output && r->values[name].count > GRAPH_RANK_MAX)
+    if (name && r->left[name] && !--r->left[name] && !r->g->values[name].is_output && r->values[name].count > GRAPH_KEPT_MAX)
         run_let_go(r, &r->values[name]);
 }
 
@@ -238,7 +238,7 @@ fpr_status graph_run(const graph *g, const array *inputs, array *outputs, size_t
     }
     for (size_t i = 0; i < m->name_count && r.values; i++) {
         /* Short lists stay with the shapes: they may be the target of a Reshape. */
-        if (!values || r.status || r.values[i].count > GRAPH_RANK_MAX) array_free(&r.values[i]);
+        if (!values || r.status || r.values[i].count > GRAPH_KEPT_MAX) array_free(&r.values[i]);
         if (values) values[i] = r.values[i];
     }
     base_free(r.values);

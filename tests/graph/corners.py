@@ -52,6 +52,8 @@ BIG = 2 ** 63 - 1
 # How many channels "a" has, as exporters compute the ends of two halves of them.
 HALF = [N("Shape", ["a"], ["s"]), N("Gather", ["s", "1"], ["c"]), N("Add", ["c", "1"], ["c1"]), N("Div", ["c1", "two"], ["h"]),
         N("Mul", ["h", "two"], ["e"])]
+LAST_INPUT = first()
+LAST_INPUT = ([N("Transpose", ["x"], ["xt"], perm=[0, 3, 1, 2]), N("Conv", ["xt", "w", "b"], ["a"], pads=[1] * 4)], LAST_INPUT[1])
 COUNTED = {"0": ints(0), "1": ints(1), "two": ints(2)}
 tiny = first(dead=(), constant=(2, 5), value=1.0)
 tiny[1]["b"][2] = 1e-20  # beside 1.0: no carrier
@@ -141,6 +143,16 @@ CASES = {
         {"c": floats(8)}),
     "channels last": case([N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1])], {}, ends=(N("MatMul", ["t", "v"], ["y"]), {"v": floats(8, 3)})),
     "all axes turned": case([N("Transpose", ["a"], ["t"]), N("Transpose", ["t"], ["m"])], {}),
+    "channels last in the input": case([N("Relu", ["a"], ["m"])], {}, shape=("N", 6, 8, 3), k=3, before=LAST_INPUT),
+    "a product along another axis": case([N("Reshape", ["a", "t"], ["r"])], {"t": ints(0, 8, 64)},
+                                         ends=(N("MatMul", ["r", "v"], ["y"]), {"v": floats(64, 3)})),
+    "padding that is computed": case(
+        [N("ConstantOfShape", ["n"], ["z"]), N("Concat", ["hw", "z"], ["p"], axis=0), N("Reshape", ["p", "pairs"], ["q"]),
+         N("Slice", ["q", "last", "far", "0", "last"], ["r"]), N("Transpose", ["r"], ["t"], perm=[1, 0]),
+         N("Reshape", ["t", "last"], ["u"]), N("Cast", ["u"], ["v"], to=7), N("Pad", ["a", "v"], ["m"])],
+        {**COUNTED, "n": ints(4), "hw": ints(1, 2, 0, 1), "pairs": ints(-1, 2), "last": ints(-1), "far": ints(-BIG)}, k=3),
+    "padding of channels that is computed": case(
+        [N("Add", ["u", "1"], ["v"]), N("Pad", ["a", "v"], ["m"])], {**COUNTED, "u": ints(-1, 0, -1, -1, -1, -2, -1, -1)}),
     "a factor that is computed": case([N("ReduceMean", ["x"], ["f"], keepdims=0), N("Mul", ["f", "a"], ["m"])], {}, k=3),
     "a mask that is computed": case([N("ReduceMax", ["x"], ["f"], axes=[1]), N("Add", ["a", "f"], ["m"])], {}, before=first(constant=(3,))),
     "a mask of two channels": case([N("Slice", ["x", "0", "two", "1"], ["f"]), N("Tile", ["f", "t"], ["g"]), N("Mul", ["a", "g"], ["m"])],
@@ -154,7 +166,8 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "groups, by the shape": 8, "each channel by itself": 5, "a large constant by itself": 7, "a small constant by itself": 5,
          "blocks of a picture, side by side": 8, "blocks of a picture, apart": 8, "blocks of two constants": 12, "blocks of one constant": 12,
          "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
-         "channels last": 6, "all axes turned": 6, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
+         "channels last": 6, "all axes turned": 6, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,
+         "padding of channels that is computed": 8, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
          "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
 
 
