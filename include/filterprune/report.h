@@ -203,8 +203,6 @@ typedef struct fpr_changes {
 
 /* A relative error above which the network should be tested, in words, wherever it is stated. */
 #define FPR_LARGE_ERROR 0.1
-/* Of tensor_bytes: where not_read_bytes are less, only the JSON tells of them: shapes and numbers that a graph computes with. */
-#define FPR_NOT_READ_SHARE 0.001
 
 typedef struct fpr_lookalike {  /* looks like a convolution, is not treated as one */
     char *name;
@@ -262,6 +260,7 @@ typedef struct fpr_report {
     fpr_left_out *left_out;
     size_t left_out_count;
     uint64_t not_read, not_read_bytes; /* fpr_model_others: more tensors of the file that are not read */
+    bool not_read_matters;      /* they are more than the shapes and numbers that a graph computes with, which only the JSON tells */
     uint64_t tensor_bytes;      /* of the tensors read, dense */
     uint64_t input_bytes, tensors, parameters, layer_count;
     uint64_t input_hash;        /* XXH3-64 over all bytes of the file(s), in order; 0 when not computed */

@@ -155,7 +155,7 @@ FPR_API uint64_t fpr_report_compared_bytes(const fpr_report *r)
 /* What the file holds beside what this is about. */
 static void put_not_read(sentence *s, const fpr_report *r)
 {
-    const bool others = r->not_read && (double)r->not_read_bytes >= FPR_NOT_READ_SHARE * (double)r->tensor_bytes;
+    const bool others = r->not_read_matters;
     const uint64_t n = others ? r->not_read : r->left_out_count;
     if (!n || writes_graph(r)) return;
     put(s, " ");

@@ -231,36 +231,34 @@ fpr_status shrink_list_dead(const live_flag *live, uint64_t count, uint64_t **li
     return FPR_OK;
 }
 
-/* Depthwise, [h, w, channels, multiplier]: each kernel is an output, numbered as the layer writes them. */
-static fpr_status list_dead_outputs(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
+/* Where each kernel is an output, what was found of rows and columns does not tell. */
+static fpr_status list_dead_kernels(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
 {
     const fpr_layer_shape *s = run->shape;
     const shrink_view view = {.shape = s, .dtype = run->dtype, .weights = run->weights};
-    uint64_t magnitude, *list = base_alloc(s->kernels, sizeof *list);
-    if (!list) return base_no_memory(error, s->kernels * sizeof *list);
-    base_free(outcome->dead_filters);
-    outcome->dead_filters = list;
-    outcome->dead_filter_count = 0;
-    for (uint64_t channel = 0; channel < s->channels; channel++)
-        for (uint64_t filter = 0; filter < s->filters; filter++) {
-            shrink_magnitudes(&view, filter * s->channels + channel, 1, &magnitude);
-            if (shrink_size(magnitude) < run->limit) list[outcome->dead_filter_count++] = channel * s->filters + filter;
-        }
-    return FPR_OK;
+    uint64_t magnitude;
+    live_flag *live = base_calloc(s->kernels, sizeof *live);
+    if (!live) return base_no_memory(error, s->kernels * sizeof *live);
+    for (uint64_t j = 0; j < s->kernels; j++) {
+        shrink_magnitudes(&view, j, 1, &magnitude);
+        if (shrink_size(magnitude) >= run->limit) shrink_set_live(&live[shrink_output(s, j)]);
+    }
+    const fpr_status status = shrink_list_dead(live, s->kernels, &outcome->dead_filters, &outcome->dead_filter_count, error);
+    base_free(live);
+    return status;
 }
 
-/* Lists by the axes of the tensor become those of outputs and inputs. */
-static fpr_status turn_lists(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
+static fpr_status list_dead(const apply_run *run, shrink_outcome *outcome, fpr_error *error)
 {
     const fpr_layer_shape *s = run->shape;
-    if (s->depthwise && s->channels > 1) return list_dead_outputs(run, outcome, error);
-    if (!s->transposed) return FPR_OK;
-    const shrink_outcome was = *outcome;
-    outcome->dead_filters = was.dead_channels;
-    outcome->dead_filter_count = was.dead_channel_count;
-    outcome->dead_channels = was.dead_filters;
-    outcome->dead_channel_count = was.dead_filter_count;
-    return FPR_OK;
+    const bool each = shrink_each_is_output(s), turned = s->transposed && !each;
+    fpr_status status = each ? list_dead_kernels(run, outcome, error)
+                             : shrink_list_dead(turned ? run->live_channels : run->live_filters, shrink_output_count(s),
+                                                &outcome->dead_filters, &outcome->dead_filter_count, error);
+    if (!status)
+        status = shrink_list_dead(turned ? run->live_filters : run->live_channels, shrink_input_count(s),
+                                  &outcome->dead_channels, &outcome->dead_channel_count, error);
+    return status;
 }
 
 /* ---------------------------------------------------------------- the whole */
@@ -330,12 +328,7 @@ static fpr_status run_parts(apply_run *run, bool lists, unsigned threads, shrink
         add_costs(run, parts, outcome);
         outcome->wholly_zero = run->plan->zeroed && is_wholly_zero(run);
     }
-    fpr_status status = FPR_OK;
-    if (lists)
-        status = shrink_list_dead(run->live_filters, s->filters, &outcome->dead_filters, &outcome->dead_filter_count, error);
-    if (lists && !status)
-        status = shrink_list_dead(run->live_channels, s->channels, &outcome->dead_channels, &outcome->dead_channel_count, error);
-    return lists && !status ? turn_lists(run, outcome, error) : status;
+    return lists ? list_dead(run, outcome, error) : FPR_OK;
 }
 
 static fpr_status look(const fpr_layer_shape *s, fpr_dtype dtype, uint8_t *weights, shrink_known known, double eps,

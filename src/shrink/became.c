@@ -22,26 +22,18 @@ fpr_status shrink_kinds(const fpr_layer_shape *s, fpr_dtype dtype, const void *w
     return base_check_cancelled(error);
 }
 
-/* Dead outputs and inputs, numbered as apply.c does. */
 static fpr_status list_dead(const fpr_layer_shape *s, const uint8_t *kinds, shrink_outcome *o, fpr_error *error)
 {
-    const bool each = s->depthwise && s->channels > 1; /* [h, w, channels, multiplier]: a kernel is an output */
-    const uint64_t filters = each ? s->kernels : s->filters;
-    live_flag *live = base_calloc(filters + s->channels, sizeof *live);
-    if (!live) return base_no_memory(error, (filters + s->channels) * sizeof *live);
-    live_flag *live_channels = live + filters;
+    const uint64_t outputs = shrink_output_count(s), inputs = shrink_input_count(s);
+    live_flag *live = base_calloc(outputs + inputs, sizeof *live);
+    if (!live) return base_no_memory(error, (outputs + inputs) * sizeof *live);
     for (uint64_t j = 0; j < s->kernels; j++) {
         if (kinds[j] != SHRINK_KIND_LIVE) continue;
-        const uint64_t filter = j / s->channels, channel = j % s->channels;
-        shrink_set_live(&live[each ? channel * s->filters + filter : filter]);
-        shrink_set_live(&live_channels[channel]);
+        shrink_set_live(&live[shrink_output(s, j)]);
+        shrink_set_live(&live[outputs + shrink_input(s, j)]);
     }
-    const bool turned = s->transposed && !each;
-    fpr_status status = shrink_list_dead(turned ? live_channels : live, turned ? s->channels : filters, &o->dead_filters,
-                                         &o->dead_filter_count, error);
-    if (!status)
-        status = shrink_list_dead(turned ? live : live_channels, turned ? s->filters : s->channels, &o->dead_channels,
-                                  &o->dead_channel_count, error);
+    fpr_status status = shrink_list_dead(live, outputs, &o->dead_filters, &o->dead_filter_count, error);
+    if (!status) status = shrink_list_dead(live + outputs, inputs, &o->dead_channels, &o->dead_channel_count, error);
     base_free(live);
     return status;
 }

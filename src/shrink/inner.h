@@ -28,6 +28,26 @@ static inline uint64_t shrink_filter(const fpr_layer_shape *s, uint64_t kernel)
 }
 static inline uint64_t shrink_filter_count(const fpr_layer_shape *s) { return s->transposed ? s->channels : s->filters; }
 
+/* Outputs and inputs as the layer numbers them. Depthwise, [h, w, channels, multiplier]: each kernel is an output. */
+static inline bool shrink_each_is_output(const fpr_layer_shape *s) { return s->depthwise && s->channels > 1; }
+static inline uint64_t shrink_output(const fpr_layer_shape *s, uint64_t kernel)
+{
+    if (shrink_each_is_output(s)) return kernel % s->channels * s->filters + kernel / s->channels;
+    return s->transposed ? kernel % s->channels : kernel / s->channels;
+}
+static inline uint64_t shrink_input(const fpr_layer_shape *s, uint64_t kernel)
+{
+    return s->transposed && !shrink_each_is_output(s) ? kernel / s->channels : kernel % s->channels;
+}
+static inline uint64_t shrink_output_count(const fpr_layer_shape *s)
+{
+    return shrink_each_is_output(s) ? s->kernels : s->transposed ? s->channels : s->filters;
+}
+static inline uint64_t shrink_input_count(const fpr_layer_shape *s)
+{
+    return s->transposed && !shrink_each_is_output(s) ? s->filters : s->channels;
+}
+
 /* The unit in the axes of the tensor: where one kernel is filter and channel, the kernel; where inputs stand before
  * outputs, the other. */
 static inline fpr_structure shrink_unit(const fpr_layer_shape *s, fpr_structure structure)

@@ -173,6 +173,8 @@ static fpr_status warn_of_layout(const fpr_model *m, fpr_report *r, fpr_error *e
                      orders[layout]);
 }
 
+#define NOT_READ_SHARE 0.001 /* of tensor_bytes */
+
 /* The format, what was taken of the file, and what was not. */
 static fpr_status tell_format(const fpr_model *m, fpr_report *r, fpr_error *error)
 {
@@ -193,7 +195,8 @@ static fpr_status tell_format(const fpr_model *m, fpr_report *r, fpr_error *erro
     const char *why;
     fpr_status status = FPR_OK;
     fpr_model_others(m, &r->not_read, &r->not_read_bytes, &why);
-    if (why && (double)r->not_read_bytes >= FPR_NOT_READ_SHARE * (double)r->tensor_bytes)
+    r->not_read_matters = why && (double)r->not_read_bytes >= NOT_READ_SHARE * (double)r->tensor_bytes;
+    if (r->not_read_matters)
         status = rows_warn(&r->warnings, &r->warning_count, error, "%llu more %s of the file (%llu bytes) %s not read: %s",
                            (unsigned long long)r->not_read, r->not_read == 1 ? "tensor" : "tensors",
                            (unsigned long long)r->not_read_bytes, r->not_read == 1 ? "is" : "are", why);
