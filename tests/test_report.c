@@ -337,7 +337,7 @@ static void options_are_all_there(void **state)
                                         "structure", "criterion",   "amount", "global",     "pointwise",    "only",
                                         "skip",      "target_size", "binary", "binary_tol", "binary_share", "dense",
                                         "level",     "cast",        "drop",   "transposed", "spectra",      "max_error",
-                                        "accept",    "pool"};
+                                        "accept",    "pool",        "key",    "graph",      "keep_channels"};
     page p = {0};
     fpr_report *r = fake_report(FAKE_RICH);
     r->options.bandwidth = FPR_BANDWIDTH_FIXED, r->options.bandwidth_value = 0.125, r->options.cast = FPR_CAST_BF16;

@@ -257,6 +257,7 @@ typedef struct fpr_report {
     char *input_path;
     char *input_format;         /* "safetensors", "torch-zip" ... */
     char *input_key;            /* the dictionary taken, "" for the top level; NULL: the format has only one */
+    char *graph_path;           /* of options.graph; NULL without */
     fpr_left_out *left_out;
     size_t left_out_count;
     uint64_t not_read, not_read_bytes; /* fpr_model_others: more tensors of the file that are not read */

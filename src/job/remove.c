@@ -299,6 +299,7 @@ static fpr_status finish_report(remove_run *run, const char *small)
     r->output_dense = true;
     r->options.dry_run = run->options->dry_run;
     r->options.dense = run->options->dense;
+    r->options.keep_channels = run->options->keep_channels;
     file_source_close(file);
     return r->output_path || !run->output ? FPR_OK : base_no_memory(run->error, PATH_MAX);
 }

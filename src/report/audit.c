@@ -25,7 +25,6 @@ static void shell_word(report_out *out, const char *word)
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./+-,:@%";
     size_t n = strlen(word);
     if (n && strspn(word, plain) == n) {
-        if (word[0] == '-') report_text(out, "./");
         page_text(out, word, n);
         return;
     }
@@ -38,6 +37,13 @@ static void shell_word(report_out *out, const char *word)
     report_text(out, "&#39;");
 }
 
+/* A path, which is no option whatever it begins with. */
+static void operand(report_out *out, const char *path)
+{
+    report_text(out, path[0] == '-' ? " ./" : " ");
+    shell_word(out, path);
+}
+
 static void flag(report_out *out, bool set, const char *name)
 {
     if (set) page_print(out, " --%s", name);
@@ -46,6 +52,13 @@ static void flag(report_out *out, bool set, const char *name)
 static void word_option(report_out *out, const char *name, const char *value)
 {
     page_print(out, " --%s %s", name, value);
+}
+
+static void text_option(report_out *out, const char *name, const char *value)
+{
+    if (!value) return;
+    page_print(out, " --%s=", name);
+    shell_word(out, value);
 }
 
 static void number_option(report_out *out, const char *name, double v)
@@ -62,11 +75,43 @@ static void patterns(report_out *out, const char *name, char *const *list, size_
     }
 }
 
-static void command(report_out *out, const fpr_report *r)
+static void pruning(report_out *out, const fpr_report *r)
+{
+    static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1", "l2", "bn"};
+    const fpr_options *o = &r->options;
+    flag(out, !o->prune, "no-prune");
+    if (o->prune) {
+        word_option(out, "structure", structures[o->structure]);
+        word_option(out, "criterion", criteria[o->criterion]);
+        if (o->target_bytes > 0) number_option(out, "target-size", o->target_bytes); /* which the amount follows from */
+        else if (o->amount >= 0) number_option(out, "amount", o->amount);
+        flag(out, o->global, "global");
+        flag(out, o->pointwise, "pointwise");
+    }
+    patterns(out, "only", r->only, r->only_count);
+    patterns(out, "skip", r->skip, r->skip_count);
+}
+
+static void output(report_out *out, const fpr_report *r)
 {
     static const char *const casts[] = {"", "f32", "f16", "bf16"};
     const fpr_options *o = &r->options;
+    if (o->max_error > 0) number_option(out, "max-error", o->max_error);
+    flag(out, o->dense, "dense");
+    if (o->pool != FPR_POOL_AUTO) word_option(out, "pool", o->pool == FPR_POOL_ALWAYS ? "always" : "never");
+    number_option(out, "level", o->level);
+    if (o->cast != FPR_CAST_NONE) word_option(out, "cast", casts[o->cast]);
+    patterns(out, "drop", r->drop, r->drop_count);
+    flag(out, o->keep_channels, "keep-channels");
+}
+
+/* What --accept found is there as numbers: the same result, without its command. */
+static void command(report_out *out, const fpr_report *r)
+{
+    const fpr_options *o = &r->options;
     report_text(out, r->has_output ? "<pre>filterprune" : "<pre>filterprune inspect");
+    text_option(out, "key", o->key);
+    text_option(out, "graph", o->graph);
     word_option(out, "layout", fpr_layout_name(o->layout));
     patterns(out, "transposed", r->transposed, r->transposed_count);
     number_option(out, "eps", o->eps);
@@ -77,33 +122,15 @@ static void command(report_out *out, const fpr_report *r)
         word_option(out, "bandwidth", o->bandwidth == FPR_BANDWIDTH_SCOTT ? "scott" : "silverman");
     flag(out, o->half, "half");
     flag(out, o->spectra, "spectra");
-    if (r->has_output) {
-        static const char *const structures[] = {"kernel", "filter", "channel"}, *const criteria[] = {"peak", "l1",
-                                                                                                      "l2", "bn"};
-        flag(out, !o->prune, "no-prune");
-        word_option(out, "structure", structures[o->structure]);
-        word_option(out, "criterion", criteria[o->criterion]);
-        if (o->amount >= 0) number_option(out, "amount", o->amount);
-        flag(out, o->global, "global");
-        flag(out, o->pointwise, "pointwise");
-        patterns(out, "only", r->only, r->only_count);
-        patterns(out, "skip", r->skip, r->skip_count);
-        if (o->target_bytes > 0) number_option(out, "target-size", o->target_bytes);
-    }
+    if (r->has_output) pruning(out, r);
     flag(out, !o->binary, "no-binary");
-    number_option(out, "binary-tol", o->binary_tol);
-    number_option(out, "binary-share", o->binary_share);
-    if (r->has_output) {
-        if (o->max_error > 0) number_option(out, "max-error", o->max_error);
-        flag(out, o->dense, "dense");
-        if (o->pool != FPR_POOL_AUTO) word_option(out, "pool", o->pool == FPR_POOL_ALWAYS ? "always" : "never");
-        number_option(out, "level", o->level);
-        if (o->cast != FPR_CAST_NONE) word_option(out, "cast", casts[o->cast]);
-        patterns(out, "drop", r->drop, r->drop_count);
+    if (o->binary) {
+        number_option(out, "binary-tol", o->binary_tol);
+        number_option(out, "binary-share", o->binary_share);
     }
-    report_text(out, " ");
-    shell_word(out, r->input_path ? r->input_path : "INPUT");
-    if (r->has_output) report_text(out, " "), shell_word(out, r->output_path ? r->output_path : "OUTPUT");
+    if (r->has_output) output(out, r);
+    operand(out, r->input_path ? r->input_path : "INPUT");
+    if (r->has_output) operand(out, r->output_path ? r->output_path : "OUTPUT");
     report_text(out, "</pre>");
 }
 

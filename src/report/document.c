@@ -201,6 +201,9 @@ static void options(report_out *out, const fpr_report *r)
     const fpr_options *o = &r->options;
     report_key(out, "options");
     report_begin(out, '{');
+    report_key(out, "key"), report_string0(out, o->key);
+    report_key(out, "graph"), report_string0(out, o->graph);
+    report_key(out, "keep_channels"), report_bool(out, o->keep_channels);
     report_key(out, "layout"), report_string0(out, fpr_layout_name(o->layout));
     report_key(out, "transposed"), report_strings(out, r->transposed, r->transposed_count);
     report_key(out, "eps"), report_number(out, o->eps);

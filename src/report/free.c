@@ -62,6 +62,7 @@ void fpr_report_free(fpr_report *report)
     base_free(report->input_path);
     base_free(report->input_format);
     base_free(report->input_key);
+    base_free(report->graph_path);
     for (size_t i = 0; report->left_out && i < report->left_out_count; i++) {
         base_free(report->left_out[i].name);
         base_free(report->left_out[i].why);

@@ -218,7 +218,11 @@ static fpr_status fill_head(const study *s, fpr_report *r, fpr_error *error)
     }
     fpr_status status = tell_format(m, r, error);
     if (status) return status;
+    const char *graph = s->options->graph;
+    if (graph && !(r->graph_path = base_copy_text(graph, strlen(graph)))) return base_no_memory(error, strlen(graph));
     r->options = *s->options;
+    r->options.graph = r->graph_path;
+    r->options.key = s->options->key ? r->input_key : NULL; /* theirs may be gone before the report */
     r->options.threads = r->threads = job_threads(s->options);
     if (r->options.layout == FPR_LAYOUT_AUTO) r->options.layout = fpr_model_layout(m);
     r->options.only = r->options.skip = r->options.drop = r->options.transposed = (fpr_globs){0};

@@ -1,6 +1,9 @@
 """--criterion bn: kernels scored as the batch normalization behind them makes them count. Needs numpy and onnx (77 without)."""
+import html
 import json
 import os
+import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -112,6 +115,14 @@ def main(folder):
     p, s = peaks(t, "a")
     lowest = np.argsort((p * s[:, None]).ravel(), kind="stable")[:6]
     assert set(np.flatnonzero((read(out)["a.weight"] == 0).all(axis=(2, 3)))) == set(lowest)
+    # The command that the page tells makes the same: with the graph, and with what left the network gone or there.
+    stem, again = os.path.join(folder, "told"), os.path.join(folder, "again.safetensors")
+    for more in ((), ("--keep-channels",)):
+        run("-f", "--criterion", "bn", "--amount", "0.4", "--graph", net, *more, "--report", stem, file, out)
+        with open(stem + ".report.html") as page:
+            words = shlex.split(html.unescape(re.search("<pre>(filterprune .*?)</pre>", page.read()).group(1)))
+        run(*words[1:-1], "--no-report", "-f", again)
+        assert open(out, "rb").read() == open(again, "rb").read(), words
     # Names alone do not say what follows what.
     p = run("--criterion", "bn", file, os.path.join(folder, "none"), expect=2)
     assert "--graph" in p.stderr and not os.path.exists(os.path.join(folder, "none"))

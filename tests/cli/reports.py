@@ -48,6 +48,33 @@ class Reports(harness.Case):
         self.fails(3, "packed.safetensors", "no.safetensors", "--lossless", "-q", "--no-report")
         self.assertFalse(os.path.exists("no.safetensors"))
 
+    def again(self, page, output):
+        """Runs the command that a page tells, to another output."""
+        import html
+        import re
+        import shlex
+        with open(page) as file:
+            words = shlex.split(html.unescape(re.search("<pre>(filterprune .*?)</pre>", file.read()).group(1)))
+        self.ok(*words[1:-1], output, "--no-report", "-f")
+
+    def test_the_command_of_a_page_makes_the_same_output(self):
+        import torch_files
+        self.small()
+        values = [torch_files.floats(name, (24, 16, 3, 3), start)[0] for name, start in (("0", 1), ("1", 3))]
+        with open("in.pth", "wb") as file:
+            file.write(torch_files.zipped({"model": {"a.weight": values[0]}, "it's mine": {"a.weight": values[1]}}))
+        for source, options in (
+                ("in.safetensors", ["--lossless"]), ("in.safetensors", ["--no-prune"]), ("in.safetensors", ["--target-size", "0.7"]),
+                ("in.safetensors", ["--no-binary", "--amount", "0.2", "--structure", "filter", "--criterion", "l2"]),
+                ("in.safetensors", ["--max-error", "0.05", "--pool", "never", "--drop", "fc.b*"]),
+                ("in.safetensors", ["--accept", "true"]), ("in.safetensors", ["--skip", "conv2*", "--dense", "--eps", "0.05"]),
+                ("in.pth", []), ("in.pth", ["--key", "it's mine"])):
+            self.ok(*options, source, "out.safetensors", "-f")
+            self.again("out.report.html", "again.safetensors")
+            with open("out.safetensors", "rb") as one, open("again.safetensors", "rb") as other:
+                self.assertEqual(one.read(), other.read(), options)
+        self.assertEqual(json.loads(pathlib.Path("out.report.json").read_text())["options"]["key"], "it's mine")
+
     def test_live_by_the_signed_maximum(self):
         import array
         one = array.array("f", [-1] * 9 + [0.5] + [-2] * 8 + [0.004] * 9 + [0.005] * 9 + [-0.001] * 8 + [0.0049])
