@@ -147,7 +147,7 @@ CASES = {
     "a product along another axis": case([N("Reshape", ["a", "t"], ["r"])], {"t": ints(0, 8, 64)},
                                          ends=(N("MatMul", ["r", "v"], ["y"]), {"v": floats(64, 3)})),
     "padding that is computed": case(
-        [N("ConstantOfShape", ["n"], ["z"]), N("Concat", ["hw", "z"], ["p"], axis=0), N("Reshape", ["p", "pairs"], ["q"]),
+        [N("ConstantOfShape", ["n"], ["z"], value=numpy_helper.from_array(ints(0))), N("Concat", ["hw", "z"], ["p"], axis=0), N("Reshape", ["p", "pairs"], ["q"]),
          N("Slice", ["q", "last", "far", "0", "last"], ["r"]), N("Transpose", ["r"], ["t"], perm=[1, 0]),
          N("Reshape", ["t", "last"], ["u"]), N("Cast", ["u"], ["v"], to=7), N("Pad", ["a", "v"], ["m"])],
         {**COUNTED, "n": ints(4), "hw": ints(1, 2, 0, 1), "pairs": ints(-1, 2), "last": ints(-1), "far": ints(-BIG)}, k=3),
