@@ -133,6 +133,8 @@ fpr_status foreign_refuse(const file_source *file, fpr_error *error)
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (signs[i].at + signs[i].count <= n && !memcmp(head + signs[i].at, signs[i].bytes, signs[i].count))
             return refuse(error, signs[i].what, signs[i].next);
+    if (is_page(head, n) && holds(head, n, "<net "))
+        return refuse(error, "the graph of an OpenVINO model", "take the model it was made from");
     if (is_page(head, n)) return refuse(error, "an HTML page, such as a server sends with an error", "download the file itself");
     if (is_messagepack(head, n)) return refuse(error, "a MessagePack file, such as Flax writes", "save the parameters as safetensors");
     if (is_tensorflow(head, n))

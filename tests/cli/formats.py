@@ -626,6 +626,7 @@ class Formats(harness.Case):
         for data, words in (
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer, not the file itself; git lfs pull"),
             (b"\n <!DOCTYPE HTML><html>not found</html>" * 3, "an HTML page"), (b"<?xml version='1.0'?><Error>" * 3, "an HTML page"),
+            (b'<?xml version="1.0"?>\n<net name="a" version="11">' + bytes(60), "the graph of an OpenVINO model"),
             (b"\x1f\x8b\x08" + bytes(60), "a gzip file"), (b"\xfd7zXZ" + bytes(60), "an xz file"),
             (b"\x04\x22\x4d\x18" + bytes(60), "an LZ4 file"), (b"\x15\0\0\0\2" + bytes(59) + b"\xef\xbe\xad\xde", "a Core ML model"),
             (b"7767517\n59 71\n" + bytes(60), "the graph of an ncnn model"), (b"\x47\x6b\x30\1" + bytes(60), "the weights of an ncnn model"),
