@@ -176,11 +176,10 @@ static bool reader_copes(const lattice *l, const onnx_node *n)
         int64_t count;
         if (!lattice_is_counted(l, n->inputs[k])) continue;
         if (onnx_is_op(m, n, "Reshape") || (onnx_is_op(m, n, "Resize") && k == 3 && !onnx_find_attribute(m, n, "axes"))) {
-            if (!lattice_list_follows(l, n->inputs[0], n->inputs[k], y->axis)) return false;
-            continue;
+            if (lattice_list_follows(l, n->inputs[0], n->inputs[k], y->axis)) continue;
         }
         /* Written down as they were, or as they have become. */
-        double *values = onnx_is_op(m, n, "Slice") && k < 3 ? lattice_fixed(l, n->inputs[k], &count) : NULL;
+        double *values = onnx_is_op(m, n, "Reshape") || (onnx_is_op(m, n, "Slice") && k < 3) ? lattice_fixed(l, n->inputs[k], &count) : NULL;
         base_free(values);
         if (!values) return false;
     }

@@ -294,6 +294,23 @@ static void pass_on(lattice *l, const lane *x, uint64_t from, const lane *y, uin
         }
 }
 
+static void forward_constant(lattice *l, uint32_t node)
+{
+    const onnx_node *n = graph_node(l->g, node);
+    const lane *y = &l->lanes[n->outputs[0]];
+    double *values = graph_tensor_values(l->g, l->g->values[n->inputs[0]].tensor, NULL);
+    uint64_t *key = base_alloc(y->channels, sizeof *key);
+    if (!values || !key) lattice_failed(l, y->channels * sizeof *key);
+    for (uint32_t i = 0; i < y->channels && !l->status; i++) {
+        set_constant(l, y->first + i, values[i]);
+        l->leader[y->first + i] = 0;
+        memcpy(&key[i], &values[i], sizeof *key);
+    }
+    if (!l->status) refine(l, l->leader + y->first, key, y->channels);
+    base_free(values);
+    base_free(key);
+}
+
 static void forward_concat(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
@@ -491,7 +508,7 @@ static bool has_frozen(const lattice *l, const onnx_node *n, const op_row *op, b
     for (uint32_t k = 0; k < n->input_count && l->g->weights.frozen && !frozen; k++) {
         const uint32_t t = n->inputs[k] ? l->g->values[n->inputs[k]].tensor : ONNX_NONE;
         /* A parameter of one number is none of the file's own constants. */
-        const bool along = mixes || op->way == WAY_NORM || (op->way == WAY_NARY && t != ONNX_NONE &&
+        const bool along = mixes || op->way == WAY_NORM || (op->way == WAY_RESHAPE && !k) || (op->way == WAY_NARY && t != ONNX_NONE &&
             (t < l->g->model->initializer_count || (y->channels > 1 && lattice_along(l, t, y, &axis) == y->channels)));
         frozen = along && t != ONNX_NONE && graph_is_frozen(l->g, n->inputs[k]);
     }
@@ -508,6 +525,8 @@ static void forward_node(lattice *l, uint32_t node)
         stop(l, node);
         return;
     }
+    /* What an operator is told beside its data has no channels. */
+    for (uint32_t k = 1; k < n->input_count && op->way != WAY_NARY && op->way != WAY_CONCAT; k++) lattice_block(l, n->inputs[k], node);
     switch (op->way) {
     case WAY_UNARY: forward_unary(l, node, op); break;
     case WAY_NARY: forward_nary(l, node, op); break;
@@ -521,6 +540,10 @@ static void forward_node(lattice *l, uint32_t node)
     case WAY_CONCAT: forward_concat(l, node); break;
     case WAY_SPLIT: case WAY_SLICE: forward_parts(l, node); break;
     case WAY_RESHAPE: {
+        if (l->g->values[n->inputs[0]].tensor != ONNX_NONE) {
+            forward_constant(l, node);
+            break;
+        }
         const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
         pass_on(l, x, 0, y, 0, x->channels, y->channels / x->channels);
         break;

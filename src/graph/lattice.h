@@ -93,6 +93,8 @@ void lattice_set_lane(lattice *l, onnx_name name, unsigned rank, unsigned axis, 
 void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op);
 void lattice_layout_parts(lattice *l, const onnx_node *n);
 void lattice_layout_space(lattice *l, const onnx_node *n, const op_row *op);
+/* Of a Reshape or Unsqueeze of a constant with one axis longer than 1: that axis; false: it is none. */
+bool lattice_constant_axis(const lattice *l, const onnx_node *n, unsigned *axis);
 /* How a reshape stretches a channel: 1 keeps it, S makes S neighbours of it, 0 mixes. */
 uint64_t lattice_stretch(const lattice *l, onnx_name in, onnx_name out, unsigned *axis);
 void lattice_layout_transpose(lattice *l, const onnx_node *n);

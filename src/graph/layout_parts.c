@@ -49,11 +49,35 @@ static bool reshape_follows(const lattice *l, const onnx_node *n, const op_row *
     return lattice_list_follows(l, n->inputs[0], n->inputs[1], axis) || target == -1 || (target == 0 && axis == v->axis) || (list && target > 1);
 }
 
+static bool is_real(fpr_dtype d) { return d == FPR_F32 || d == FPR_F64 || d == FPR_F16 || d == FPR_BF16; }
+
+bool lattice_constant_axis(const lattice *l, const onnx_node *n, unsigned *axis)
+{
+    const uint32_t tensor = n->input_count && n->inputs[0] ? l->g->values[n->inputs[0]].tensor : ONNX_NONE;
+    const onnx_tensor *t = tensor == ONNX_NONE ? NULL : &l->g->model->tensors[tensor];
+    if (!t || t->skipped || !is_real(t->dtype) || t->rank > GRAPH_RANK_MAX || t->elements < 2) return false;
+    for (*axis = 0; *axis + 1 < t->rank && t->shape[*axis] == 1; ++*axis) {}
+    return t->shape[*axis] == t->elements;
+}
+
+/* Parameters of channels that are given the axes they are broadcast along. */
+static void layout_constant(lattice *l, const onnx_node *n, const op_row *op)
+{
+    const array *y = &l->shape[0][n->outputs[0]];
+    unsigned own, axis = 0;
+    if (!lattice_constant_axis(l, n, &own) || !y->known || (op->run != run_reshape && op->run != run_unsqueeze)) return;
+    while (axis + 1 < y->rank && y->dims[axis] == 1) axis++;
+    if (y->rank && y->dims[axis] == (int64_t)y->count && reshape_follows(l, n, op, axis))
+        lattice_set_lane(l, n->outputs[0], y->rank, axis, y->count);
+}
+
 void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op)
 {
     unsigned axis = 0;
     const lane *v = lattice_lane_in(l, n, 0);
-    if (!v->tracked || !n->output_count) return;
+    if (!n->output_count) return;
+    if (l->g->values[n->inputs[0]].tensor != ONNX_NONE) layout_constant(l, n, op);
+    if (!v->tracked) return;
     uint64_t stretch = lattice_stretch(l, n->inputs[0], n->outputs[0], &axis);
     if (!stretch || !reshape_follows(l, n, op, axis)) return;
     lattice_set_lane(l, n->outputs[0], l->shape[0][n->outputs[0]].rank, axis, v->channels * stretch);

@@ -111,9 +111,11 @@ static void change_target(changes *c, uint32_t node, uint32_t input)
     const onnx_node *n = graph_node(l->g, node);
     const lane *y = &l->lanes[n->outputs[0]];
     int64_t count;
-    double *list = lane_changes(l, y) ? lattice_list(l, n, input, &count) : NULL;
-    if (list && count > (int64_t)y->axis && count <= (int64_t)GRAPH_RANK_MAX && list[y->axis] == y->channels) {
-        list[y->axis] = (double)lane_kept(l, y, 0, y->channels);
+    const bool counted = counts_what_leaves(l, n->inputs[input]) && !lattice_list_follows(l, n->inputs[0], n->inputs[input], y->axis);
+    double *list = counted || lane_changes(l, y) ? lattice_list(l, n, input, &count) : NULL;
+    const bool names = list && count > (int64_t)y->axis && count <= (int64_t)GRAPH_RANK_MAX && list[y->axis] == y->channels;
+    if (names) list[y->axis] = (double)lane_kept(l, y, 0, y->channels);
+    if (list && (names || counted)) {
         if (new_list(c, n, input, count, list)) changes_finish(c, node, input);
     }
     base_free(list);

@@ -66,6 +66,20 @@ static void change_operands(changes *c, uint32_t node, const lane *y)
     }
 }
 
+/* A constant that a Reshape or Unsqueeze lays along the channels. */
+static void change_constant(changes *c, uint32_t node)
+{
+    const onnx_node *n = graph_node(c->l.g, node);
+    const lane *y = &c->l.lanes[n->outputs[0]];
+    unsigned axis;
+    recipe *r = lattice_constant_axis(&c->l, n, &axis) ? changes_recipe(c, RECIPE_SLICE, c->l.g->values[n->inputs[0]].tensor) : NULL;
+    if (!r) return;
+    r->axis = axis;
+    r->lane = n->outputs[0];
+    r->dims[axis] = lane_kept(&c->l, y, 0, y->channels);
+    changes_finish(c, node, 0);
+}
+
 static void change_node(changes *c, uint32_t node)
 {
     const graph *g = c->l.g;
@@ -77,6 +91,7 @@ static void change_node(changes *c, uint32_t node)
     }
     const lane *y = op && n->output_count ? &c->l.lanes[n->outputs[0]] : NULL;
     if (!y || !y->tracked) return;
+    if (op->way == WAY_RESHAPE && lane_changes(&c->l, y)) change_constant(c, node);
     if (op->way == WAY_NARY || op->way == WAY_NORM) change_operands(c, node, y);
     changes_range(c, node, op);
 }

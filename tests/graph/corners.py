@@ -153,6 +153,24 @@ CASES = {
         {**COUNTED, "n": ints(4), "hw": ints(1, 2, 0, 1), "pairs": ints(-1, 2), "last": ints(-1), "far": ints(-BIG)}, k=3),
     "padding of channels that is computed": case(
         [N("Add", ["u", "1"], ["v"]), N("Pad", ["a", "v"], ["m"])], {**COUNTED, "u": ints(-1, 0, -1, -1, -1, -2, -1, -1)}),
+    "slopes that are given axes": case([N("Unsqueeze", ["p", "d"], ["q"]), N("PRelu", ["a", "q"], ["m"])],
+                                       {"p": np.abs(floats(8)), "d": ints(1, 2)}, k=3),
+    "slopes that are given a shape": case([N("Reshape", ["p", "d"], ["q"]), N("Mul", ["a", "q"], ["m"])],
+                                          {"p": np.array([1, 2, 3, 0, 1, 0, 1, 1], np.float32), "d": ints(1, 8, 1, 1)}),
+    "addends that are given a shape, twice": case(
+        [N("Reshape", ["p", "d"], ["q"]), N("Add", ["a", "q"], ["r"]), N("Reshape", ["p", "d2"], ["q2"]), N("Sub", ["r", "q2"], ["m"])],
+        {"p": floats(8), "d": ints(1, -1, 1, 1), "d2": ints(8, 1, 1)}, before=first(constant=(6,))),
+    "addends by the shape": case(
+        [*HALF, N("Concat", ["1", "c", "1", "1"], ["d"], axis=0), N("Reshape", ["p", "d"], ["q"]), N("Relu", ["a"], ["r"]), N("Add", ["r", "q"], ["m"])],
+        {**COUNTED, "p": floats(8)}),
+    "scales that are given a shape": case([N("Reshape", ["p", "d"], ["q"]), N("Resize", ["a", "", "q"], ["m"])],
+                                          {"p": np.array([[1, 1, 2, 2]], np.float32).T, "d": ints(4)}),
+    "a target that is given a shape": case([N("Reshape", ["p", "d"], ["q"]), N("Reshape", ["a", "q"], ["m"])],
+                                           {"p": ints(0, 8, 64, 1).reshape(1, 4), "d": ints(-1)}),
+    "a shape of other channels": case(
+        [*HALF, N("Concat", ["1", "c", "1", "1"], ["d"], axis=0), N("Reshape", ["p", "d"], ["q"]), N("Conv", ["x", "w2"], ["z"], pads=[1] * 4),
+         N("Add", ["z", "q"], ["r"]), N("Concat", ["a", "r"], ["m"], axis=1)],
+        {**COUNTED, "p": floats(8), "w2": floats(8, 3, 3, 3, seed=3)}, ins=16),
     "a factor that is computed": case([N("ReduceMean", ["x"], ["f"], keepdims=0), N("Mul", ["f", "a"], ["m"])], {}, k=3),
     "a mask that is computed": case([N("ReduceMax", ["x"], ["f"], axes=[1]), N("Add", ["a", "f"], ["m"])], {}, before=first(constant=(3,))),
     "a mask of two channels": case([N("Slice", ["x", "0", "two", "1"], ["f"]), N("Tile", ["f", "t"], ["g"]), N("Mul", ["a", "g"], ["m"])],
@@ -167,7 +185,8 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "blocks of a picture, side by side": 8, "blocks of a picture, apart": 8, "blocks of two constants": 12, "blocks of one constant": 12,
          "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
          "channels last": 6, "all axes turned": 6, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,
-         "padding of channels that is computed": 8, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
+         "padding of channels that is computed": 8, "slopes that are given axes": 6, "slopes that are given a shape": 4, "addends that are given a shape, twice": 5,
+         "addends by the shape": 6, "a shape of other channels": 6, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
          "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
 
 

@@ -200,6 +200,8 @@ class Net(planted.Parts):
             a["alpha"] = self.pick(.1, .5, 1.5)
         if op == "HardSigmoid" and self.chance(.5):
             a.update(alpha=.3, beta=.4)
+        if op == "Floor":  # not of whole numbers, as a saturated Tanh makes them: those are rounded to either side
+            inputs = [self.node("Add", [x, self.add(np.array(.37, self.dtype))])]
         if op == "Exp":
             x = self.node("Tanh", [x])
             inputs = [x]
@@ -223,6 +225,12 @@ class Net(planted.Parts):
             return v[0].reshape(shape)
         return self.floats(*shape) if self.chance(.7) else np.broadcast_to(v.reshape([c] + [1] * (len(s) - 2)), s[1:]).copy() if shape == s[1:] else np.full(shape, v[0], self.dtype)
 
+    def shaped(self, array):
+        """A constant; now and then one that is given its shape in the graph."""
+        if array.ndim < 2 or not self.chance(.25):
+            return self.add(array)
+        return self.node("Reshape", [self.add(array.ravel() if self.chance(.7) else array), self.ints(*self.pick(array.shape, [-1] + list(array.shape[1:])))])
+
     def binary(self, v):
         x, s = v
         op = self.pick("Add", "Add", "Add", "Mul", "Mul", "Sub", "Div", "Min", "Max", "Sum", "PRelu")
@@ -233,14 +241,14 @@ class Net(planted.Parts):
         others = [(n, t) for n, t in self.values if len(t) == len(s) and all(a == b or b == 1 for a, b in zip(s, t))]
         if op == "PRelu":
             slope = self.along(s)
-            return self.node(op, [x, self.add(slope, "p")]), s
+            return self.node(op, [x, self.shaped(slope)]), s
         if op == "Div":
             d = self.along(s)
             return self.node(op, [x, self.add(np.sign(d + .1) * (np.abs(d) + self.dtype(.5)))]), s
         if others and self.chance(.6):
             o = others[int(self.r.integers(len(others)))][0]
         else:
-            o = self.add(self.along(s))
+            o = self.shaped(self.along(s))
         pair = [x, o] if self.chance(.7) else [o, x]
         if op == "Sum" and others and self.chance(.5):
             pair.append(others[int(self.r.integers(len(others)))][0])
