@@ -352,6 +352,28 @@ static void every_level_rounds_alike(void **state)
             }
 }
 
+/* Kernels go eight by eight: what fills up the last eight must not be what lay there before. */
+static void nothing_is_left_of_others(void **state)
+{
+    (void)state;
+    seed = 31;
+    for (uint64_t kernels = 1; kernels <= 17; kernels++) {
+        const uint64_t shape[4] = {kernels, 1, 3, 3}, other[4] = {96, 1, 3, 3};
+        tensor t = make(FPR_F32, 4, shape, false, 0.01, 1), large = make(FPR_F32, 4, other, false, 1e6, 1);
+        for (uint64_t i = 0; i < t.count; i++) put(&t, i, get(&t, t.bytes, i) + (double)(i / 9 % 3)); /* flat: transformed */
+        memcpy(t.before, t.bytes, t.size);
+        lattice first, second, third;
+        fit(&t, 0.03, false, 1, &first);
+        assert_true(kernels < 3 || first.transformed);
+        memcpy(t.bytes, t.before, t.size);
+        fit(&large, 0.03, false, 1, &second);
+        fit(&t, 0.03, false, 1, &third);
+        assert_memory_equal(&first.step, &third.step, sizeof first.step);
+        release(&large, &second);
+        release(&t, &third);
+    }
+}
+
 /* Scales at which floats run out of bits, either way. */
 static void extreme_scales(void **state)
 {
@@ -600,6 +622,7 @@ int main(void)
                                        cmocka_unit_test(weights_at_once),
                                        cmocka_unit_test(every_half_is_loaded),
                                        cmocka_unit_test(every_level_rounds_alike),
+                                       cmocka_unit_test(nothing_is_left_of_others),
                                        cmocka_unit_test(few_weights),
                                        cmocka_unit_test(nothing_to_round),
                                        cmocka_unit_test(the_trellis_gains_a_decibel),
