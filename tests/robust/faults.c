@@ -7,7 +7,7 @@
  *   FAULT_STOP   set: the process stops (SIGSTOP) before that call instead, which then succeeds
  *   FAULT_HIT    a file that is created when the call was reached
  *   FAULT_ROOT   only calls on files below this folder count; for malloc: only calls made by the program itself and by
- *                the libraries it links for its own work (jansson, zstd)
+ *                the library it links for its own work (zstd)
  *
  * Standard streams that the program opens with fdopen go through write() here, because the C library's own calls
  * inside stdio cannot be replaced. */
@@ -47,7 +47,7 @@ static int add_ranges(struct dl_phdr_info *info, size_t size, void *context)
 {
     (void)size;
     (void)context;
-    bool ours = !info->dlpi_name[0] || strstr(info->dlpi_name, "jansson") || strstr(info->dlpi_name, "libzstd");
+    bool ours = !info->dlpi_name[0] || strstr(info->dlpi_name, "libzstd");
     for (int i = 0; ours && i < info->dlpi_phnum && range_count < RANGES; i++) {
         const ElfW(Phdr) *p = &info->dlpi_phdr[i];
         if (p->p_type != PT_LOAD || !(p->p_flags & PF_X)) continue;
