@@ -13,7 +13,7 @@ grep -qw avx2 /proc/cpuinfo || skip "the model needs AVX2"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-tests="kernels num distributions conv collect pack"
+tests="kernels num distributions conv collect lattice pack"
 targets=$(printf ' test_%s' $tests)
 # shellcheck disable=SC2086
 cmake -G Ninja -S . -B "$work" -DCMAKE_C_COMPILER="${CC:-gcc}" -DFILTERPRUNE_AVX512_FLAGS="-mavx2;-mfma;-DAVX512_MODELLED" \

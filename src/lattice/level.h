@@ -21,6 +21,8 @@ typedef struct lattice_level {
     bool (*nearest)(const double *x, size_t n, int32_t *points);
     /* Adds what it costs to have weights v for w. -0 that becomes +0 has changed, as where kernels go. */
     void (*compare)(const double *w, const double *v, size_t n, lattice_cost *cost);
+    /* lattice_path_find; came: a byte for each number. */
+    double (*path)(uint8_t *came, const double *x, size_t n, int32_t *points);
 } lattice_level;
 
 extern const lattice_level lattice_level_base, lattice_level_avx2, lattice_level_avx512;

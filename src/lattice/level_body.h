@@ -5,10 +5,13 @@
 #include "lattice/level.h"
 
 #include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
-#define LANES 8u
+#define LATTICE_LANES 8u
 #define WIDE (VECTOR / sizeof(double)) /* lanes of doubles in a register */
-#define STEPS (LANES / WIDE)           /* registers that hold them all */
+#define STEPS (LATTICE_LANES / WIDE)           /* registers that hold them all */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef double vec __attribute__((vector_size(VECTOR), aligned(8), may_alias));
@@ -92,8 +95,8 @@ static void NAME(store)(fpr_dtype dtype, double step, const double *x, size_t n,
 INLINE void NAME(line)(double *at, size_t step, bool back)
 {
     for (size_t j = 0; j < STEPS; j++) {
-        vec *first = (vec *)(at + j * WIDE), *second = (vec *)(at + step * LANES + j * WIDE);
-        vec *third = (vec *)(at + 2 * step * LANES + j * WIDE);
+        vec *first = (vec *)(at + j * WIDE), *second = (vec *)(at + step * LATTICE_LANES + j * WIDE);
+        vec *third = (vec *)(at + 2 * step * LATTICE_LANES + j * WIDE);
         const vec x = *first, y = *second, z = *third;
         if (back) {
             const vec p = x * EVEN, q = y * SLOPE, r = z * BEND, sum = p + r;
@@ -111,30 +114,30 @@ INLINE void NAME(line)(double *at, size_t step, bool back)
 /* Along the last axis first. k is known when this is compiled. */
 INLINE void NAME(lines)(size_t k, bool back, double *lanes)
 {
-    for (size_t i = 0; i < k; i += 3) NAME(line)(lanes + i * LANES, 1, back);
+    for (size_t i = 0; i < k; i += 3) NAME(line)(lanes + i * LATTICE_LANES, 1, back);
     for (size_t i = 0; k > 3 && i < k; i += 9)
-        for (size_t j = i; j < i + 3; j++) NAME(line)(lanes + j * LANES, 3, back);
-    for (size_t j = 0; k > 9 && j < 9; j++) NAME(line)(lanes + j * LANES, 9, back);
+        for (size_t j = i; j < i + 3; j++) NAME(line)(lanes + j * LATTICE_LANES, 3, back);
+    for (size_t j = 0; k > 9 && j < 9; j++) NAME(line)(lanes + j * LATTICE_LANES, 9, back);
 }
 
 /* Kernels of k weights, eight at most: beside one another, and one after another again. */
 INLINE void NAME(gather)(size_t k, size_t kernels, const double *w, double *lanes)
 {
     for (size_t l = 0; l < kernels; l++)
-        for (size_t i = 0; i < k; i++) lanes[i * LANES + l] = w[l * k + i];
+        for (size_t i = 0; i < k; i++) lanes[i * LATTICE_LANES + l] = w[l * k + i];
 }
 
 INLINE void NAME(scatter)(size_t k, size_t kernels, const double *lanes, double *w)
 {
     for (size_t l = 0; l < kernels; l++)
-        for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i * LANES + l];
+        for (size_t i = 0; i < k; i++) w[l * k + i] = lanes[i * LATTICE_LANES + l];
 }
 
 INLINE void NAME(turn_of)(size_t k, size_t kernels, const double *w, double *turned)
 {
-    for (size_t kernel = 0; kernel < kernels; kernel += LANES, w += LANES * k, turned += LANES * k) {
-        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
-        if (m < LANES) memset(turned, 0, LANES * k * sizeof *turned);
+    for (size_t kernel = 0; kernel < kernels; kernel += LATTICE_LANES, w += LATTICE_LANES * k, turned += LATTICE_LANES * k) {
+        const size_t m = kernels - kernel < LATTICE_LANES ? kernels - kernel : LATTICE_LANES;
+        if (m < LATTICE_LANES) memset(turned, 0, LATTICE_LANES * k * sizeof *turned);
         NAME(gather)(k, m, w, turned);
     }
 }
@@ -148,28 +151,28 @@ static void NAME(turn)(size_t k, size_t kernels, const double *w, double *turned
 
 INLINE void NAME(transform)(size_t k, size_t kernels, double inverse_step, bool turned, double *w)
 {
-    double apart[27 * LANES] = {0};
-    for (size_t kernel = 0; kernel < kernels; kernel += LANES, w += LANES * k) {
-        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
+    double apart[27 * LATTICE_LANES] = {0};
+    for (size_t kernel = 0; kernel < kernels; kernel += LATTICE_LANES, w += LATTICE_LANES * k) {
+        const size_t m = kernels - kernel < LATTICE_LANES ? kernels - kernel : LATTICE_LANES;
         double *lanes = turned ? w : apart;
         if (!turned) NAME(gather)(k, m, w, lanes);
         NAME(lines)(k, false, lanes);
-        for (size_t i = 0; i < k * LANES; i++) lanes[i] *= inverse_step;
+        for (size_t i = 0; i < k * LATTICE_LANES; i++) lanes[i] *= inverse_step;
         if (!turned) NAME(scatter)(k, m, lanes, w);
     }
 }
 
 INLINE void NAME(transform_back)(size_t k, size_t kernels, bool turned, const int32_t *points, double *x)
 {
-    double apart[27 * LANES] = {0};
-    for (size_t kernel = 0; kernel < kernels; kernel += LANES, points += LANES * k, x += LANES * k) {
-        const size_t m = kernels - kernel < LANES ? kernels - kernel : LANES;
+    double apart[27 * LATTICE_LANES] = {0};
+    for (size_t kernel = 0; kernel < kernels; kernel += LATTICE_LANES, points += LATTICE_LANES * k, x += LATTICE_LANES * k) {
+        const size_t m = kernels - kernel < LATTICE_LANES ? kernels - kernel : LATTICE_LANES;
         double *lanes = turned ? x : apart;
         if (turned)
-            for (size_t i = 0; i < LANES * k; i++) x[i] = points[i];
+            for (size_t i = 0; i < LATTICE_LANES * k; i++) x[i] = points[i];
         else
             for (size_t l = 0; l < m; l++)
-                for (size_t i = 0; i < k; i++) lanes[i * LANES + l] = points[l * k + i];
+                for (size_t i = 0; i < k; i++) lanes[i * LATTICE_LANES + l] = points[l * k + i];
         NAME(lines)(k, true, lanes);
         if (!turned) NAME(scatter)(k, m, lanes, x);
     }
@@ -226,12 +229,12 @@ static void NAME(compare)(const double *w, const double *v, size_t n, lattice_co
 {
     vec sum[STEPS], peak[STEPS];
     vec_bits changed[STEPS];
-    double rest[2][LANES] = {{0}};
+    double rest[2][LATTICE_LANES] = {{0}};
     memset(sum, 0, sizeof sum);
     memset(peak, 0, sizeof peak);
     memset(changed, 0, sizeof changed);
-    for (size_t i = 0; i < n; i += LANES, w += LANES, v += LANES) {
-        if (n - i < LANES) {
+    for (size_t i = 0; i < n; i += LATTICE_LANES, w += LATTICE_LANES, v += LATTICE_LANES) {
+        if (n - i < LATTICE_LANES) {
             memcpy(rest[0], w, (n - i) * sizeof *w);
             memcpy(rest[1], v, (n - i) * sizeof *v);
             w = rest[0];
@@ -244,12 +247,12 @@ static void NAME(compare)(const double *w, const double *v, size_t n, lattice_co
             changed[j] += NAME(bits)(a) != NAME(bits)(b); /* -1 each */
         }
     }
-    double sums[LANES], peaks[LANES];
-    int64_t changes[LANES];
+    double sums[LATTICE_LANES], peaks[LATTICE_LANES];
+    int64_t changes[LATTICE_LANES];
     memcpy(sums, sum, sizeof sums);
     memcpy(peaks, peak, sizeof peaks);
     memcpy(changes, changed, sizeof changes);
-    for (size_t half = LANES / 2; half; half /= 2)
+    for (size_t half = LATTICE_LANES / 2; half; half /= 2)
         for (size_t j = 0; j < half; j++) {
             sums[j] += sums[j + half];
             peaks[j] = fmax(peaks[j], peaks[j + half]);
@@ -260,5 +263,10 @@ static void NAME(compare)(const double *w, const double *v, size_t n, lattice_co
     cost->weights -= (uint64_t)changes[0];
 }
 
+/* ---- the trellis */
+
+#include "lattice/path_body.h"
+
 const lattice_level TABLE = {.load = NAME(load),   .store = NAME(store), .turn = NAME(turn),      .scale = NAME(scale),
-                             .steps = NAME(steps), .nearest = NAME(nearest), .compare = NAME(compare)};
+                             .steps = NAME(steps), .nearest = NAME(nearest), .compare = NAME(compare),
+                             .path = NAME(path)};
