@@ -43,12 +43,13 @@ bool round_allowed(const prune_job *job, size_t tensor)
 
 /* ---- what stays as it is: few values, or two in every filter */
 
-static fpr_status find_palette(const prune_job *job, const item *it, bool *found, fpr_error *error)
+/* live: weights that are not zero. Zeros alone make no palette of what was pruned to a few weights. */
+static fpr_status find_palette(const prune_job *job, const item *it, uint64_t live, bool *found, fpr_error *error)
 {
-    const uint64_t count = it->tensor->elements;
     unsigned colours;
-    const fpr_status status = pack_colours(it->bytes, it->tensor->dtype, count, job_threads(job->options), &colours, error);
-    *found = !status && colours && (uint64_t)colours * PER_COLOUR <= count;
+    const fpr_status status =
+        pack_colours(it->bytes, it->tensor->dtype, it->tensor->elements, job_threads(job->options), &colours, error);
+    *found = !status && colours && (uint64_t)colours * PER_COLOUR <= live + PER_COLOUR;
     return status;
 }
 
@@ -74,16 +75,21 @@ static bool is_two_level(const lattice_shape *s, const void *bytes)
 
 /* ---- pruning within the error */
 
-/* Whether the squared error can be told: beyond these, of doubles alone, squares overflow or vanish. */
-static bool has_measure(const lattice_shape *s, const void *bytes, double *square)
+/* Whether the squared error can be told: beyond these, of doubles alone, squares overflow or vanish. live: weights that are not
+ * zero. */
+static bool has_measure(const lattice_shape *s, const void *bytes, double *square, uint64_t *live)
 {
     double w[LATTICE_BATCH];
     const uint64_t kernels = lattice_kernels(s), step = lattice_batch_kernels(s);
     *square = 0;
+    *live = 0;
     for (uint64_t first = 0; first < kernels; first += step) {
         const uint64_t n = kernels - first < step ? kernels - first : step;
         lattice_load(s, bytes, first, n, w);
-        for (uint64_t i = 0; i < n * s->k; i++) *square += w[i] * w[i];
+        for (uint64_t i = 0; i < n * s->k; i++) {
+            *square += w[i] * w[i];
+            *live += w[i] != 0;
+        }
     }
     return *square > 1e-280 && isfinite(*square);
 }
@@ -132,13 +138,14 @@ fpr_status round_plan(const prune_job *job, item *it, fpr_error *error)
     it->rounds = it->rounds && (it->plan.changes || strcmp(it->tensor->codec, "lattice"));
     if (!it->rounds) return FPR_OK;
     double all;
-    it->rounds = has_measure(&s, it->bytes, &all);
+    uint64_t live;
+    it->rounds = has_measure(&s, it->bytes, &all, &live);
     it->norm = sqrt(all);
     fpr_status status = pruned ? take_pruning_back(job, it, all, it->rounds, error) : FPR_OK;
     it->rounds = !status && it->rounds && !it->thinned && !job->unrounded && round_allowed(job, it->id) &&
                  it->plan.binary.scope == FPR_SCOPE_NONE && !is_two_level(&s, it->bytes);
     bool palette = false;
-    if (it->rounds) status = find_palette(job, it, &palette, error);
+    if (it->rounds) status = find_palette(job, it, live, &palette, error);
     it->rounds = it->rounds && !status && !palette;
     return status;
 }

@@ -44,6 +44,13 @@ def tensor(seed, dtype, *shape, scale=0.1, tail=1.5):
 
 
 class MaxError(harness.Case):
+    @staticmethod
+    def few():
+        """Of 3,024 weights one in twenty: fewer values than a palette holds, and no palette."""
+        dtype, shape, data = tensor(18, "F32", 28, 12, 3, 3)
+        dice = random.Random(19)
+        return dtype, shape, b"".join(data[4 * i:4 * i + 4] if dice.random() < 0.05 else bytes(4) for i in range(len(data) // 4))
+
     def zoo(self):
         nan = bytearray(tensor(9, "F32", 8, 8, 3, 3)[2])
         nan[:4] = struct.pack("<f", math.nan)
@@ -53,7 +60,7 @@ class MaxError(harness.Case):
             "linear.weight": tensor(5, "F32", 20, 60), "half.weight": tensor(6, "F16", 12, 12, 3, 3),
             "brain.weight": tensor(7, "BF16", 16, 16, 3, 3), "double.weight": tensor(8, "F64", 8, 8, 3, 3),
             "tiny.weight": tensor(10, "F32", 16, 16, 3, 3, scale=1e-41), "huge.weight": tensor(11, "F32", 16, 16, 3, 3, scale=1e36),
-            "dead.weight": harness.weights(12, 16, 16, dead=0.3)}
+            "dead.weight": harness.weights(12, 16, 16, dead=0.3), "few.weight": self.few()}
         levels = harness.binary_weights(13, 32, 16)
         self.kept = {
             "nan.weight": ("F32", (8, 8, 3, 3), bytes(nan)), "bias": tensor(14, "F32", 400), "scale": tensor(15, "F32", 300, 1, 1, 1),
