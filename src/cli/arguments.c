@@ -452,6 +452,7 @@ int parse_arguments(const command *cmd, int argc, char **argv, settings *set)
     for (int i = 0; i < set->operand_count; i++) {
         if (!set->operands[i][0]) return fail_usage("a file name is empty");
     }
+    if (set->given[OPT_MAX_ERROR] && !(set->job.max_error > 0)) set->job.prune = set->job.binary = false; /* no error at all */
     return check_contradictions(set);
 }
 

@@ -322,6 +322,13 @@ class MaxError(harness.Case):
             self.assertLessEqual(error("F64", a, b)[1], 0.05, name)
         self.ok("verify", "out.safetensors", "in.safetensors")
 
+    def test_no_error_changes_nothing(self):
+        before = {"a.weight": harness.weights(21, 32, 32, dead=0.5), "b.weight": harness.binary_weights(13, 32, 16)}
+        harness.write_checkpoint("in.safetensors", before)
+        for more in ([], ["--amount", "0.3"], ["--dense"]):
+            self.ok("--max-error", "0", *more, "in.safetensors", "out.safetensors", "-f")
+            self.ok("diff", "in.safetensors", "out.safetensors")
+
     def test_what_weights_are_computed_from_keeps_every_bit(self):
         """An error of v, of g, or of a mask is none of the weights."""
         mask = array.array("f", random.Random(81).choices([0, 1], k=9216)).tobytes()
