@@ -14,7 +14,7 @@ static bool hwio(const item *it) { return it->layer && it->layer->shape.layout =
 /* Below this, the dtype itself is no finer. */
 static double least_error(fpr_dtype dtype)
 {
-    return dtype == FPR_F64 ? 0x1p-50 : dtype == FPR_F32 ? 0x1p-20 : dtype == FPR_F16 ? 0x1p-9 : 0x1p-6;
+    return dtype == FPR_F64 ? 0x1p-50 : dtype == FPR_F32 ? 0x1p-20 : dtype == FPR_F16 ? 0x1p-12 : 0x1p-9;
 }
 
 /* One axis of several entries is a vector, whatever its rank says. Two axes always make a matrix. */

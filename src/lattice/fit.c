@@ -232,6 +232,24 @@ static bool worth_transform(const fit *f)
     return less - 0.17 * seen > TRANSFORM_SAVES * (bits + 2.1);
 }
 
+/* Of F16 with weights far larger than most, rounding to the dtype may take a point nearer to the next one. Plain lattices find
+ * a point of the same value then; a trellis needs the very index, and a transform mixes what is rounded. Of the other
+ * dtypes integers are too small for that, or neither is tried (BF16). */
+static bool tells_points(const fit *f)
+{
+    if (f->s->dtype != FPR_F16 || !(f->l->trellis || f->l->transformed)) return true;
+    double x[LATTICE_BATCH], peak = 0;
+    const uint64_t kernels = lattice_kernels(f->s), step = lattice_batch_kernels(f->s);
+    for (uint64_t first = 0; first < kernels; first += step) {
+        const uint64_t n = kernels - first < step ? kernels - first : step;
+        lattice_load(f->s, f->bytes, first, n, x);
+        for (uint64_t i = 0; i < n * f->s->k; i++) peak = fmax(peak, fabs(x[i]));
+    }
+    double most = fmax(peak * 0x1p-11, 0x1p-25); /* half of a last place; of a denormal number */
+    for (unsigned axis = 0; f->l->transformed && axis < f->s->axes; axis++) most *= sqrt(3);
+    return most < 0.5 * f->l->step;
+}
+
 /* ---- everything */
 
 static fpr_status make_scratch(fit *f, unsigned threads, fpr_error *error)
@@ -296,12 +314,16 @@ fpr_status lattice_fit(const lattice_shape *s, void *bytes, const lattice_wish *
     fpr_status status = make_scratch(&f, threads, error);
     if (!status) l->transformed = worth_transform(&f);
     if (!status) *fitted = find_step(&f, wish) > 0;
+    if (*fitted && !tells_points(&f)) {
+        l->transformed = false;
+        *fitted = find_step(&f, wish) > 0;
+    }
     if (*fitted && wish->trellis && worth_trellis(&f)) {
         l->trellis = true;
         const double plain = l->step;
         l->step = plain * 0.57;
         status = make_paths(&f, threads, error);
-        if (!status && !(find_step(&f, wish) > 0)) {
+        if (!status && !(find_step(&f, wish) > 0 && tells_points(&f))) {
             l->trellis = false;
             l->step = plain;
             base_free(l->dead);

@@ -329,6 +329,26 @@ class MaxError(harness.Case):
             self.ok("--max-error", "0", *more, "in.safetensors", "out.safetensors", "-f")
             self.ok("diff", "in.safetensors", "out.safetensors")
 
+    def test_half_floats_of_fine_steps(self):
+        """Steps near the dtype's own: what is rounded is stored as a lattice, with weights far larger than most, too, which
+        the dtype rounds by more than a step."""
+        dice = random.Random(71)
+        wide = [dice.gauss(0, 0.01) * (300 if dice.random() < 1e-4 else 1) for _ in range(64 * 64 * 9)]
+        flat = [m * (40 if dice.random() < 1e-3 else 1) + dice.gauss(0, 0.003) for m in
+                (dice.gauss(0, 0.1) for _ in range(64 * 64)) for _ in range(9)]
+        half = lambda values: ("F16", (64, 64, 3, 3), struct.pack(f"<{len(values)}e", *values))
+        before = {"wide.weight": half(wide), "flat.weight": half(flat), "plain.weight": tensor(72, "F16", 64, 64, 3, 3, tail=1),
+                  "brain.weight": tensor(73, "BF16", 64, 64, 3, 3, tail=1)}
+        harness.write_checkpoint("in.safetensors", before)
+        self.kept = {}
+        for r, level in ((0.01, "3"), (0.01, "6"), (0.002, "6"), (0.002, "12")):
+            self.ok("--max-error", str(r), "--no-prune", "--level", level, "in.safetensors", "out.safetensors", "-f")
+            rows = json.loads(Path("out.report.json").read_text())["layers"]
+            self.assertEqual({row["name"]: row["stored"]["codec"] for row in rows}, dict.fromkeys(before, "lattice"), (r, level))
+            self.ok("unpack", "out.safetensors", "dense.safetensors", "-f")
+            for name, used in self.check("dense.safetensors", before, r).items():
+                self.assertGreaterEqual(used, 0.97 if "brain" in name else 0.99, name)
+
     def test_what_weights_are_computed_from_keeps_every_bit(self):
         """An error of v, of g, or of a mask is none of the weights."""
         mask = array.array("f", random.Random(81).choices([0, 1], k=9216)).tobytes()
