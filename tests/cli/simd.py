@@ -1,6 +1,7 @@
 """The same bytes at every instruction set level, from the whole program."""
 import json
 import os
+from pathlib import Path
 
 import harness
 
@@ -25,13 +26,14 @@ class Levels(harness.Case):
         made = {}
         for name, options in {"default": [], "lossless": ["--lossless"], "half": ["--half", "--amount", "0.3"],
                               "dense": ["--dense", "--structure", "filter", "--criterion", "l2", "--amount", "0.2"],
-                              "bfloat": ["--cast", "bf16", "--level", "12"]}.items():
+                              "bfloat": ["--cast", "bf16", "--level", "12"], "rounded": ["--max-error", "0.02"],
+                              "path": ["--max-error", "0.05", "--level", "12"]}.items():
             self.ok(model, "o.safetensors", "-q", "-f", "--report", "o", *options, env=env)
-            made[name] = open("o.safetensors", "rb").read()
-            made[name + " report"] = without_timing(open("o.report.json").read())
+            made[name] = Path("o.safetensors").read_bytes()
+            made[name + " report"] = without_timing(Path("o.report.json").read_text())
             if name != "dense":
                 self.ok("unpack", "-f", "o.safetensors", "u.safetensors", "-q", env=env)
-                made[name + " unpacked"] = open("u.safetensors", "rb").read()
+                made[name + " unpacked"] = Path("u.safetensors").read_bytes()
         made["inspect"] = without_timing(self.ok("inspect", "--json", model, env=env).out)
         made["compare"] = self.ok("compare", "--json", *MODELS[:2], env=env).out
         return made
