@@ -1,6 +1,6 @@
 #!/bin/sh
-# pyfive 1.3.0, the reader of HDF5 in pure Python (h5netcdf and others can use it instead of h5py), on a layer that h5py 3.16.0
-# (HDF5 2.0.0) wrote as bfloat16: a float of two bytes with 8 bits of exponent, as HDF5 describes it in the file.
+# pyfive 1.3.0, the reader of HDF5 in pure Python, on a layer that h5py 3.16.0 (HDF5 2.0.0) wrote as bfloat16: a float of two
+# bytes with 8 bits of exponent, as HDF5 describes it in the file.
 # Guess: read as float32, as h5py reads it, or refused as pyfive refuses float8 and floats of three bytes.
 # Seen:  two bytes are float16 for it, whatever the file says of their bits: dtype is float16, the call succeeds, 1 is read as
 #        1.875 and 100 as 3.39; weights of a deviation of 0.05 come back between 0.3 and 1.9 with their signs, all zeros are
