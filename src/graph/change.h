@@ -28,7 +28,7 @@ typedef struct recipe {      /* a tensor that is made when it is written */
 typedef struct edit {        /* of a node */
     uint32_t node;
     uint32_t input;          /* gets a new name; ONNX_NONE: an attribute changes */
-    uint32_t recipe;         /* whose name it is */
+    uint32_t recipe;         /* whose name it is; ONNX_NONE: none, the input is not given */
     const char *attribute;   /* a whole number, or a list of them */
     bool is_list;
     uint32_t count;

@@ -191,7 +191,8 @@ static bool is_steady(const lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
     bool steady = l->g->ops[node] && l->g->ops[node]->run;
-    for (uint32_t k = 0; k < n->input_count; k++)
+    const uint32_t data = onnx_is_op(l->g->model, n, "CastLike") ? 1 : n->input_count; /* of the other one only the type counts */
+    for (uint32_t k = 0; k < data && k < n->input_count; k++)
         steady = steady && (!n->inputs[k] || l->steady[n->inputs[k]] || l->g->values[n->inputs[k]].tensor != ONNX_NONE);
     return steady;
 }

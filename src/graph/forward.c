@@ -69,7 +69,8 @@ static void refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n
 static void stop(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
-    for (uint32_t i = 0; i < n->input_count; i++) lattice_block(l, n->inputs[i], node);
+    const uint32_t read = onnx_is_op(l->g->model, n, "CastLike") ? 1 : n->input_count; /* of its second one, the type */
+    for (uint32_t i = 0; i < read && i < n->input_count; i++) lattice_block(l, n->inputs[i], node);
     for (uint32_t k = 0; k < n->output_count; k++) lattice_block(l, n->outputs[k], node);
 }
 
@@ -82,6 +83,23 @@ static bool is_read(const lattice *l, const onnx_node *n, uint32_t output)
     return v->readers || v->is_output || v->captured;
 }
 
+/* Limits of a Clip may be computed from constants. */
+static bool parameters_of(const lattice *l, const onnx_node *n, double p[2])
+{
+    if (graph_unary_parameters(l->g, n, p)) return true;
+    for (uint32_t k = 0; k < 2; k++) {
+        int64_t count;
+        p[k] = k ? INFINITY : -INFINITY;
+        if (k + 1 >= n->input_count || !n->inputs[k + 1]) continue;
+        double *limit = lattice_list(l, n, k + 1, &count);
+        const bool good = limit && count == 1;
+        if (good) p[k] = *limit;
+        base_free(limit);
+        if (!good) return false;
+    }
+    return true;
+}
+
 static void forward_unary(lattice *l, uint32_t node, const op_row *op)
 {
     const onnx_node *n = graph_node(l->g, node);
@@ -90,7 +108,7 @@ static void forward_unary(lattice *l, uint32_t node, const op_row *op)
     bool cast = !strcmp(op->name, "Cast");
     int64_t to = cast ? graph_int(l->g, n, "to", 0) : ONNX_FLOAT;
     bool whole = to == ONNX_FLOAT || to == ONNX_DOUBLE;
-    if (!graph_unary_parameters(l->g, n, p) || is_read(l, n, 1) ||
+    if (!parameters_of(l, n, p) || is_read(l, n, 1) ||
         (!whole && to != ONNX_FLOAT16 && to != ONNX_BFLOAT16)) {
         stop(l, node);
         return;
@@ -298,7 +316,12 @@ static void forward_constant(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
     const lane *y = &l->lanes[n->outputs[0]];
-    double *values = graph_tensor_values(l->g, l->g->values[n->inputs[0]].tensor, NULL);
+    const uint32_t tensor = l->g->values[n->inputs[0]].tensor;
+    if (l->g->model->tensors[tensor].elements != y->channels) {
+        stop(l, node);
+        return;
+    }
+    double *values = graph_tensor_values(l->g, tensor, NULL);
     uint64_t *key = base_alloc(y->channels, sizeof *key);
     if (!values || !key) lattice_failed(l, y->channels * sizeof *key);
     for (uint32_t i = 0; i < y->channels && !l->status; i++) {

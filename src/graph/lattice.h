@@ -35,6 +35,7 @@ typedef struct mixer {        /* a convolution or matrix product whose weights a
     bool depthwise;           /* one input channel a group: its channels go together, nothing is mixed */
     bool folds;               /* a constant input is a constant addend of the output at every place */
     bool has_bias_input;      /* it could take one that counts */
+    bool zero_bias;           /* it takes one that is computed, of zeros: as if it had none */
     double alpha, beta;       /* of Gemm: what the product and the bias are multiplied with; else 1 */
     uint8_t *live;            /* bit o * ins + i: some weight is not zero */
     uint8_t *reads;           /* [channels of in] READS_* */

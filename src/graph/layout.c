@@ -65,9 +65,9 @@ static unsigned reduced_axes(const lattice *l, const onnx_node *n, unsigned rank
     double *list = ints ? NULL : lattice_list(l, n, 1, &listed);
     unsigned gone = ints || list ? 0 : ~0u;
     for (int64_t i = 0; i < (ints ? (int64_t)count : list ? listed : 0); i++) {
-        int64_t a = ints ? ints[i] : (int64_t)list[i];
+        double a = ints ? (double)ints[i] : list[i];
         if (a < 0) a += rank;
-        gone |= a >= 0 && a < (int64_t)GRAPH_RANK_MAX ? 1u << a : ~0u;
+        gone |= a >= 0 && a < GRAPH_RANK_MAX ? 1u << (unsigned)a : ~0u;
     }
     base_free(list);
     return gone;
@@ -143,6 +143,20 @@ static bool describe_product(lattice *l, const onnx_node *n, const onnx_tensor *
     return rank >= 2;
 }
 
+/* Exporters that fold nothing compute the bias of a convolution that has none: a zero, expanded to as many as there are
+ * filters. */
+static bool is_zeros(const lattice *l, onnx_name name)
+{
+    const uint32_t producer = l->g->values[name].producer;
+    const onnx_node *n = producer == ONNX_NONE ? NULL : graph_node(l->g, producer);
+    int64_t count;
+    if (!n || !l->steady[name] || !onnx_is_op(l->g->model, n, "Expand")) return false;
+    double *value = lattice_list(l, n, 0, &count);
+    const bool zeros = value && count == 1 && *value == 0;
+    base_free(value);
+    return zeros;
+}
+
 static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
 {
     const onnx_node *n = graph_node(l->g, node);
@@ -153,7 +167,8 @@ static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
     bool dynamic = false;
     if (n->input_count > 2 && n->inputs[2]) {
         m.bias = l->g->values[n->inputs[2]].tensor;
-        dynamic = m.bias == ONNX_NONE || !is_float(l, m.bias);
+        m.zero_bias = m.bias == ONNX_NONE && is_zeros(l, n->inputs[2]) && l->shape[0][n->inputs[2]].rank == 1;
+        dynamic = m.bias == ONNX_NONE ? !m.zero_bias : !is_float(l, m.bias);
     }
     if (m.weight == ONNX_NONE || !is_float(l, m.weight)) return;
     const onnx_tensor *w = &l->g->model->tensors[m.weight];

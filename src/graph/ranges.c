@@ -2,7 +2,7 @@
 #include "graph/change.h"
 
 /* "To the end" is written as the largest number, which a double cannot hold. */
-static int64_t whole(double v) { return v >= 0x1p63 ? INT64_MAX : (int64_t)v; }
+static int64_t whole(double v) { return v >= 0x1p63 ? INT64_MAX : v > -0x1p63 ? (int64_t)v : INT64_MIN; }
 
 static recipe *new_list(changes *c, const onnx_node *n, uint32_t input, int64_t count, const double *values)
 {

@@ -11,6 +11,15 @@ static void change_int(changes *c, uint32_t node, const char *attribute, uint64_
     if (e) e->values[0] = (int64_t)value;
 }
 
+/* The input is one that is not given. */
+static void drop_input(changes *c, uint32_t node, uint32_t input)
+{
+    edit *e = changes_edit(c, node, NULL, 0);
+    if (!e) return;
+    e->input = input;
+    e->recipe = ONNX_NONE;
+}
+
 static void change_mixer(changes *c, uint32_t at)
 {
     lattice *l = &c->l;
@@ -41,6 +50,8 @@ static void change_mixer(changes *c, uint32_t at)
         if (m->bias == ONNX_NONE || !r->rank) r->rank = 1;
         r->dims[r->rank - 1] = outs;
         changes_finish(c, m->node, 2);
+    } else if (m->zero_bias && out) {
+        drop_input(c, m->node, 2);
     }
     if (m->depthwise && groups != m->groups) change_int(c, m->node, "group", groups);
 }
@@ -116,7 +127,8 @@ static void drop_orphans(changes *c)
     for (size_t i = m->node_count; i-- > 0;) {
         const onnx_node *n = graph_node(g, g->order[i]);
         const graph_value *v = n->output_count == 1 ? &g->values[n->outputs[0]] : NULL;
-        bool constant = v && (v->tensor != ONNX_NONE || onnx_is_op(m, n, "Constant") || lattice_is_counted(&c->l, n->outputs[0]));
+        bool constant = v && (v->tensor != ONNX_NONE || onnx_is_op(m, n, "Constant") || lattice_is_counted(&c->l, n->outputs[0]) ||
+                              c->l.steady[n->outputs[0]]);
         if (!constant || !v->readers || readers[n->outputs[0]] || v->is_output || v->captured) continue;
         c->dropped[g->order[i]] = 1; /* Constant, or Identity of one, or a list that stands in the file now */
         for (uint32_t k = 0; k < n->input_count; k++) readers[n->inputs[k]]--;

@@ -190,15 +190,16 @@ static void run_node(run *r, uint32_t node)
         r->kind = r->op->makes == MAKES_WHOLE ? ARRAY_WHOLE : r->op->makes == MAKES_TRUTH ? ARRAY_TRUTH : like ? like->kind : ARRAY_REAL;
         r->op->run(r);
     }
-    if (unknown || r->unknown) {
+    /* Shapes that do not fit are no error where shapes are only asked for: nothing is known of them. */
+    const bool fails = r->shapes && r->status == FPR_USAGE;
+    if (fails) r->status = FPR_OK;
+    if (unknown || r->unknown || fails) {
         if (!r->shapes) run_fail(r, "is not evaluated");
         for (uint32_t k = 0; k < n->output_count; k++) {
             run_let_go(r, &r->values[n->outputs[k]]);
             r->values[n->outputs[k]] = (array){0};
         }
     }
-    /* Shapes that do not fit are no error where shapes are only asked for: nothing is known of them. */
-    if (r->shapes && r->status == FPR_USAGE) r->status = FPR_OK;
     for (uint32_t i = 0; i < n->input_count; i++) release(r, n->inputs[i]);
 }
 

@@ -38,10 +38,13 @@ void run_unary(run *r)
 {
     const array *x = run_in(r, 0);
     double p[2];
-    if (!x || !graph_unary_parameters(r->g, r->node, p)) {
-        run_fail(r, "its limits are not constant");
-        return;
-    }
+    if (!x) return;
+    if (!graph_unary_parameters(r->g, r->node, p)) /* limits of a Clip that are computed */
+        for (uint32_t k = 0; k < 2; k++) {
+            const array *limit = run_in(r, k + 1);
+            if (limit && limit->count != 1) return run_fail(r, "its limits are not numbers");
+            p[k] = limit && limit->data ? *limit->data : k ? INFINITY : -INFINITY;
+        }
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < x->count; i++) y[i] = r->op->unary(x->data[i], p);
 }
@@ -51,6 +54,7 @@ void run_cast(run *r)
 {
     const array *x = run_in(r, 0), *like = run_in(r, 1);
     if (!x) return;
+    r->lacking = !x->data; /* of the second one the type counts alone */
     r->kind = like ? like->kind : run_kind_of((int32_t)graph_int(r->g, r->node, "to", ONNX_FLOAT));
     const array_kind kind = r->kind;
     double *y = run_out(r, 0, x->rank, x->dims);

@@ -178,7 +178,7 @@ static void add_inputs(writer *w, size_t first, uint32_t node, uint32_t from, fi
         if (find_edit(w, first, node, k, NULL)) last = k + 1;
     for (uint32_t k = from; k < last; k++) {
         const edit *e = find_edit(w, first, node, k, NULL);
-        const char *name = e ? recipe_at(w->c, e->recipe)->name : "";
+        const char *name = e && e->recipe != ONNX_NONE ? recipe_at(w->c, e->recipe)->name : "";
         wire_put_bytes(out, 1, name, strlen(name));
     }
 }
@@ -197,7 +197,7 @@ static void edit_node(writer *w, const onnx_node *n, uint32_t node, size_t first
     while (wire_next(&wi, n->span.offset + n->span.bytes, &f)) {
         const edit *e = NULL;
         if (f.number == 1 && (e = find_edit(w, first, node, input++, NULL))) {
-            const char *name = recipe_at(w->c, e->recipe)->name;
+            const char *name = e->recipe == ONNX_NONE ? "" : recipe_at(w->c, e->recipe)->name;
             wire_put_bytes(out, 1, name, strlen(name));
         } else if (f.number == 5 && (e = find_edit(w, first, node, 0, onnx_text_of(m, n->attributes[attribute++].name)))) {
             put_attribute(out, e);

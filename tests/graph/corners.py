@@ -48,6 +48,16 @@ def listed(name, kind, value):
     return N("Constant", [], [name], **{kind: value})
 
 
+
+
+def zero_bias(value):
+    """The convolution of first(), whose bias exporters compute when they fold nothing."""
+    w = first()[1]["w"]
+    return [N("Shape", ["w"], ["ws"], start=0, end=1), N("Expand", ["ws", "one"], ["count"]), N("CastLike", ["value", "x"], ["like"]),
+            N("Expand", ["like", "count"], ["bias"]), N("Conv", ["x", "w", "bias"], ["a"], pads=[1] * 4)], {
+        "w": w, "one": ints(1), "value": np.array(value, np.float32)}
+
+
 BIG = 2 ** 63 - 1
 # How many channels "a" has, as exporters compute the ends of two halves of them.
 HALF = [N("Shape", ["a"], ["s"]), N("Gather", ["s", "1"], ["c"]), N("Add", ["c", "1"], ["c1"]), N("Div", ["c1", "two"], ["h"]),
@@ -167,6 +177,14 @@ CASES = {
                                           {"p": np.array([[1, 1, 2, 2]], np.float32).T, "d": ints(4)}),
     "a target that is given a shape": case([N("Reshape", ["p", "d"], ["q"]), N("Reshape", ["a", "q"], ["m"])],
                                            {"p": ints(0, 8, 64, 1).reshape(1, 4), "d": ints(-1)}),
+    "a computed bias of zeros": case([N("Relu", ["a"], ["m"])], {}, before=zero_bias(0.0), k=3),
+    "a computed bias of ones": case([N("Relu", ["a"], ["m"])], {}, before=zero_bias(1.0), k=3),
+    "a computed bias of zeros, behind constants": case(
+        [N("Sigmoid", ["a"], ["r"]), N("Expand", ["of", "three"], ["bias2"]), N("Conv", ["r", "w2", "bias2"], ["m"])],
+        {"of": np.array(0, np.float32), "three": ints(3), "w2": floats(3, 8, 1, 1)}, ins=3),
+    "a number of the type of channels": case([N("CastLike", ["half", "a"], ["h"]), N("Mul", ["a", "h"], ["m"])], {"half": np.array(.5, np.float64)}),
+    "limits of the type of channels": case([N("CastLike", ["l", "a"], ["least"]), N("CastLike", ["h", "a"], ["most"]), N("Clip", ["a", "least", "most"], ["m"])],
+                                           {"l": np.array(.25, np.float64), "h": np.array(1, np.float64)}, before=first(constant=(6,))),
     "a shape of other channels": case(
         [*HALF, N("Concat", ["1", "c", "1", "1"], ["d"], axis=0), N("Reshape", ["p", "d"], ["q"]), N("Conv", ["x", "w2"], ["z"], pads=[1] * 4),
          N("Add", ["z", "q"], ["r"]), N("Concat", ["a", "r"], ["m"], axis=1)],
@@ -186,7 +204,10 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
          "channels last": 6, "all axes turned": 6, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,
          "padding of channels that is computed": 8, "slopes that are given axes": 6, "slopes that are given a shape": 4, "addends that are given a shape, twice": 5,
-         "addends by the shape": 6, "a shape of other channels": 6, "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
+         "addends by the shape": 6, "a shape of other channels": 6, "a computed bias of zeros": 6, "a computed bias of zeros, behind constants": 6,
+         "a number of the type of channels": 6,
+         "limits of the type of channels": 5,
+         "a factor that is computed": 6, "a mask that is computed": 7, "a mask of two channels": 8,
          "gemm without bias": 5, "gemm whose bias is one number": 4, "weights that are inputs": 6, "slice to the end": 5}
 
 

@@ -54,6 +54,10 @@ case("Pow", [ints(2, 3), ints(3, 2)], ints(8, 9))
 case("Round", [np.array([.5, 1.5, -.5, -2.5, 1.2], np.float32)], np.array([0, 2, 0, -2, 1]))
 case("Shrink", [np.array([-2, -.3, .3, 2], np.float32)], np.array([-1.75, 0, 0, 1.75]), lambd=.5, bias=.25)
 
+least, most = np.array(-1, np.float32), np.array(2, np.float32)
+case("Clip", [a, least, most], np.clip(a, -1, 2))
+case("Clip", [a, None, most], np.minimum(a, 2))
+
 # ---- along axes
 x = floats(2, 3, 4)
 for name, f in (("ReduceProd", np.prod), ("ReduceL1", lambda v, axis, keepdims: np.abs(v).sum(axis, keepdims=keepdims)),
