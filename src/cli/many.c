@@ -28,7 +28,7 @@ static int prepare(const settings *set)
 }
 
 /* What gained nothing is the input itself, or its tensors where that is of another format. */
-static bool is_same(const batch_input *in, const fpr_model *input, const char *path, const fpr_model *made, const fpr_options *job)
+static bool is_same(const batch_input *in, const fpr_model *input, const fpr_model *made, const fpr_options *job)
 {
     char sum[33], of_output[33];
     fpr_error error;
@@ -36,26 +36,24 @@ static bool is_same(const batch_input *in, const fpr_model *input, const char *p
         return fpr_model_bytes(input) == fpr_model_bytes(made) && fpr_model_sum(input, sum, &error) == FPR_OK &&
                fpr_model_sum(made, of_output, &error) == FPR_OK && !strcmp(sum, of_output);
     fpr_differences *d = NULL;
-    const bool same = fpr_diff(in->path, path, NULL, 0, job, &d, &error) == FPR_OK;
+    const bool same = fpr_diff(in->path, in->output, NULL, 0, job, &d, &error) == FPR_OK;
     fpr_differences_free(d);
     return same;
 }
 
-/* Whether the output is there and says that it was made of this very input. Of shards, the index is asked. */
+/* Whether the output is there and says that it was made of this very input. Of shards, the index in the folder is asked. */
 static bool is_made_of(const batch_input *in, const fpr_options *job)
 {
-    char sum[33], path[4096];
+    char sum[33];
     struct stat is;
     fpr_model *made = NULL, *input = NULL;
     fpr_statement *s = NULL;
     fpr_error error;
     bool same = false;
     if (stat(in->output, &is) != 0) return false;
-    snprintf(path, sizeof path, "%s%s%s", in->output, S_ISDIR(is.st_mode) ? "/" : "",
-             S_ISDIR(is.st_mode) ? base_name(in->path) : "");
-    if (fpr_model_open(path, &made, &error) == FPR_OK && fpr_model_statement(made, &s, &error) == FPR_OK &&
+    if (fpr_model_open(in->output, &made, &error) == FPR_OK && fpr_model_statement(made, &s, &error) == FPR_OK &&
         fpr_model_open_with(in->path, job, &input, &error) == FPR_OK)
-        same = !s->input_xxh3_128[0] ? is_same(in, input, path, made, job)
+        same = !s->input_xxh3_128[0] ? is_same(in, input, made, job)
                                      : fpr_model_bytes(input) == s->input_bytes &&
                                            fpr_model_sum(input, sum, &error) == FPR_OK && !strcmp(sum, s->input_xxh3_128);
     fpr_statement_free(s);

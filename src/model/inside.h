@@ -7,6 +7,7 @@
 
 typedef struct model_shard {
     char *path, *name;         /* name: as the index has it; NULL when the model is one file */
+    char *output_name;         /* of what is made of it, where that is another; else NULL */
     source *source;
     size_t first;              /* its first tensor in the model */
     size_t first_file;         /* its first file in the model */
@@ -30,6 +31,7 @@ struct fpr_model {
     file_source *index_file;   /* for is_index */
     char *index_text;          /* what it says */
     size_t index_bytes;
+    char *output_index;        /* as output_name */
     fpr_tensor *tensors;       /* data order, shard after shard */
     size_t tensor_count;
     size_t *by_name;           /* tensor numbers sorted by name */

@@ -174,7 +174,18 @@ const char *model_index_text(const fpr_model *m, size_t *bytes)
     return m->index_text;
 }
 
-const char *model_shard_name(const fpr_model *m, size_t s) { return m->shards[s].name; }
+const char *model_shard_name(const fpr_model *m, size_t s)
+{
+    return m->shards[s].output_name ? m->shards[s].output_name : m->shards[s].name;
+}
+
+const char *model_index_name(const fpr_model *m)
+{
+    const char *slash = strrchr(m->path, '/');
+    return m->output_index ? m->output_index : slash ? slash + 1 : m->path;
+}
+
+bool model_renames(const fpr_model *m) { return m->shard_count && m->shards[0].output_name; }
 
 size_t model_shard_first(const fpr_model *m, size_t s) { return m->shards[s].first; }
 

@@ -74,7 +74,11 @@ fpr_status model_read_stored(const fpr_model *model, size_t index, unsigned thre
 bool model_place(const fpr_model *model, size_t index, size_t *file, uint64_t *offset);
 
 /* Shards. */
-const char *model_shard_name(const fpr_model *model, size_t shard);  /* as the index has it; NULL: the model is one file */
+/* What a shard is called in an output, and the index: as in the input, but shards of PyTorch, NAME.bin, become
+ * NAME.safetensors. NULL: the model is one file. */
+const char *model_shard_name(const fpr_model *model, size_t shard);
+const char *model_index_name(const fpr_model *model);
+bool model_renames(const fpr_model *model); /* whether they do */
 size_t model_shard_first(const fpr_model *model, size_t shard);      /* its first tensor in the model */
 size_t model_shard_tensors(const fpr_model *model, size_t shard);    /* how many it has */
 bool model_shard_is_packed(const fpr_model *model, size_t shard);    /* carries our key or a blob */

@@ -314,6 +314,36 @@ static fpr_status check_set(const fpr_model *m, const file_value *root, fpr_erro
     return FPR_OK;
 }
 
+/* *made: NAME + end as NAME + other; NULL when it has no such end. */
+static fpr_status with_end(const char *name, const char *end, const char *other, char **made, fpr_error *error)
+{
+    const size_t n = strlen(name), m = strlen(end), bytes = strlen(other) + 1;
+    *made = NULL;
+    if (n <= m || strcmp(name + n - m, end)) return FPR_OK;
+    if (!(*made = base_alloc(n - m + bytes, 1))) return base_no_memory(error, n - m + bytes);
+    memcpy(*made, name, n - m);
+    memcpy(*made + n - m, other, bytes);
+    return FPR_OK;
+}
+
+/* Outputs are safetensors: shards that PyTorch wrote are called so in them, if all of them are NAME.bin. */
+static fpr_status name_outputs(fpr_model *m, fpr_error *error)
+{
+    fpr_status status = FPR_OK;
+    bool all = true;
+    for (size_t s = 0; !status && all && s < m->shard_count; s++) {
+        model_shard *shard = &m->shards[s];
+        status = with_end(shard->name, ".bin", ".safetensors", &shard->output_name, error);
+        all = shard->output_name && shard->source->format != &source_safetensors;
+    }
+    for (size_t s = 0; !all && s < m->shard_count; s++) {
+        base_free(m->shards[s].output_name);
+        m->shards[s].output_name = NULL;
+    }
+    if (status || !all) return status;
+    return with_end(model_index_name(m), ".bin.index.json", ".safetensors.index.json", &m->output_index, error);
+}
+
 static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *error)
 {
     fpr_status status = read_index(m->path, &m->index_file, &m->index_text, &m->index_bytes, error);
@@ -328,6 +358,7 @@ static fpr_status open_index(fpr_model *m, const model_options *how, fpr_error *
     } else if (!status) {
         m->is_index = true;
         status = open_shards(m, map, how, error);
+        if (!status) status = name_outputs(m, error);
         if (!status) status = check_set(m, tree.root, error);
         if (!status) status = list_tensors(m, error);
         if (!status) status = check_index(m, map, error);
@@ -397,6 +428,7 @@ FPR_API void fpr_model_close(fpr_model *m)
         base_free(shard->metadata);
         base_free(shard->path);
         base_free(shard->name);
+        base_free(shard->output_name);
     }
     base_free(m->shards);
     base_free(m->tensors);
@@ -405,6 +437,7 @@ FPR_API void fpr_model_close(fpr_model *m)
     base_free(m->files);
     file_source_close(m->index_file);
     base_free(m->index_text);
+    base_free(m->output_index);
     for (unsigned i = 0; m->buffers && i < 2; i++) base_free(m->buffers[i].bytes);
     base_free(m->buffers);
     base_free(m->path);

@@ -15,12 +15,7 @@ char *output_shard_path(const fpr_model *model, size_t shard, const char *output
     return base_join_path(output, model_shard_name(model, shard));
 }
 
-/* Where the index of a sharded output goes: under the name of the input's. */
-static char *index_path(const fpr_model *model, const char *output)
-{
-    const char *slash = strrchr(model_path(model), '/');
-    return base_join_path(output, slash ? slash + 1 : model_path(model));
-}
+static char *index_path(const fpr_model *model, const char *output) { return base_join_path(output, model_index_name(model)); }
 
 /* Refuses what must not be written before any work is done. */
 fpr_status output_check(const fpr_model *model, const char *output, const fpr_options *o, fpr_error *error)
@@ -87,6 +82,14 @@ static void put_set(file_value *metadata, const char *set, file_value *fresh)
     v->bytes = strlen(set);
 }
 
+static void rename_shard(const fpr_model *model, size_t tensor, file_value *map)
+{
+    const fpr_tensor *t = model_tensor(model, tensor);
+    file_value *v = file_value_get(map, t->name);
+    v->text = model_shard_name(model, t->shard);
+    v->bytes = strlen(v->text);
+}
+
 fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensors, const char *set, file_text *text,
                              fpr_error *error)
 {
@@ -100,6 +103,7 @@ fpr_status output_index_text(const fpr_model *model, const writer_tensor *tensor
     uint64_t total = 0;
     for (size_t i = 0; i < fpr_model_tensor_count(model); i++) {
         file_value *dropped = tensors && tensors[i].dropped ? file_value_get(map, tensors[i].source->name) : NULL;
+        if (model_renames(model)) rename_shard(model, i, map);
         if (dropped) dropped->kind = FILE_NULL;
         else total += tensors ? tensors[i].stored : model_tensor(model, i)->bytes;
     }

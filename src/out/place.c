@@ -38,14 +38,6 @@ struct out_place {
     size_t count;
 };
 
-static const char *leaf_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-static const char *index_name(const out_place *p) { return leaf_of(model_path(p->model)); }
-
 static char *without_slashes(const char *path)
 {
     size_t n = strlen(path);
@@ -89,7 +81,7 @@ static char *parent_of(const char *path)
 
 static bool is_new_name(const out_place *p, const char *name)
 {
-    if (!strcmp(name, index_name(p))) return true;
+    if (!strcmp(name, model_index_name(p->model))) return true;
     for (size_t s = 0; s < fpr_model_shard_count(p->model); s++)
         if (!strcmp(name, model_shard_name(p->model, s))) return true;
     return false;
@@ -256,7 +248,7 @@ void place_free(out_place *p)
 
 static fpr_status add_index(out_place *p, const writer_tensor *tensors, const char *set, fpr_error *error)
 {
-    char *path = base_join_path(p->stage, index_name(p));
+    char *path = base_join_path(p->stage, model_index_name(p->model));
     file_text text = {0};
     file_out *out = NULL;
     fpr_status status =
@@ -264,11 +256,11 @@ static fpr_status add_index(out_place *p, const writer_tensor *tensors, const ch
     if (!status) status = file_out_create(path, false, &out, error);
     if (!status) status = file_out_write(out, text.bytes, text.count, error);
     if (status) file_out_abandon(out);
-    else p->names[p->count++] = index_name(p);
+    else p->names[p->count++] = model_index_name(p->model);
     if (!status) status = file_out_finish(out, error);
     file_text_free(&text);
     base_free(path);
-    return named(p, status, index_name(p), error);
+    return named(p, status, model_index_name(p->model), error);
 }
 
 /* ---------------------------------------------------------------- names */
@@ -375,7 +367,7 @@ static void undo(switching *s, const struct stat *put)
         else unlinkat(s->folder, p->names[i], 0);
     }
     for (size_t i = 0; i <= s->done && i < p->count; i++) remove_parents(s->folder, p->names[i]);
-    if (s->old_index) move_new(p->stage_fd, OLD_INDEX, s->folder, index_name(p));
+    if (s->old_index) move_new(p->stage_fd, OLD_INDEX, s->folder, model_index_name(p->model));
 }
 
 static fpr_status put_all(switching *s, fpr_error *error)
@@ -387,9 +379,9 @@ static fpr_status put_all(switching *s, fpr_error *error)
         if (fstatat(p->stage_fd, p->names[i], &put[i], AT_SYMLINK_NOFOLLOW) != 0)
             status = base_fail_errno(error, FPR_IO, errno, "cannot look at the finished file");
     struct stat old;
-    if (!status && p->force && fstatat(s->folder, index_name(p), &old, AT_SYMLINK_NOFOLLOW) == 0) {
-        keep_mode(p->stage_fd, s->folder, index_name(p));
-        s->old_index = renameat(s->folder, index_name(p), p->stage_fd, OLD_INDEX) == 0;
+    if (!status && p->force && fstatat(s->folder, model_index_name(p->model), &old, AT_SYMLINK_NOFOLLOW) == 0) {
+        keep_mode(p->stage_fd, s->folder, model_index_name(p->model));
+        s->old_index = renameat(s->folder, model_index_name(p->model), p->stage_fd, OLD_INDEX) == 0;
         if (!s->old_index) status = base_fail_errno(error, FPR_IO, errno, "cannot replace the index");
         else sync_folder(s->folder);
     }

@@ -699,6 +699,30 @@ class Formats(harness.Case):
         index("model.safetensors.index.json", "model-00001-of-00001.safetensors")
         self.assertEqual(taken(), "hub/model.safetensors.index.json")
 
+    def test_shards_of_pytorch_are_called_what_they_become(self):
+        """Whoever reads an index of .bin files unpickles them: what is written is safetensors, and called so."""
+        values = {n: T.floats(n, (24, 16, 3, 3), i)[0] for i, n in enumerate("ab")}
+        os.makedirs("hub/deep")
+        files = {"a": "pytorch_model-00001-of-00002.bin", "b": "deep/part.bin"}
+        for name, file in files.items():
+            save("hub/" + file, T.zipped({name: values[name]}))
+        save("hub/pytorch_model.bin.index.json", json.dumps({"metadata": {"x": 1}, "weight_map": files}).encode())
+        want = {n: f.replace(".bin", ".safetensors") for n, f in files.items()}
+        for command, out in ((["convert"], "converted"), (["--max-error", "0.05"], "packed"), (["--dense", "--amount", "0.1"], "dense")):
+            self.ok(*command, "hub", out)
+            index = json.loads(load(out + "/pytorch_model.safetensors.index.json"))
+            self.assertEqual((index["weight_map"], index["metadata"]["x"]), (want, 1))
+            self.assertEqual({f for f in self.listing() if f.startswith(out + "/") and os.path.isfile(f) and ".report." not in f},
+                             {out + "/" + f for f in (*want.values(), "pytorch_model.safetensors.index.json")})
+            self.ok("verify", out, "hub")
+        self.ok("diff", "hub", "converted")
+        self.ok("unpack", "packed", "restored")
+        self.assertIn("pytorch_model.safetensors.index.json", os.listdir("restored"))
+        self.fails(4, "convert", "hub", "converted")
+        for result in ("done", "was done"):
+            self.ok("--out-dir", "many", "--skip-existing", "hub")
+            self.assertEqual([r["result"] for r in json.loads(load("many/index.json"))["checkpoints"]], [result])
+
     # ---- numpy
 
     def npy(self, descr, shape, data, fortran=False, version=1, head=None):
