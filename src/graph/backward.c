@@ -64,10 +64,11 @@ static void backward_node(lattice *l, uint32_t node)
             int64_t axis = graph_int(l->g, n, "axis", 1);
             joined = (axis < 0 ? axis + (int64_t)y->rank : axis) == (int64_t)y->axis;
         }
+        const bool apart = op->way == WAY_RESHAPE && lattice_spreads_apart(l, n->inputs[0], n->outputs[0]);
         uint64_t stretch = op->way == WAY_RESHAPE ? y->channels / x->channels : 1;
         for (uint64_t i = 0; i < part->channels; i++) {
             if (joined && i >= x->channels) break;
-            uint64_t in = x->channels == 1 && op->way == WAY_NARY ? 0 : joined ? i : (i + from) / stretch;
+            uint64_t in = x->channels == 1 && op->way == WAY_NARY ? 0 : joined ? i : apart ? i % x->channels : (i + from) / stretch;
             pass_back(l, part->first + (joined ? at + i : i), x->first + in);
         }
         if (joined) at += x->channels;

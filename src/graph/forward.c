@@ -312,6 +312,17 @@ static void pass_on(lattice *l, const lane *x, uint64_t from, const lane *y, uin
         }
 }
 
+/* All channels of x, one behind the other, again and again. */
+static void pass_on_apart(lattice *l, const lane *x, const lane *y)
+{
+    for (uint32_t i = 0; i < y->channels; i++) {
+        const uint32_t c = i % x->channels;
+        tie(l, x->first + c, y->first + i);
+        l->leader[y->first + i] = i - c + l->leader[x->first + c];
+        if (is_constant(l, x->first + c)) set_constant(l, y->first + i, l->constant[x->first + c]);
+    }
+}
+
 static void forward_constant(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
@@ -568,7 +579,8 @@ static void forward_node(lattice *l, uint32_t node)
             break;
         }
         const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
-        pass_on(l, x, 0, y, 0, x->channels, y->channels / x->channels);
+        if (lattice_spreads_apart(l, n->inputs[0], n->outputs[0])) pass_on_apart(l, x, y);
+        else pass_on(l, x, 0, y, 0, x->channels, y->channels / x->channels);
         break;
     }
     default: stop(l, node); break;

@@ -102,6 +102,9 @@ void lattice_layout_transpose(lattice *l, const onnx_node *n);
 void lattice_layout_blocks(lattice *l, const onnx_node *n, const op_row *op);
 /* Of DepthToSpace and SpaceToDepth: which of the `few` channels where they are few the channel `deep` of the many belongs to. */
 uint64_t lattice_block_of(const lattice *l, const onnx_node *n, uint64_t deep, uint64_t many, uint64_t few);
+/* Whether a reshape flattens channels that come last: those of the places are behind each other, a channel's as far apart as
+ * there are channels. */
+bool lattice_spreads_apart(const lattice *l, onnx_name in, onnx_name out);
 /* Where channels of an output of Split or Slice begin in its input. */
 uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits);
 

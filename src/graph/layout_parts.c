@@ -51,6 +51,19 @@ static bool reshape_follows(const lattice *l, const onnx_node *n, const op_row *
 
 static bool is_real(fpr_dtype d) { return d == FPR_F32 || d == FPR_F64 || d == FPR_F16 || d == FPR_BF16; }
 
+bool lattice_spreads_apart(const lattice *l, onnx_name in, onnx_name out)
+{
+    const lane *v = &l->lanes[in];
+    const array *first = &l->shape[0][out];
+    for (unsigned s = 0; s < 2; s++) {
+        const array *x = &l->shape[s][in], *y = &l->shape[s][out];
+        if (!x->known || !y->known || y->rank != 2 || x->rank < 2 || x->rank != v->axis + 1 || x->dims[0] != y->dims[0] || !x->count ||
+            x->count != y->count || x->dims[v->axis] != (int64_t)v->channels || y->dims[1] != first->dims[1])
+            return false;
+    }
+    return true;
+}
+
 bool lattice_constant_axis(const lattice *l, const onnx_node *n, unsigned *axis)
 {
     const uint32_t tensor = n->input_count && n->inputs[0] ? l->g->values[n->inputs[0]].tensor : ONNX_NONE;
@@ -79,6 +92,8 @@ void lattice_layout_reshape(lattice *l, const onnx_node *n, const op_row *op)
     if (l->g->values[n->inputs[0]].tensor != ONNX_NONE) layout_constant(l, n, op);
     if (!v->tracked) return;
     uint64_t stretch = lattice_stretch(l, n->inputs[0], n->outputs[0], &axis);
+    if (!stretch && lattice_spreads_apart(l, n->inputs[0], n->outputs[0]))
+        axis = 1, stretch = (uint64_t)l->shape[0][n->outputs[0]].dims[1] / v->channels;
     if (!stretch || !reshape_follows(l, n, op, axis)) return;
     lattice_set_lane(l, n->outputs[0], l->shape[0][n->outputs[0]].rank, axis, v->channels * stretch);
 }

@@ -152,6 +152,12 @@ CASES = {
         [N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1]), N("Mul", ["t", "c"], ["u"]), N("Transpose", ["u"], ["m"], perm=[0, 3, 1, 2])],
         {"c": floats(8)}),
     "channels last": case([N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1])], {}, ends=(N("MatMul", ["t", "v"], ["y"]), {"v": floats(8, 3)})),
+    "channels last, flattened": case(
+        [N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1]), N("Reshape", ["t", "s"], ["m"])], {"s": ints(0, -1)}, before=first(constant=(3,)),
+        ends=(N("Gemm", ["m", "v", "c"], ["y"]), {"v": floats(512, 3), "c": floats(3)})),
+    "channels last, flattened by numbers": case(
+        [N("Transpose", ["a"], ["t"], perm=[0, 2, 3, 1]), N("Relu", ["t"], ["r"]), N("Reshape", ["r", "s"], ["m"])], {"s": ints(-1, 512)},
+        ends=(N("MatMul", ["m", "v"], ["y"]), {"v": floats(512, 3) * (np.arange(512) % 8 != 5).astype(np.float32)[:, None]})),
     "all axes turned": case([N("Transpose", ["a"], ["t"]), N("Transpose", ["t"], ["m"])], {}),
     "channels last in the input": case([N("Relu", ["a"], ["m"])], {}, shape=("N", 6, 8, 3), k=3, before=LAST_INPUT),
     "a product along another axis": case([N("Reshape", ["a", "t"], ["r"])], {"t": ints(0, 8, 64)},
@@ -202,7 +208,7 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "groups, by the shape": 8, "each channel by itself": 5, "a large constant by itself": 7, "a small constant by itself": 5,
          "blocks of a picture, side by side": 8, "blocks of a picture, apart": 8, "blocks of two constants": 12, "blocks of one constant": 12,
          "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
-         "channels last": 6, "all axes turned": 6, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,
+         "channels last": 6, "all axes turned": 6, "channels last, flattened": 5, "channels last, flattened by numbers": 5, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,
          "padding of channels that is computed": 8, "slopes that are given axes": 6, "slopes that are given a shape": 4, "addends that are given a shape, twice": 5,
          "addends by the shape": 6, "a shape of other channels": 6, "a computed bias of zeros": 6, "a computed bias of zeros, behind constants": 6,
          "a number of the type of channels": 6,

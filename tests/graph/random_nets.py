@@ -532,7 +532,7 @@ class Net(planted.Parts):
     def step(self, v):
         kinds = [(self.conv, 9), (self.transposed, 1.5), (self.norm, 1.5), (self.unary, 6), (self.binary, 5), (self.concat, 3),
                  (self.split, 2), (self.slice, 1.5), (self.pool, 2), (self.whole, .8), (self.pad, 1), (self.resize, 1),
-                 (self.reshape, 1.5), (self.linear, 1.5), (self.stopper, .7), (self.excite, 1), (self.shared, .7), (self.branch, .3), (self.quantize, 2), (self.counted, .7)]
+                 (self.reshape, 1.5), (self.linear, 1.5), (self.stopper, 1.3), (self.excite, 1), (self.shared, .7), (self.branch, .3), (self.quantize, 2), (self.counted, .7)]
         p = np.array([w for _, w in kinds])
         nodes, initializers = len(self.nodes), len(self.initializers)
         y = kinds[int(self.r.choice(len(kinds), p=p / p.sum()))][0](v)
