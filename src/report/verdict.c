@@ -44,6 +44,9 @@ static void put_share(sentence *s, double share)
         put(s, "%s %%", percent == 0 ? "0" : text);
 }
 
+/* Behind "at most". */
+static void put_bound(sentence *s, double share) { put_share(s, share > 0 && share < 1e-4 ? 1e-4 : share); }
+
 /* A name as plain text of one line: what would act instead of being seen stands as its number; the middle is left out
  * where it is long. */
 static void put_name(sentence *s, const char *name, size_t bytes)
@@ -97,7 +100,7 @@ static void put_error(sentence *s, const fpr_report *r)
         return;
     }
     put(s, isfinite(c->worst_relative_l2) ? " changed, by at most " : " changed, without a bound");
-    if (isfinite(c->worst_relative_l2)) put_share(s, c->worst_relative_l2);
+    if (isfinite(c->worst_relative_l2)) put_bound(s, c->worst_relative_l2);
     put(s, " (");
     put_name(s, c->worst_name, c->worst_name_bytes);
     put(s, ", relative L2 error)");
@@ -261,7 +264,7 @@ FPR_API char *fpr_statement_verdict(const fpr_statement *statement, char *dst, s
         put(&s, " of ");
         put_plural(&s, statement->tensor_count, "tensor");
         put(&s, isfinite(worst) ? " changed, at most " : " changed, without a bound");
-        if (isfinite(worst)) put_share(&s, worst);
+        if (isfinite(worst)) put_bound(&s, worst);
         put(&s, " in ");
         put_name(&s, statement->tensors[statement->worst].name, statement->tensors[statement->worst].name_bytes);
     }

@@ -328,6 +328,10 @@ class MaxError(harness.Case):
         for more in ([], ["--amount", "0.3"], ["--dense"]):
             self.ok("--max-error", "0", *more, "in.safetensors", "out.safetensors", "-f")
             self.ok("diff", "in.safetensors", "out.safetensors")
+        # Of little, a bound in two places.
+        self.ok("--max-error", "0.00005", "in.safetensors", "out.safetensors", "-f")
+        self.assertIn("changed, by at most 0.01 % (", json.loads(Path("out.report.json").read_text())["verdict"])
+        self.assertIn("changed, at most 0.01 % in", self.ok("verify", "out.safetensors").out)
 
     def test_half_floats_of_fine_steps(self):
         """Steps near the dtype's own: what is rounded is stored as a lattice, with weights far larger than most, too, which
