@@ -3,14 +3,13 @@
 
 #include <math.h>
 
-static bool is_constant(const lattice *l, uint64_t e) { return l->flags[e] & CONSTANT; }
 static bool is_read(const lattice *l, uint64_t e) { return l->flags[e] & READ; }
 static bool is_removed(const lattice *l, uint64_t e) { return l->flags[lattice_class(l, e)] & REMOVED; }
 
 /* What an output needs of an input at the same place: nothing where it is constant anyway. */
 static void pass_back(lattice *l, uint64_t out, uint64_t in)
 {
-    if (is_read(l, out) && !is_constant(l, out)) l->flags[in] |= READ;
+    if (is_read(l, out) && !lattice_is_constant(l, out)) l->flags[in] |= READ;
 }
 
 /* ---- readers */
@@ -24,8 +23,8 @@ static void mixer_reads(lattice *l, mixer *m)
         for (uint64_t i = 0; i < m->ins; i++) {
             if (!lattice_is_live(m, o, i)) continue;
             uint64_t channel = o / per * m->ins + i, e = x->first + channel;
-            bool wanted = is_read(l, y->first + o) && !is_constant(l, y->first + o);
-            if (!is_constant(l, e)) {
+            bool wanted = is_read(l, y->first + o) && !lattice_is_constant(l, y->first + o);
+            if (!lattice_is_constant(l, e)) {
                 if (wanted) m->reads[channel] = READS_LIVE;
             } else if (l->constant[e] != 0) {
                 m->reads[channel] = m->folds && m->has_bias_input ? READS_ADDEND : READS_CARRIED;
@@ -114,7 +113,7 @@ static void weigh_classes(lattice *l, uint8_t *against)
         for (uint64_t i = 0; i < m->ins * m->groups; i++) {
             if (m->reads[i] != READS_LIVE) continue;
             uint64_t e = x->first + i, twin = x->first + l->leader[e];
-            bool alone = twin == e || l->leader[e] / m->ins != i / m->ins || is_constant(l, twin) ||
+            bool alone = twin == e || l->leader[e] / m->ins != i / m->ins || lattice_is_constant(l, twin) ||
                          lattice_class(l, twin) == lattice_class(l, e);
             against[lattice_class(l, e)] |= alone ? CLASS_READ | CLASS_ALONE : CLASS_READ;
         }
@@ -171,7 +170,7 @@ static uint64_t largest_constant(lattice *l, const mixer *m, uint64_t group, boo
     uint64_t best = 0;
     for (uint64_t i = group * m->ins; i < (group + 1) * m->ins; i++) {
         uint64_t e = x->first + i;
-        if (!is_constant(l, e) || l->constant[e] == 0 || is_removed(l, e) != leaves) continue;
+        if (!lattice_is_constant(l, e) || l->constant[e] == 0 || is_removed(l, e) != leaves) continue;
         if (leaves && m->reads[i] != READS_CARRIED) continue;
         if (!best || fabs(l->constant[e]) > fabs(l->constant[x->first + best - 1])) best = i + 1;
     }

@@ -12,27 +12,25 @@ uint32_t lattice_class(const lattice *l, uint64_t element)
     return e;
 }
 
-static void tie(lattice *l, uint64_t a, uint64_t b)
+void lattice_tie(lattice *l, uint64_t a, uint64_t b)
 {
     uint32_t x = lattice_class(l, a), y = lattice_class(l, b);
     if (x < y) l->parent[y] = x;
     else l->parent[x] = y;
 }
 
-static void set_constant(lattice *l, uint64_t element, double c)
+void lattice_set_constant(lattice *l, uint64_t element, double c)
 {
     if (!isfinite(c)) return;
     l->flags[element] |= CONSTANT;
     l->constant[element] = c == 0 ? 0 : c; /* no negative zero */
 }
 
-static bool is_constant(const lattice *l, uint64_t element) { return l->flags[element] & CONSTANT; }
-
 /* What an element equals: equal keys within a value mean equal channels. No finite number has the bits of a NaN. */
-static uint64_t key_of(const lattice *l, uint64_t element)
+uint64_t lattice_key(const lattice *l, uint64_t element)
 {
     uint64_t bits = UINT64_C(0x7ff8) << 48 | l->leader[element];
-    if (is_constant(l, element)) memcpy(&bits, &l->constant[element], sizeof bits);
+    if (lattice_is_constant(l, element)) memcpy(&bits, &l->constant[element], sizeof bits);
     return bits;
 }
 
@@ -44,7 +42,7 @@ static uint64_t scatter(uint64_t x)
 }
 
 /* Splits what has been equal so far by one more key: leader[i] becomes the first j <= i with the same leader and key. */
-static void refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n)
+void lattice_refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n)
 {
     uint64_t slots = 16;
     while (slots < 2 * (uint64_t)n) slots *= 2;
@@ -66,7 +64,7 @@ static void refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n
 
 /* ---- stops */
 
-static void stop(lattice *l, uint32_t node)
+void lattice_stop(lattice *l, uint32_t node)
 {
     const onnx_node *n = graph_node(l->g, node);
     const uint32_t read = onnx_is_op(l->g->model, n, "CastLike") ? 1 : n->input_count; /* of its second one, the type */
@@ -76,7 +74,7 @@ static void stop(lattice *l, uint32_t node)
 
 /* ---- one operand after the other */
 
-static bool is_read(const lattice *l, const onnx_node *n, uint32_t output)
+bool lattice_output_is_read(const lattice *l, const onnx_node *n, uint32_t output)
 {
     if (output >= n->output_count || !n->outputs[output]) return false;
     const graph_value *v = &l->g->values[n->outputs[output]];
@@ -108,17 +106,17 @@ static void forward_unary(lattice *l, uint32_t node, const op_row *op)
     bool cast = !strcmp(op->name, "Cast");
     int64_t to = cast ? graph_int(l->g, n, "to", 0) : ONNX_FLOAT;
     bool whole = to == ONNX_FLOAT || to == ONNX_DOUBLE;
-    if (!parameters_of(l, n, p) || is_read(l, n, 1) ||
+    if (!parameters_of(l, n, p) || lattice_output_is_read(l, n, 1) ||
         (!whole && to != ONNX_FLOAT16 && to != ONNX_BFLOAT16)) {
-        stop(l, node);
+        lattice_stop(l, node);
         return;
     }
     for (uint32_t i = 0; i < y->channels; i++) {
-        tie(l, x->first + i, y->first + i);
+        lattice_tie(l, x->first + i, y->first + i);
         l->leader[y->first + i] = l->leader[x->first + i];
-        if (!is_constant(l, x->first + i)) continue;
+        if (!lattice_is_constant(l, x->first + i)) continue;
         double c = op->unary(l->constant[x->first + i], p);
-        if (whole || c == 0) set_constant(l, y->first + i, c); /* narrower types round */
+        if (whole || c == 0) lattice_set_constant(l, y->first + i, c); /* narrower types round */
     }
 }
 
@@ -178,7 +176,7 @@ static bool operand_constant(const lattice *l, const operand *o, uint32_t i, dou
     }
     uint64_t e = o->value->first + (o->value->channels == 1 ? 0 : i);
     *c = l->constant[e];
-    return is_constant(l, e);
+    return lattice_is_constant(l, e);
 }
 
 /* PRelu: x >= 0 stays. */
@@ -192,18 +190,18 @@ static void take_operand(lattice *l, const op_row *op, const operand *o, double 
         double v;
         bool known = operand_constant(l, o, i, &v);
         uint64_t element = o->value ? o->value->first + (o->value->channels == 1 ? 0 : i) : 0;
-        if (o->value) key[i] = key_of(l, element);
+        if (o->value) key[i] = lattice_key(l, element);
         else if (o->uniform) key[i] = 0;
         else if (known) memcpy(&key[i], &v, sizeof v);
         else key[i] = UINT64_C(0x7ff8) << 48 | i; /* differs from place to place: equals nothing */
-        if (o->value && o->value->channels == y->channels) tie(l, element, y->first + i);
+        if (o->value && o->value->channels == y->channels) lattice_tie(l, element, y->first + i);
         if (first) c[i] = known ? v : (double)NAN;
         else if (absorbs && (c[i] == 0 || (known && v == 0))) c[i] = 0;
         else c[i] = known && isfinite(c[i]) ? apply(op, c[i], v) : (double)NAN;
     }
     if (first)
         for (uint32_t i = 0; i < y->channels; i++) l->leader[y->first + i] = 0;
-    refine(l, l->leader + y->first, key, y->channels);
+    lattice_refine(l, l->leader + y->first, key, y->channels);
 }
 
 static void forward_nary(lattice *l, uint32_t node, const op_row *op)
@@ -222,8 +220,8 @@ static void forward_nary(lattice *l, uint32_t node, const op_row *op)
         if (good) take_operand(l, op, &o, c, y, key, i == 0);
         base_free(o.constant);
     }
-    for (uint32_t i = 0; i < y->channels && !l->status && good; i++) set_constant(l, y->first + i, c[i]);
-    if (!good) stop(l, node);
+    for (uint32_t i = 0; i < y->channels && !l->status && good; i++) lattice_set_constant(l, y->first + i, c[i]);
+    if (!good) lattice_stop(l, node);
     base_free(c);
     base_free(key);
 }
@@ -241,7 +239,7 @@ static void forward_norm(lattice *l, uint32_t node, const op_row *op)
     const uint32_t parameters = own ? 2 : 4;
     uint64_t *key = base_alloc(y->channels, sizeof *key);
     if (!key) lattice_failed(l, y->channels * sizeof *key);
-    bool good = n->input_count > parameters && !graph_int(l->g, n, "training_mode", 0) && !is_read(l, n, 1) && (!own || eps > 0);
+    bool good = n->input_count > parameters && !graph_int(l->g, n, "training_mode", 0) && !lattice_output_is_read(l, n, 1) && (!own || eps > 0);
     for (uint32_t k = 0; k < parameters && good; k++) {
         uint32_t t = l->g->values[n->inputs[k + 1]].tensor;
         good = t != ONNX_NONE && l->g->model->tensors[t].elements == y->channels;
@@ -250,178 +248,17 @@ static void forward_norm(lattice *l, uint32_t node, const op_row *op)
     for (uint32_t i = 0; i < y->channels && good; i++) l->leader[y->first + i] = l->leader[x->first + i];
     for (uint32_t k = 0; k < parameters && good && !l->status; k++) {
         memcpy(key, p[k], y->channels * sizeof *key);
-        refine(l, l->leader + y->first, key, y->channels);
+        lattice_refine(l, l->leader + y->first, key, y->channels);
     }
     for (uint32_t i = 0; i < y->channels && good && !l->status; i++) {
         double by = own ? p[0][i] / sqrt(eps) : p[0][i] / sqrt(p[3][i] + eps), c = l->constant[x->first + i];
-        tie(l, x->first + i, y->first + i);
-        if (own && is_constant(l, x->first + i) && fabs(c) <= STEADY_MAX * sqrt(eps)) set_constant(l, y->first + i, p[1][i]);
-        else if (!own && is_constant(l, x->first + i)) set_constant(l, y->first + i, (c - p[2][i]) * by + p[1][i]);
-        else if (p[0][i] == 0 && isfinite(by)) set_constant(l, y->first + i, p[1][i]);
+        lattice_tie(l, x->first + i, y->first + i);
+        if (own && lattice_is_constant(l, x->first + i) && fabs(c) <= STEADY_MAX * sqrt(eps)) lattice_set_constant(l, y->first + i, p[1][i]);
+        else if (!own && lattice_is_constant(l, x->first + i)) lattice_set_constant(l, y->first + i, (c - p[2][i]) * by + p[1][i]);
+        else if (p[0][i] == 0 && isfinite(by)) lattice_set_constant(l, y->first + i, p[1][i]);
     }
-    if (!good) stop(l, node);
+    if (!good) lattice_stop(l, node);
     for (int k = 0; k < 4; k++) base_free(p[k]);
-    base_free(key);
-}
-
-/* ---- along space */
-
-/* Whether a constant c stays the constant c. */
-static bool stays(const lattice *l, const onnx_node *n, const op_row *op, double c)
-{
-    if (!strcmp(op->name, "AveragePool")) {
-        uint32_t k;
-        uint64_t kernel[3] = {2, 2, 2};
-        graph_ints(l->g, n, "kernel_shape", &k);
-        bool counts = graph_int(l->g, n, "count_include_pad", 0) && !graph_has_no_padding(l->g, n, k < 3 ? k : 3, kernel);
-        return c == 0 || (!counts && !graph_int(l->g, n, "ceil_mode", 0));
-    }
-    if (!strcmp(op->name, "ReduceSum")) return c == 0;
-    if (op->way == WAY_RESIZE) return !graph_text_is(l->g, n, "coordinate_transformation_mode", "tf_crop_and_resize", false);
-    if (op->way != WAY_PAD || !graph_text_is(l->g, n, "mode", "constant", true)) return true;
-    int64_t count;
-    bool given = n->input_count > 2 && n->inputs[2];
-    double *value = lattice_list(l, n, 2, &count);
-    double fill = value && count ? *value : graph_float(l->g, n, "value", 0);
-    base_free(value);
-    return (!given || value) && fill == c;
-}
-
-static void forward_space(lattice *l, uint32_t node, const op_row *op)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
-    if (is_read(l, n, 1)) stop(l, node); /* places of the largest values */
-    for (uint32_t i = 0; i < y->channels; i++) {
-        tie(l, x->first + i, y->first + i);
-        l->leader[y->first + i] = l->leader[x->first + i];
-        if (is_constant(l, x->first + i) && stays(l, n, op, l->constant[x->first + i]))
-            set_constant(l, y->first + i, l->constant[x->first + i]);
-    }
-}
-
-/* ---- parts and shapes: `count` channels of x from `from` on are y's from `to` on, each stretched to `times` */
-static void pass_on(lattice *l, const lane *x, uint64_t from, const lane *y, uint64_t to, uint64_t count, uint64_t times)
-{
-    for (uint64_t i = 0; i < count; i++)
-        for (uint64_t k = 0; k < times; k++) {
-            uint64_t a = x->first + from + i, b = y->first + (to + i) * times + k, leader = l->leader[a];
-            tie(l, a, b);
-            l->leader[b] = leader >= from ? (uint32_t)((leader - from + to) * times + k) : (uint32_t)((to + i) * times + k);
-            if (is_constant(l, a)) set_constant(l, b, l->constant[a]);
-        }
-}
-
-/* All channels of x, one behind the other, again and again. */
-static void pass_on_apart(lattice *l, const lane *x, const lane *y)
-{
-    for (uint32_t i = 0; i < y->channels; i++) {
-        const uint32_t c = i % x->channels;
-        tie(l, x->first + c, y->first + i);
-        l->leader[y->first + i] = i - c + l->leader[x->first + c];
-        if (is_constant(l, x->first + c)) set_constant(l, y->first + i, l->constant[x->first + c]);
-    }
-}
-
-static void forward_constant(lattice *l, uint32_t node)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const lane *y = &l->lanes[n->outputs[0]];
-    const uint32_t tensor = l->g->values[n->inputs[0]].tensor;
-    if (l->g->model->tensors[tensor].elements != y->channels) {
-        stop(l, node);
-        return;
-    }
-    double *values = graph_tensor_values(l->g, tensor, NULL);
-    uint64_t *key = base_alloc(y->channels, sizeof *key);
-    if (!values || !key) lattice_failed(l, y->channels * sizeof *key);
-    for (uint32_t i = 0; i < y->channels && !l->status; i++) {
-        set_constant(l, y->first + i, values[i]);
-        l->leader[y->first + i] = 0;
-        memcpy(&key[i], &values[i], sizeof *key);
-    }
-    if (!l->status) refine(l, l->leader + y->first, key, y->channels);
-    base_free(values);
-    base_free(key);
-}
-
-static void forward_concat(lattice *l, uint32_t node)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const lane *y = &l->lanes[n->outputs[0]];
-    int64_t axis = graph_int(l->g, n, "axis", 1);
-    uint64_t at = 0;
-    if (axis < 0) axis += y->rank;
-    for (uint32_t k = 0; k < n->input_count; k++) {
-        const lane *x = &l->lanes[n->inputs[k]];
-        if (axis == (int64_t)y->axis) {
-            pass_on(l, x, 0, y, at, x->channels, 1);
-            at += x->channels;
-            continue;
-        }
-        if (x->channels != y->channels) {
-            stop(l, node);
-            return;
-        }
-        for (uint32_t i = 0; i < y->channels; i++) {
-            bool same = is_constant(l, x->first + i) && (!k || (is_constant(l, y->first + i) &&
-                                                                l->constant[y->first + i] == l->constant[x->first + i]));
-            tie(l, x->first + i, y->first + i);
-            l->leader[y->first + i] = i;
-            if (same) set_constant(l, y->first + i, l->constant[x->first + i]);
-            else l->flags[y->first + i] &= (uint8_t)~CONSTANT;
-        }
-    }
-}
-
-static void forward_parts(lattice *l, uint32_t node)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const lane *x = &l->lanes[n->inputs[0]];
-    for (uint32_t k = 0; k < n->output_count; k++) {
-        bool fits;
-        const lane *y = &l->lanes[n->outputs[k]];
-        uint64_t from = lattice_part(l, n, k, &fits);
-        if (n->outputs[k] && y->tracked && fits) pass_on(l, x, from, y, 0, y->channels, 1);
-        else stop(l, node);
-    }
-}
-
-/* One channel of SpaceToDepth is a block of them, which is what it is; a block becomes one of DepthToSpace, constant where
- * all of it is the same. The channels of a block can only leave together. */
-static void forward_blocks(lattice *l, uint32_t node, const op_row *op)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
-    const bool joins = op->run == run_depth_to_space;
-    const lane *many = joins ? x : y, *few = joins ? y : x;
-    const uint32_t size = many->channels / few->channels;
-    uint64_t *key = base_alloc(few->channels, sizeof *key);
-    if (!key) {
-        lattice_failed(l, few->channels * sizeof *key);
-        return;
-    }
-    for (uint32_t i = 0; i < many->channels; i++) {
-        const uint64_t at = lattice_block_of(l, n, i, many->channels, few->channels);
-        tie(l, many->first + i, few->first + at);
-        if (joins) continue;
-        l->leader[y->first + i] = i - (uint32_t)at + l->leader[x->first + at];
-        if (is_constant(l, x->first + at)) set_constant(l, y->first + i, l->constant[x->first + at]);
-    }
-    /* Channels at the same place of all blocks are few apart where they are apart, else next to each other. */
-    const bool beside = size > 1 && lattice_block_of(l, n, 1, many->channels, few->channels) == 0;
-    for (uint32_t i = 0; joins && i < y->channels; i++) l->leader[y->first + i] = 0;
-    for (uint32_t k = 0; joins && k < size && !l->status; k++) {
-        for (uint32_t i = 0; i < y->channels; i++) {
-            const uint64_t e = x->first + (beside ? i * size + k : k * y->channels + i), first = x->first + (beside ? i * size : i);
-            key[i] = key_of(l, e);
-            if (is_constant(l, e) && is_constant(l, first) && l->constant[e] == l->constant[first] &&
-                (!k || is_constant(l, y->first + i)))
-                set_constant(l, y->first + i, l->constant[e]);
-            else l->flags[y->first + i] &= (uint8_t)~CONSTANT;
-        }
-        refine(l, l->leader + y->first, key, y->channels);
-    }
     base_free(key);
 }
 
@@ -471,10 +308,10 @@ static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
             lattice_block(l, m->out, m->node);
         }
         m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
-        if (!x->tracked || !is_constant(l, e) || (l->constant[e] != 0 && !m->folds)) changes = true;
+        if (!x->tracked || !lattice_is_constant(l, e) || (l->constant[e] != 0 && !m->folds)) changes = true;
         else c += m->alpha * (l->constant[e] * sum);
     }
-    if (!changes) set_constant(l, y->first + o, c);
+    if (!changes) lattice_set_constant(l, y->first + o, c);
 }
 
 /* Filters whose weights (as stored), bias and, for depthwise ones, input are the same. */
@@ -485,7 +322,7 @@ static void compare_filters(lattice *l, mixer *m, const weighing *w)
     uint64_t *key = base_alloc(m->outs, sizeof *key), per = m->outs / m->groups;
     if (!key) lattice_failed(l, m->outs * sizeof *key);
     for (uint64_t o = 0; o < m->outs && key; o++) {
-        leader[o] = m->depthwise && x->tracked ? (uint32_t)(scatter(key_of(l, x->first + o / per)) >> 33) : (uint32_t)(o / per);
+        leader[o] = m->depthwise && x->tracked ? (uint32_t)(scatter(lattice_key(l, x->first + o / per)) >> 33) : (uint32_t)(o / per);
         uint64_t h = 0, b = 0;
         double bias = bias_value(w, m, l, o);
         memcpy(&b, &bias, sizeof b);
@@ -495,14 +332,14 @@ static void compare_filters(lattice *l, mixer *m, const weighing *w)
         }
         key[o] = scatter(h) ^ b;
     }
-    if (!l->status) refine(l, leader, key, (uint32_t)m->outs);
+    if (!l->status) lattice_refine(l, leader, key, (uint32_t)m->outs);
     /* What has the same key is compared byte by byte. */
     for (uint64_t o = 0; o < m->outs && !l->status; o++) {
         uint64_t a = leader[o];
         bool same = bias_value(w, m, l, o) == bias_value(w, m, l, a) && a / per <= o / per &&
                     (m->depthwise || a / per == o / per);
         if (m->depthwise && same && a != o)
-            same = x->tracked && key_of(l, x->first + o / per) == key_of(l, x->first + a / per);
+            same = x->tracked && lattice_key(l, x->first + o / per) == lattice_key(l, x->first + a / per);
         for (uint64_t i = 0; i < m->ins && same && a != o; i++)
             same = !memcmp(w->weights + lattice_weight_at(m, o, i) * w->size,
                            w->weights + lattice_weight_at(m, a, i) * w->size, m->taps * w->size);
@@ -526,7 +363,7 @@ static void forward_mixer(lattice *l, mixer *m)
     const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
     if (m->depthwise && !x->tracked) lattice_block(l, m->out, m->node);
     for (uint64_t o = 0; o < m->outs && m->depthwise && x->tracked && !l->status; o++)
-        tie(l, x->first + o / (m->outs / m->groups), y->first + o);
+        lattice_tie(l, x->first + o / (m->outs / m->groups), y->first + o);
     base_free(weights);
     base_free(bias);
 }
@@ -556,7 +393,7 @@ static void forward_node(lattice *l, uint32_t node)
     bool tracked = op && n->output_count && l->lanes[n->outputs[0]].tracked;
     if (op && (op->way == WAY_CONSTANT || op->way == WAY_SHAPE)) return;
     if (!tracked || has_frozen(l, n, op, l->mixer_of[node] != ONNX_NONE)) {
-        stop(l, node);
+        lattice_stop(l, node);
         return;
     }
     /* What an operator is told beside its data has no channels. */
@@ -566,24 +403,15 @@ static void forward_node(lattice *l, uint32_t node)
     case WAY_NARY: forward_nary(l, node, op); break;
     case WAY_NORM: forward_norm(l, node, op); break;
     case WAY_CONV: case WAY_CONVT: case WAY_GEMM: case WAY_MATMUL:
-        if (l->mixer_of[node] == ONNX_NONE) stop(l, node);
+        if (l->mixer_of[node] == ONNX_NONE) lattice_stop(l, node);
         else forward_mixer(l, &l->mixers[l->mixer_of[node]]);
         break;
-    case WAY_BLOCKS: forward_blocks(l, node, op); break;
-    case WAY_POOL: case WAY_PAD: case WAY_RESIZE: case WAY_TRANSPOSE: forward_space(l, node, op); break;
-    case WAY_CONCAT: forward_concat(l, node); break;
-    case WAY_SPLIT: case WAY_SLICE: forward_parts(l, node); break;
-    case WAY_RESHAPE: {
-        if (l->g->values[n->inputs[0]].tensor != ONNX_NONE) {
-            forward_constant(l, node);
-            break;
-        }
-        const lane *x = &l->lanes[n->inputs[0]], *y = &l->lanes[n->outputs[0]];
-        if (lattice_spreads_apart(l, n->inputs[0], n->outputs[0])) pass_on_apart(l, x, y);
-        else pass_on(l, x, 0, y, 0, x->channels, y->channels / x->channels);
-        break;
-    }
-    default: stop(l, node); break;
+    case WAY_BLOCKS: lattice_forward_blocks(l, node, op); break;
+    case WAY_POOL: case WAY_PAD: case WAY_RESIZE: case WAY_TRANSPOSE: lattice_forward_space(l, node, op); break;
+    case WAY_CONCAT: lattice_forward_concat(l, node); break;
+    case WAY_SPLIT: case WAY_SLICE: lattice_forward_parts(l, node); break;
+    case WAY_RESHAPE: lattice_forward_reshape(l, node); break;
+    default: lattice_stop(l, node); break;
     }
 }
 

@@ -119,6 +119,19 @@ bool lattice_list_follows(const lattice *l, onnx_name data, onnx_name list, unsi
 /* ---- forward.c: constants and equals, from inputs to outputs; classes on the way */
 void lattice_forward(lattice *l);
 uint32_t lattice_class(const lattice *l, uint64_t element);
+static inline bool lattice_is_constant(const lattice *l, uint64_t element) { return l->flags[element] & CONSTANT; }
+/* Not where c is infinite or none. */
+void lattice_set_constant(lattice *l, uint64_t element, double c);
+/* Both can only leave together. */
+void lattice_tie(lattice *l, uint64_t a, uint64_t b);
+/* What an element equals: equal keys within a value mean equal channels. */
+uint64_t lattice_key(const lattice *l, uint64_t element);
+/* Splits what has been equal so far by one more key: leader[i] becomes the first j <= i with the same leader and key. */
+void lattice_refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n);
+/* All that the node reads and makes stays. */
+void lattice_stop(lattice *l, uint32_t node);
+/* Whether somebody reads that output. */
+bool lattice_output_is_read(const lattice *l, const onnx_node *n, uint32_t output);
 static inline bool lattice_is_live(const mixer *m, uint64_t o, uint64_t i)
 {
     uint64_t bit = o * m->ins + i;
@@ -126,6 +139,13 @@ static inline bool lattice_is_live(const mixer *m, uint64_t o, uint64_t i)
 }
 /* Where the taps of kernel [o][i] begin in the weights, o and i as lattice_is_live counts them. */
 uint64_t lattice_weight_at(const mixer *m, uint64_t o, uint64_t i);
+
+/* ---- forward_parts.c: the same of nodes whose output is tracked */
+void lattice_forward_space(lattice *l, uint32_t node, const op_row *op);
+void lattice_forward_reshape(lattice *l, uint32_t node);
+void lattice_forward_concat(lattice *l, uint32_t node);
+void lattice_forward_parts(lattice *l, uint32_t node);
+void lattice_forward_blocks(lattice *l, uint32_t node, const op_row *op);
 
 /* ---- backward.c: who is read; what leaves */
 void lattice_backward(lattice *l);
