@@ -103,14 +103,15 @@ static void fill_other_rows(prune_job *job)
     }
 }
 
-/* Of --dense from a checkpoint it is known that what is said of the changes comes on top. */
+/* Of --dense it is known that what is said of the changes comes on top. */
 static fpr_status warn_of_size(const prune_job *job, uint64_t total, fpr_report *report, fpr_error *error)
 {
     const uint64_t before = fpr_model_bytes(job->model);
-    const char *why = job->options->cast                                     ? "that is what --cast costs here"
-                      : report->input_key                                    ? "the input holds its tensors compressed, or says less of them"
-                      : job->options->drop.count && !job->options->dense ? "that is what it takes to say what --drop left out"
-                                                                             : NULL;
+    const char *why = job->options->cast       ? "that is what --cast costs here"
+                      : job->options->dense      ? NULL
+                      : report->input_key        ? "the input holds its tensors compressed, or says less of them"
+                      : job->options->drop.count ? "that is what it takes to say what --drop left out"
+                                                 : NULL;
     if (total <= before || !why) return FPR_OK;
     return rows_warn(&report->warnings, &report->warning_count, error,
                      "the output is larger than the input: %llu bytes, before %llu; %s", (unsigned long long)total,

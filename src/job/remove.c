@@ -301,7 +301,11 @@ static fpr_status finish_report(remove_run *run, const char *small)
     r->options.dense = run->options->dense;
     r->options.keep_channels = run->options->keep_channels;
     file_source_close(file);
-    return r->output_path || !run->output ? FPR_OK : base_no_memory(run->error, PATH_MAX);
+    if (run->output && !r->output_path) return base_no_memory(run->error, PATH_MAX);
+    if (!(run->options->max_error > 0)) return FPR_OK;
+    return rows_warn(&r->warnings, &r->warning_count, run->error,
+                     "--max-error makes this file no smaller: rounded weights take fewer bytes in a packed file alone%s",
+                     run->checkpoint ? " (--keep-channels)" : "");
 }
 
 /* The graph as its file is, and whose tensors it has. */

@@ -100,6 +100,13 @@ def pruned(folder):
     assert 1 not in kept and len(kept) == new.shape[0], kept
     # What pruning changed, verify finds.
     run("verify", small, big, expect=5)
+    # What is made on the way there is nobody's output; rounding, which the file does not show, is told.
+    rows = {}
+    for more in ((), ("--max-error", "0.1")):
+        run("-f", *more, "--report", os.path.join(folder, "told"), big, small)
+        with open(os.path.join(folder, "told.report.json")) as file:
+            rows[more] = [w for w in json.load(file)["warnings"] if "larger than the input" in w or "no smaller" in w]
+    assert [len(w) for w in rows.values()] == [0, 1] and "packed file alone" in rows[more][0], rows
 
 
 def depth(folder):
