@@ -24,23 +24,6 @@ static count_entry entry_of(const lattice *l, onnx_name name, unsigned i)
     return l->steady[name] || l->g->values[name].tensor != ONNX_NONE ? fixed : none;
 }
 
-bool lattice_is_counted(const lattice *l, onnx_name list) { return list && l->counts[list]; }
-
-double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count)
-{
-    const array *x = &l->shape[0][list], *y = &l->shape[1][list];
-    const double *a = x->data, *b = y->data;
-    const bool counted = lattice_is_counted(l, list);
-    if (!a || !b || !x->count || x->count != y->count || (!counted && !l->steady[list])) return NULL;
-    const uint64_t n = x->count;
-    for (uint64_t i = 0; i < n; i++)
-        if ((counted && !l->counts[list][i].fixed) || a[i] != b[i]) return NULL;
-    double *values = base_alloc(n, sizeof *values);
-    if (values) memcpy(values, a, (size_t)n * sizeof *values);
-    *count = (int64_t)n;
-    return values;
-}
-
 /* Keeps the channels of all that a list counts. */
 static void block_counted(lattice *l, onnx_name list, uint32_t node)
 {
@@ -216,7 +199,8 @@ void lattice_count(lattice *l, uint32_t node)
     if (!counted) return;
     const int count = n->output_count == 1 ? length_of(l, n->outputs[0]) : -1;
     const bool list = count >= 0 && l->g->ops[node];
-    if (list && is_one_of(l, n, moving) && count_moved(l, n, e, count)) set_entries(l, node, e, count);
-    else if (list && is_one_of(l, n, computing) && count_computed(l, n, e, count)) set_entries(l, node, e, count);
+    if (list && ((is_one_of(l, n, moving) && count_moved(l, n, e, count)) ||
+                 (is_one_of(l, n, computing) && count_computed(l, n, e, count))))
+        set_entries(l, node, e, count);
     else if (!l->g->ops[node] || !reader_copes(l, n)) block_inputs(l, node);
 }

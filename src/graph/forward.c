@@ -3,83 +3,7 @@
 
 #include <math.h>
 
-/* ---- classes */
-
-uint32_t lattice_class(const lattice *l, uint64_t element)
-{
-    uint32_t *p = l->parent, e = (uint32_t)element;
-    while (p[e] != e) e = p[e] = p[p[e]];
-    return e;
-}
-
-void lattice_tie(lattice *l, uint64_t a, uint64_t b)
-{
-    uint32_t x = lattice_class(l, a), y = lattice_class(l, b);
-    if (x < y) l->parent[y] = x;
-    else l->parent[x] = y;
-}
-
-void lattice_set_constant(lattice *l, uint64_t element, double c)
-{
-    if (!isfinite(c)) return;
-    l->flags[element] |= CONSTANT;
-    l->constant[element] = c == 0 ? 0 : c; /* no negative zero */
-}
-
-/* What an element equals: equal keys within a value mean equal channels. No finite number has the bits of a NaN. */
-uint64_t lattice_key(const lattice *l, uint64_t element)
-{
-    uint64_t bits = UINT64_C(0x7ff8) << 48 | l->leader[element];
-    if (lattice_is_constant(l, element)) memcpy(&bits, &l->constant[element], sizeof bits);
-    return bits;
-}
-
-static uint64_t scatter(uint64_t x)
-{
-    x ^= x >> 31;
-    x *= UINT64_C(0x9e3779b97f4a7c15);
-    return x ^ x >> 29;
-}
-
-/* Splits what has been equal so far by one more key: leader[i] becomes the first j <= i with the same leader and key. */
-void lattice_refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n)
-{
-    uint64_t slots = 16;
-    while (slots < 2 * (uint64_t)n) slots *= 2;
-    uint32_t *table = base_calloc(slots, sizeof *table);
-    if (!table) lattice_failed(l, slots * sizeof *table);
-    for (uint32_t i = 0; table && i < n; i++) {
-        uint64_t at = scatter(key[i] + scatter(leader[i])) & (slots - 1);
-        while (table[at] && (leader[i] != leader[table[at] - 1] || key[i] != key[table[at] - 1])) at = (at + 1) & (slots - 1);
-        if (!table[at]) table[at] = i + 1;
-    }
-    /* Leaders change only after all have been compared. */
-    for (uint32_t i = n; table && i-- > 0;) {
-        uint64_t at = scatter(key[i] + scatter(leader[i])) & (slots - 1);
-        while (leader[i] != leader[table[at] - 1] || key[i] != key[table[at] - 1]) at = (at + 1) & (slots - 1);
-        leader[i] = table[at] - 1;
-    }
-    base_free(table);
-}
-
-/* ---- stops */
-
-void lattice_stop(lattice *l, uint32_t node)
-{
-    const onnx_node *n = graph_node(l->g, node);
-    const uint32_t read = onnx_is_op(l->g->model, n, "CastLike") ? 1 : n->input_count; /* of its second one, the type */
-    for (uint32_t i = 0; i < read && i < n->input_count; i++) lattice_block(l, n->inputs[i], node);
-    for (uint32_t k = 0; k < n->output_count; k++) lattice_block(l, n->outputs[k], node);
-}
-
 /* ---- one operand after the other */
-
-bool lattice_output_is_read(const lattice *l, const onnx_node *n, uint32_t output)
-{
-    if (output >= n->output_count || !n->outputs[output]) return false;
-    const graph_value *v = &l->g->values[n->outputs[output]];
-    return v->readers || v->is_output || v->captured;
-}
 
 /* Limits of a Clip may be computed from constants. */
 static bool parameters_of(const lattice *l, const onnx_node *n, double p[2])
@@ -253,9 +177,9 @@ static void forward_norm(lattice *l, uint32_t node, const op_row *op)
     for (uint32_t i = 0; i < y->channels && good && !l->status; i++) {
         double by = own ? p[0][i] / sqrt(eps) : p[0][i] / sqrt(p[3][i] + eps), c = l->constant[x->first + i];
         lattice_tie(l, x->first + i, y->first + i);
-        if (own && lattice_is_constant(l, x->first + i) && fabs(c) <= STEADY_MAX * sqrt(eps)) lattice_set_constant(l, y->first + i, p[1][i]);
-        else if (!own && lattice_is_constant(l, x->first + i)) lattice_set_constant(l, y->first + i, (c - p[2][i]) * by + p[1][i]);
-        else if (p[0][i] == 0 && isfinite(by)) lattice_set_constant(l, y->first + i, p[1][i]);
+        const bool constant = lattice_is_constant(l, x->first + i), steady = own && constant && fabs(c) <= STEADY_MAX * sqrt(eps);
+        if (!own && constant) lattice_set_constant(l, y->first + i, (c - p[2][i]) * by + p[1][i]);
+        else if (steady || (p[0][i] == 0 && isfinite(by))) lattice_set_constant(l, y->first + i, p[1][i]);
     }
     if (!good) lattice_stop(l, node);
     for (int k = 0; k < 4; k++) base_free(p[k]);
@@ -322,7 +246,7 @@ static void compare_filters(lattice *l, mixer *m, const weighing *w)
     uint64_t *key = base_alloc(m->outs, sizeof *key), per = m->outs / m->groups;
     if (!key) lattice_failed(l, m->outs * sizeof *key);
     for (uint64_t o = 0; o < m->outs && key; o++) {
-        leader[o] = m->depthwise && x->tracked ? (uint32_t)(scatter(lattice_key(l, x->first + o / per)) >> 33) : (uint32_t)(o / per);
+        leader[o] = m->depthwise && x->tracked ? (uint32_t)(lattice_scatter(lattice_key(l, x->first + o / per)) >> 33) : (uint32_t)(o / per);
         uint64_t h = 0, b = 0;
         double bias = bias_value(w, m, l, o);
         memcpy(&b, &bias, sizeof b);
@@ -330,7 +254,7 @@ static void compare_filters(lattice *l, mixer *m, const weighing *w)
             const uint8_t *p = w->weights + lattice_weight_at(m, o, i) * w->size;
             for (uint64_t k = 0; k < m->taps * w->size; k++) h = (h ^ p[k]) * UINT64_C(0x100000001b3);
         }
-        key[o] = scatter(h) ^ b;
+        key[o] = lattice_scatter(h) ^ b;
     }
     if (!l->status) lattice_refine(l, leader, key, (uint32_t)m->outs);
     /* What has the same key is compared byte by byte. */

@@ -31,6 +31,23 @@ uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, uns
     return n == value->channels || n == 1 ? n : 0;
 }
 
+bool lattice_is_counted(const lattice *l, onnx_name list) { return list && l->counts[list]; }
+
+double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count)
+{
+    const array *x = &l->shape[0][list], *y = &l->shape[1][list];
+    const double *a = x->data, *b = y->data;
+    const bool counted = lattice_is_counted(l, list);
+    if (!a || !b || !x->count || x->count != y->count || (!counted && !l->steady[list])) return NULL;
+    const uint64_t n = x->count;
+    for (uint64_t i = 0; i < n; i++)
+        if ((counted && !l->counts[list][i].fixed) || a[i] != b[i]) return NULL;
+    double *values = base_alloc(n, sizeof *values);
+    if (values) memcpy(values, a, (size_t)n * sizeof *values);
+    *count = (int64_t)n;
+    return values;
+}
+
 bool lattice_is_uniform(const lattice *l, onnx_name name, const lane *beside)
 {
     const array *a = &l->shape[0][name], *b = &l->shape[1][name];

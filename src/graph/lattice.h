@@ -80,6 +80,10 @@ int64_t lattice_dim(const lattice *l, onnx_name name, unsigned axis);
 /* Of a constant operand beside a value: how many entries lie along the value's channels: all of them, 1, or 0 when it
  * does not fit. */
 uint64_t lattice_along(const lattice *l, uint32_t tensor, const lane *value, unsigned *axis);
+/* Whether an entry of the list counts channels, or is computed from how many there are. */
+bool lattice_is_counted(const lattice *l, onnx_name list);
+/* The data of a list that is computed from how many channels there are and constants alone; NULL: it is none. Caller frees. */
+double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count);
 /* Whether a value beside another is the same for all of its channels: broadcast along them, whatever it is. */
 bool lattice_is_uniform(const lattice *l, onnx_name name, const lane *beside);
 /* The data of a constant list of at most GRAPH_LIST_MAX numbers, or of one that is computed from how many channels there
@@ -108,16 +112,7 @@ bool lattice_spreads_apart(const lattice *l, onnx_name in, onnx_name out);
 /* Where channels of an output of Split or Slice begin in its input. */
 uint64_t lattice_part(const lattice *l, const onnx_node *n, uint32_t output, bool *fits);
 
-/* ---- counts.c: lists that count channels; nodes in the order of evaluation */
-void lattice_count(lattice *l, uint32_t node);
-bool lattice_is_counted(const lattice *l, onnx_name list);
-/* The data of a list that is computed from how many channels there are and constants alone; NULL: it is none. Caller frees. */
-double *lattice_fixed(const lattice *l, onnx_name list, int64_t *count);
-/* Whether the list names, at that axis and nowhere else, how many channels the data has, so that it follows by itself. */
-bool lattice_list_follows(const lattice *l, onnx_name data, onnx_name list, unsigned axis);
-
-/* ---- forward.c: constants and equals, from inputs to outputs; classes on the way */
-void lattice_forward(lattice *l);
+/* ---- elements.c */
 uint32_t lattice_class(const lattice *l, uint64_t element);
 static inline bool lattice_is_constant(const lattice *l, uint64_t element) { return l->flags[element] & CONSTANT; }
 /* Not where c is infinite or none. */
@@ -128,10 +123,19 @@ void lattice_tie(lattice *l, uint64_t a, uint64_t b);
 uint64_t lattice_key(const lattice *l, uint64_t element);
 /* Splits what has been equal so far by one more key: leader[i] becomes the first j <= i with the same leader and key. */
 void lattice_refine(lattice *l, uint32_t *leader, const uint64_t *key, uint32_t n);
+uint64_t lattice_scatter(uint64_t x); /* a hash of it */
 /* All that the node reads and makes stays. */
 void lattice_stop(lattice *l, uint32_t node);
 /* Whether somebody reads that output. */
 bool lattice_output_is_read(const lattice *l, const onnx_node *n, uint32_t output);
+
+/* ---- counts.c: lists that count channels; nodes in the order of evaluation */
+void lattice_count(lattice *l, uint32_t node);
+/* Whether the list names, at that axis and nowhere else, how many channels the data has, so that it follows by itself. */
+bool lattice_list_follows(const lattice *l, onnx_name data, onnx_name list, unsigned axis);
+
+/* ---- forward.c: constants and equals, from inputs to outputs; classes on the way */
+void lattice_forward(lattice *l);
 static inline bool lattice_is_live(const mixer *m, uint64_t o, uint64_t i)
 {
     uint64_t bit = o * m->ins + i;
