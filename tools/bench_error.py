@@ -7,7 +7,7 @@ NNCodec's quantization parameters are searched until each tensor's relative L2 e
 ruins the small ones. Then each tensor is packed with exactly the error that it got, at levels 3 and 12, without
 pruning; what counts is what it takes in the file. Floating-point tensors of two and more dimensions. Last, or with --speed alone,
 how many times as fast as NNCodec, a library, each level packs and unpacks the network at 2 %: as a library, called from one
-process (BUILD/bench_calls: ninja -C BUILD bench_calls), and from the start of the program to its end.
+process (BUILD/bench_calls: ninja -C BUILD bench_calls), and from the start of the program to its end; and what two threads gain.
 """
 import json
 import math
@@ -90,10 +90,11 @@ def timed(program, path, level, scratch):
     return packing, seconds(program, "unpack", target, back)
 
 
-def called(program, path, level, scratch):
-    """The same as calls of the library."""
+def called(program, path, level, scratch, threads):
+    """The same as calls of the library; and by the clock."""
     command = Path(program).with_name("bench_calls"), path, Path(scratch, "called.safetensors"), Path(scratch, "back.safetensors")
-    return map(float, subprocess.run([*command, str(level), str(TARGET)], check=True, stdout=subprocess.PIPE).stdout.split())
+    done = subprocess.run([*command, str(level), str(TARGET), str(threads)], check=True, stdout=subprocess.PIPE)
+    return tuple(map(float, done.stdout.split()))
 
 
 def main():
@@ -114,9 +115,10 @@ def main():
             line += f"  NNCodec {size / encoding:.1f} MB/s in, {size / decoding:.1f} out"
             for level in LEVELS:
                 packing, unpacking = (min(times) for times in zip(*(timed(program, path, level, scratch) for _ in range(5))))
-                one, other = called(program, path, level, scratch)
-                line += (f"  level {level}: {encoding / one:.1f} x, {decoding / other:.1f} x"
-                         f" (program {encoding / packing:.1f}, {decoding / unpacking:.1f})")
+                one, two = (called(program, path, level, scratch, threads) for threads in (1, 2))
+                line += (f"  level {level}: {encoding / one[0]:.1f} x, {decoding / one[1]:.1f} x"
+                         f" (program {encoding / packing:.1f}, {decoding / unpacking:.1f};"
+                         f" two threads {one[2] / two[2]:.2f}, {one[3] / two[3]:.2f})")
         print(line, flush=True)
     for level, values in () if speed else logs.items():
         print(f"level {level}: geometric mean {math.exp(sum(values) / len(values)):.3f}, largest {math.exp(max(values)):.3f}")
