@@ -98,13 +98,14 @@ static char *string_attribute(hid_t object, const char *name)
 
 /* ---------------------------------------------------------------- types */
 
-/* IEEE half, which HDF5 1.10 has no name for. */
-static hid_t half_type(void)
+/* Floats of 16 bits, which HDF5 1.10 has no names for: IEEE half, and bfloat16. */
+static hid_t short_float(unsigned exponent_bits)
 {
+    const unsigned mantissa = 15 - exponent_bits;
     const hid_t t = H5Tcopy(H5T_IEEE_F32LE);
-    H5Tset_fields(t, 15, 10, 5, 0, 10);
+    H5Tset_fields(t, 15, mantissa, exponent_bits, 0, mantissa);
     H5Tset_size(t, 2);
-    H5Tset_ebias(t, 15);
+    H5Tset_ebias(t, (1u << (exponent_bits - 1)) - 1);
     return t;
 }
 
@@ -141,13 +142,15 @@ static const char *dtype_of(hid_t dataset, hid_t type, fpr_dtype *dtype, hid_t *
             *memory = H5Tcopy(known[i].le);
             return NULL;
         }
-    const hid_t half = half_type();
-    if (same_but_for_order(type, half)) {
-        *dtype = FPR_F16;
-        *memory = half;
-        return NULL;
+    for (unsigned exponent_bits = 5; exponent_bits <= 8; exponent_bits += 3) {
+        const hid_t t = short_float(exponent_bits);
+        if (same_but_for_order(type, t)) {
+            *dtype = exponent_bits == 5 ? FPR_F16 : FPR_BF16;
+            *memory = t;
+            return NULL;
+        }
+        H5Tclose(t);
     }
-    H5Tclose(half);
     if (is_boolean(type)) {
         *dtype = FPR_BOOL;
         *memory = H5Tcopy(type);

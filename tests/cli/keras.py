@@ -128,8 +128,17 @@ class Keras(harness.Case):
             h.create_dataset("compact", data=a[:1, :1], chunks=True)
             h["bfloat"] = np.arange(6, dtype="<u2").view("V2")
             h["bfloat"].attrs["dtype"] = "bfloat16"
+            for name, order in (b"brain", h5py.h5t.ORDER_LE), (b"big_brain", h5py.h5t.ORDER_BE):
+                brain = h5py.h5t.IEEE_F32LE.copy()
+                brain.set_fields(15, 7, 8, 0, 7)
+                brain.set_size(2)
+                brain.set_ebias(127)
+                brain.set_order(order)
+                h5py.h5d.create(h.id, name, brain, h5py.h5s.create_simple((5,))).write(
+                    h5py.h5s.ALL, h5py.h5s.ALL, np.array([0, 1, -2, 0.15625, 3e38], "<f4"), h5py.h5t.IEEE_F32LE)
             h["text"] = "words"
             h["opaque"] = np.arange(6, dtype="<u2").view("V2")
+        brain = np.array([0, 0x3f80, 0xc000, 0x3e20, 0x7f62], "<u2")
         filled = np.full((6, 6), 0.5, "<f4")
         filled[:1] = 3
         want = {"big": ("F32", a), "half": ("F16", a.astype("<f2")), "big_half": ("F16", a.astype("<f2")),
@@ -137,7 +146,7 @@ class Keras(harness.Case):
                 "big_words": ("I16", (a * 9).astype("<i2")), "boolean": ("BOOL", boolean),
                 "scalar": ("F32", np.float32(2.5)), "empty": ("F32", np.zeros((0, 3), "<f4")), "packed": ("F32", a),
                 "filled": ("F32", filled), "compact": ("F32", a[:1, :1]),
-                "bfloat": ("BF16", np.arange(6, dtype="<u2"))}
+                "bfloat": ("BF16", np.arange(6, dtype="<u2")), "brain": ("BF16", brain), "big_brain": ("BF16", brain)}
         self.converts("ways.h5", want)
         self.assertEqual(set(json.loads(self.ok("info", "--json", "ways.h5").out)["skipped"]), {"text", "opaque"})
 
