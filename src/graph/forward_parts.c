@@ -13,7 +13,8 @@ static bool stays(const lattice *l, const onnx_node *n, const op_row *op, double
         bool counts = graph_int(l->g, n, "count_include_pad", 0) && !graph_has_no_padding(l->g, n, k < 3 ? k : 3, kernel);
         return c == 0 || (!counts && !graph_int(l->g, n, "ceil_mode", 0));
     }
-    if (!strcmp(op->name, "ReduceSum")) return c == 0;
+    if (op->run == run_reduce && strcmp(op->name, "ReduceMean") && strcmp(op->name, "ReduceMax") && strcmp(op->name, "ReduceMin"))
+        return c == 0; /* sums, of amounts and squares too */
     if (op->way == WAY_RESIZE) return !graph_text_is(l->g, n, "coordinate_transformation_mode", "tf_crop_and_resize", false);
     if (op->way != WAY_PAD || !graph_text_is(l->g, n, "mode", "constant", true)) return true;
     int64_t count;

@@ -132,6 +132,8 @@ CASES = {
     "each channel by itself": case(
         [N("InstanceNormalization", ["a", "g", "c"], ["n"]), N("Relu", ["n"], ["m"])],
         {"g": np.array([1, 2, 0, .5, 1, 0, -1, 1], np.float32), "c": np.array([0, 0, .5, .1, 2, 0, .1, -1], np.float32)}, k=3),
+    **{f"{op} of constants": case([N(op, ["a"], ["m"], axes=[2, 3])], {}, before=first(constant=(3, 6), value=-1.5))
+       for op in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceMean", "ReduceMax")},
     "a large constant by itself": case([N("InstanceNormalization", ["a", "g", "c"], ["m"])], {"g": np.ones(8, np.float32), "c": floats(8)},
                                        before=first(dead=(1,), constant=(3, 6), value=1.0)),
     "a small constant by itself": case([N("InstanceNormalization", ["a", "g", "c"], ["m"])], {"g": np.ones(8, np.float32), "c": floats(8)},
@@ -206,6 +208,7 @@ STAYS = {"sizes of named axes": 6, "sizes in an attribute": 6, "split into twent
          "halves, by the shape": 6, "halves of another value": 6, "halves of the picture": 6, "the number of channels as a factor": 8,
          "the number of channels as an index": 8, "the number of channels is an end": 8, "as large as itself": 6, "lines, by the shape": 6,
          "groups, by the shape": 8, "each channel by itself": 5, "a large constant by itself": 7, "a small constant by itself": 5,
+         "ReduceL1 of constants": 5, "ReduceL2 of constants": 5, "ReduceSumSquare of constants": 5, "ReduceMean of constants": 4, "ReduceMax of constants": 4,
          "blocks of a picture, side by side": 8, "blocks of a picture, apart": 8, "blocks of two constants": 12, "blocks of one constant": 12,
          "blocks that nobody reads": 8, "a picture in blocks": 7, "a picture in blocks, and back": 6, "channels last and back": 6,
          "channels last": 6, "all axes turned": 6, "channels last, flattened": 5, "channels last, flattened by numbers": 5, "channels last in the input": 6, "a product along another axis": 8, "padding that is computed": 6,

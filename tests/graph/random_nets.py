@@ -354,7 +354,7 @@ class Net(planted.Parts):
             axes = [1]
         if self.chance(.15):
             axes = [len(s) - 1]
-        op = self.pick("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin")
+        op = self.pick("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin", "ReduceL1", "ReduceL2")
         listed = [self.pick(i, i - len(s)) if self.opset >= 11 else i for i in axes]
         shape = [d for i, d in enumerate(s) if i not in axes] if not keep else [1 if i in axes else d for i, d in enumerate(s)]
         if self.opset >= (13 if op == "ReduceSum" else 18):
