@@ -43,7 +43,7 @@ typedef struct fpr_verified {
 typedef struct fpr_verification {
     bool ok;
     char *verdict;       /* what the file says of its making (fpr_statement_verdict); NULL when it says nothing */
-    char *suspicion;     /* why it may differ as a whole: a wrong original, swapped arguments; NULL: no idea */
+    char *suspicion;     /* why it may differ as a whole: a wrong original, swapped arguments, fewer channels; NULL: no idea */
     fpr_verified *tensors;
     size_t tensor_count;
 } fpr_verification;

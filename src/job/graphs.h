@@ -36,9 +36,10 @@ fpr_status job_compare_graphs(const graph *a, const graph *b, const volatile int
 fpr_status job_open_graph(const char *path, const graph_weights *weights, const volatile int *cancel, graph **g,
                           fpr_error *error);
 
-/* Outputs that differ by more than this, relative to their largest magnitude, are no longer the same: what is folded
- * is rounded to single precision. Up to the other one they are equal but for the order of double-precision sums. */
-#define JOB_SAME 1e-5
+/* Outputs that differ by more than this, relative to their largest magnitude, are no longer the same: what is folded is
+ * rounded to the dtype that most weights have, 1e-5 in single precision and double, 5e-3 in F16, 4e-2 in BF16 (ten times
+ * what one rounding of these changes). Up to JOB_EXACT they are equal but for the order of double-precision sums. */
+double job_same(const graph *g);
 #define JOB_EXACT 1e-12
 /* fpr_verify for two ONNX models: one entry for each output. */
 fpr_status job_verify_graphs(const char *small, const char *original, const fpr_options *options,

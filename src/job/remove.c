@@ -262,6 +262,10 @@ static fpr_status compare(remove_run *run, const graph_weights *weights, const c
         else if (status && run->error) *run->error = why;
         else if (!status) r->difference = d.worst;
     }
+    if (!status && !r->not_compared && r->difference > job_same(before))
+        status = rows_warn(&run->report->warnings, &run->report->warning_count, run->error,
+                           "what left changed the outputs by up to %.3g of their largest magnitude, more than rounding explains: "
+                           "test the network", r->difference);
     graph_close(before);
     graph_close(after);
     return status;
@@ -302,7 +306,12 @@ static fpr_status finish_report(remove_run *run, const char *small)
     r->options.keep_channels = run->options->keep_channels;
     file_source_close(file);
     if (run->output && !r->output_path) return base_no_memory(run->error, PATH_MAX);
-    if (!(run->options->max_error > 0)) return FPR_OK;
+    if (!run->checkpoint && r->output_bytes > r->input_bytes)
+        status = rows_warn(&r->warnings, &r->warning_count, run->error,
+                           "the output is larger than the input: %llu bytes, before %llu; a tensor that several read is written "
+                           "once for each of them that loses other channels",
+                           (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes);
+    if (status || !(run->options->max_error > 0)) return status;
     return rows_warn(&r->warnings, &r->warning_count, run->error,
                      "--max-error makes this file no smaller: rounded weights take fewer bytes in a packed file alone%s",
                      run->checkpoint ? " (--keep-channels)" : "");

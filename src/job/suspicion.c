@@ -1,4 +1,4 @@
-/* Why everything differs: a wrong original, or two arguments the wrong way round. Asked only when something does. */
+/* Why everything differs: a wrong original, two arguments the wrong way round, or channels that left. Asked only when something does. */
 #include "job/job.h"
 
 #include <stdio.h>
@@ -34,6 +34,21 @@ static bool is_the_input(const fpr_model *original, const fpr_statement *s)
     return fpr_model_sum(original, digits, NULL) || !s->input_xxh3_128[0] || !strcmp(digits, s->input_xxh3_128);
 }
 
+/* What --graph makes of a checkpoint: tensors of other shapes, none of them longer along any axis. */
+static bool has_fewer_channels(const fpr_model *packed, const fpr_model *original)
+{
+    size_t fewer = 0;
+    for (size_t i = 0; i < fpr_model_tensor_count(packed); i++) {
+        const fpr_tensor *t = model_tensor(packed, i), *o = model_find(original, t->name, t->name_bytes);
+        if (!o) continue;
+        if (o->rank != t->rank || o->dtype != t->dtype) return false;
+        for (unsigned k = 0; k < t->rank; k++)
+            if (t->shape[k] > o->shape[k]) return false;
+        fewer += t->elements < o->elements;
+    }
+    return fewer > 0;
+}
+
 char *verify_suspicion(const fpr_model *packed, const fpr_model *original, const fpr_statement *s)
 {
     char text[512];
@@ -45,6 +60,9 @@ char *verify_suspicion(const fpr_model *packed, const fpr_model *original, const
     else if (s && !is_the_input(original, s))
         snprintf(text, sizeof text, "was not made from %.200s, but from a file of %llu bytes named %.120s",
                  model_path(original), (unsigned long long)s->input_bytes, s->input_name);
+    else if (has_fewer_channels(packed, original))
+        snprintf(text, sizeof text, "has fewer channels than %.200s, as --graph makes it: weights cannot be compared one by one. "
+                 "What the networks compute can, of OUTPUT as ONNX: verify small.onnx net.onnx", model_path(original));
     else
         return NULL;
     return base_copy_text(text, strlen(text));

@@ -109,6 +109,46 @@ def pruned(folder):
     assert [len(w) for w in rows.values()] == [0, 1] and "packed file alone" in rows[more][0], rows
 
 
+def what_is_told(folder):
+    """Of half precision, rounding of what is folded is no difference, but what no half can hold is told; a tensor that two
+    read makes a file larger, which is told; a checkpoint that lost channels is not called damaged."""
+    H, P, floats = onnx.helper, onnx.TensorProto, np.random.default_rng(5).standard_normal
+    big, small, report = (os.path.join(folder, f) for f in ("told.onnx", "less.onnx", "less.report.json"))
+    def warnings(dtype, nodes, **tensors):
+        kind = H.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        graph = H.make_graph(nodes, "g", [H.make_tensor_value_info("x", kind, ("N", 3, 9, 9))], [H.make_tensor_value_info("y", kind, None)],
+                             [onnx.numpy_helper.from_array(v.astype(dtype), k) for k, v in tensors.items()])
+        onnx.save(H.make_model(graph, opset_imports=[H.make_opsetid("", 17)], ir_version=8), big)
+        run("-f", "--no-prune", "--no-binary", big, small)
+        with open(report) as file:
+            made = json.load(file)
+        assert made["removal"]["channels"] > 0
+        return made["warnings"], made["removal"]["output_difference"]
+    w, b, v, c = floats((8, 3, 3, 3)), floats(8), floats((4, 8, 3, 3)), np.zeros((8, 1, 1))
+    w[[1, 4]] = 0
+    net = [H.make_node("Conv", ["x", "w", "b"], ["a"]), H.make_node("Add", ["a", "c"], ["m"]), H.make_node("Conv", ["m", "v", "z"], ["y"])]
+    told, apart = warnings(np.float16, net, w=w, b=b, v=v, c=c, z=floats(4))
+    assert 1e-5 < apart < 1e-3 and told == [], (apart, told)
+    run("verify", small, big)
+    told, apart = warnings(np.float16, net, w=w, b=b, v=np.abs(v), c=c + 3e4, z=floats(4))
+    assert len(told) == 1 and "more than rounding explains" in told[0], told
+    run("verify", small, big, expect=5)
+    # Both convolutions read u: once without filter 3, once as it was.
+    u = floats((8, 8, 3, 3))
+    net = [H.make_node("Conv", ["x", "w", "b"], ["a"], pads=[1] * 4), H.make_node("Conv", ["a", "u"], ["m"], pads=[1] * 4),
+           H.make_node("Conv", ["m", "u"], ["y"])]
+    told, apart = warnings(np.float32, net, w=w, b=0 * b, u=u)
+    assert len(told) == 1 and "larger than the input" in told[0], told
+    a, z = os.path.join(folder, "net.safetensors"), os.path.join(folder, "out.safetensors")
+    net = [H.make_node("Conv", ["x", "w", "b"], ["a"]), H.make_node("Conv", ["a", "v"], ["y"])]
+    warnings(np.float32, net, w=w, b=b, v=v)
+    run("convert", "-f", big, a)
+    run("-f", "--no-prune", "--no-binary", "--graph", big, a, z)
+    said = run("verify", z, a, expect=5).stderr
+    assert said.count("\n") == 1 and "fewer channels" in said, said
+    assert "fewer channels" not in run("verify", a, z, expect=5).stderr
+
+
 def depth(folder):
     """Depth is the convolutions before a layer on the longest path from an input, counted here anew; a safetensors file of
     the same weights knows none, and says so."""
@@ -189,6 +229,7 @@ with tempfile.TemporaryDirectory() as place:
     removal_alone(place)
     what_is_not_evaluated(place)
     pruned(place)
+    what_is_told(place)
     nothing_is_written(place)
     depth(place)
 print("removal: ok")
