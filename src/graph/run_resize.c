@@ -62,7 +62,11 @@ static double source_place(const run *r, int64_t i, int64_t in, int64_t out, dou
     if (!strcmp(mode, "asymmetric")) return (double)i / scale;
     if (!strcmp(mode, "align_corners")) return out > 1 ? (double)i * (double)(in - 1) / (double)(out - 1) : 0;
     if (!strcmp(mode, "pytorch_half_pixel") && out <= 1) return 0;
-    return ((double)i + 0.5) / scale - 0.5;
+    const double place = ((double)i + 0.5) / scale;
+    if (!strcmp(mode, "tf_half_pixel_for_nn")) return place;
+    /* The middle stays the middle, where scale times in is no whole number. */
+    const double shift = strcmp(mode, "half_pixel_symmetric") ? 0 : (double)in / 2 * (1 - (double)out / (scale * (double)in));
+    return shift + place - 0.5;
 }
 
 static double nearest_place(const run *r, double p)

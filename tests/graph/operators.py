@@ -189,6 +189,23 @@ for size, more in (((1, 2, 10, 9), {}), ((1, 2, 10, 12), {"exclude_outside": 1})
          constant=(3,), mode="cubic", **more)
 
 
+def stretched(x, scales):
+    """Linear, about the middle of the picture."""
+    for axis, s in ((2, scales[2]), (3, scales[3])):
+        n = x.shape[axis]
+        m = int(n * s)
+        places = n / 2 + (np.arange(m) + .5 - m / 2) / s - .5
+        x = np.apply_along_axis(lambda line: np.interp(places, np.arange(n), line), axis, x)
+    return x
+
+
+scales = np.array([1, 1, 1.75, .625], np.float32)
+case("Resize", [z, None, scales], stretched(z.astype("f8"), scales), opset=19, constant=(2,), mode="linear",
+     coordinate_transformation_mode="half_pixel_symmetric")
+case("Resize", [z, np.zeros(0, np.float32), scales], z[:, :, [int((i + .5) / 1.75) for i in range(8)]][:, :, :, [int((i + .5) / .625) for i in range(3)]], opset=11,
+     constant=(1, 2), mode="nearest", nearest_mode="floor", coordinate_transformation_mode="tf_half_pixel_for_nn")
+
+
 def sampled(x, grid, mode, padding, corners):
     def entry(m, i, j):
         at = []
