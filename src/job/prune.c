@@ -198,7 +198,7 @@ static fpr_status run_job(fpr_model *model, const char *input, const char *outpu
         status = base_no_memory(error, strlen(output));
     char set[OUT_SET_BYTES];
     const bool shards_say = model_is_index(model) && !(job.dense && job.plain);
-    if (!status && shards_say) status = statement_set(input_said(job.sum), options, set, error);
+    if (!status && shards_say) status = statement_set(model, input_said(job.sum), options, set, error);
     status = input_end(job.sum, status, r, error);
     /* What was read at different times was one file. */
     if (!status) status = model_check_unchanged(model, error);

@@ -54,7 +54,8 @@ void statement_options(file_text *json, const fpr_options *options, double amoun
 /* Which output a shard is of, 16 digits: the same in all shards of one, another where the input, an option that shapes the
  * output, or this program is another one. */
 #define OUT_SET_BYTES 17
-fpr_status statement_set(const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES], fpr_error *error);
+fpr_status statement_set(const fpr_model *model, const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES],
+                         fpr_error *error);
 
 /* PACKED: blobs, the key. STATED: dense, with a key that says what was done. PLAIN: dense, the input's own header. */
 typedef enum out_form { OUT_PACKED, OUT_STATED, OUT_PLAIN } out_form;

@@ -56,21 +56,22 @@ void statement_options(file_text *json, const fpr_options *o, double amount)
 }
 
 /* The options that the text above leaves out, and still shape the output. */
-static void add_other_options(file_text *text, const fpr_options *o)
+static void add_other_options(file_text *text, const fpr_options *o, fpr_layout layout)
 {
-    file_text_format(text, ",%d,%d,%d,%d", o->dense, o->cast, o->layout, o->pool);
+    file_text_format(text, ",%d,%d,%d,%d", o->dense, o->cast, o->layout == FPR_LAYOUT_AUTO ? layout : o->layout, o->pool);
     if (o->graph) file_text_string(text, o->graph, strlen(o->graph));
     add_patterns(text, "transposed", &o->transposed);
     add_patterns(text, "drop", &o->drop);
 }
 
-fpr_status statement_set(const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES], fpr_error *error)
+fpr_status statement_set(const fpr_model *model, const out_input *input, const fpr_options *options, char set[OUT_SET_BYTES],
+                         fpr_error *error)
 {
     file_text text = {0};
     file_text_format(&text, "filterprune %s", fpr_version());
     statement_input(&text, input);
     statement_options(&text, options, input->amount);
-    add_other_options(&text, options);
+    add_other_options(&text, options, fpr_model_layout(model));
     file_hash *hash = text.failed ? NULL : file_hash_new();
     if (hash) {
         file_hash_add(hash, text.bytes, text.count);

@@ -114,7 +114,7 @@ static void add_key(const job_writer *w, file_text *header)
     }
     char set[OUT_SET_BYTES];
     if (model_is_index(w->model)) {
-        json.failed |= statement_set(w->input, w->options, set, NULL) != FPR_OK;
+        json.failed |= statement_set(w->model, w->input, w->options, set, NULL) != FPR_OK;
         file_text_format(&json, ",\"set\":\"%s\"", json.failed ? "" : set);
     }
     if (w->pool) file_text_format(&json, ",\"pool\":\"%s\"", w->pool->name);

@@ -130,6 +130,15 @@ class Batch(harness.Case):
                                      {f"w{seed}.weight": harness.weights(seed, 16, 16, dead=0.3)})
         json.dump({"metadata": {}, "weight_map": files}, open(index, "w"))
 
+    def test_shards_are_the_same_bytes_by_a_layout_that_is_found_and_one_that_is_told(self):
+        self.shards("in/m.safetensors.index.json", **{"m-0": 1, "m-1": 2})
+        for out, options in (("found", []), ("told", ["--layout", "oihw"])):
+            self.ok(*options, "in/m.safetensors.index.json", out, "-q", "--no-report")
+            self.ok("verify", os.path.join(out, "m.safetensors.index.json"), "in/m.safetensors.index.json", "-q")
+        for name in sorted(os.listdir("found")):
+            with open(os.path.join("found", name), "rb") as one, open(os.path.join("told", name), "rb") as other:
+                self.assertEqual(one.read(), other.read(), name)
+
     def test_shards_of_any_name_in_a_folder(self):
         """An index says which files are its own: all of these, and none besides."""
         self.shards("in/m.safetensors.index.json", **{"m-0": 1, "parts__m-1": 2})
