@@ -90,11 +90,21 @@ static size_t next_batch(const fpr_model *model, const size_t *ids, size_t count
     return n;
 }
 
-static fpr_status make_room(model_buffer *buffer, uint64_t wanted, fpr_error *error)
+/* What any batch of a model takes, where none of its tensors is larger than a batch. */
+static uint64_t usual_room(const fpr_model *model)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < model->tensor_count && all < MODEL_BATCH_BYTES; i++) all += aligned(model->tensors[i].bytes);
+    return all < MODEL_BATCH_BYTES ? all : MODEL_BATCH_BYTES;
+}
+
+/* Once for all sweeps over the model, but no more than it can use: a page that is touched is made, and large pages are whole. */
+static fpr_status make_room(const fpr_model *model, model_buffer *buffer, uint64_t wanted, fpr_error *error)
 {
     if (wanted <= buffer->capacity) return FPR_OK;
+    const uint64_t usual = usual_room(model);
     base_free(buffer->bytes);
-    buffer->capacity = wanted < MODEL_BATCH_BYTES ? MODEL_BATCH_BYTES : wanted;
+    buffer->capacity = wanted < usual ? usual : wanted;
     buffer->bytes = base_alloc_aligned(buffer->capacity, 1);
     if (buffer->bytes) return FPR_OK;
     wanted = buffer->capacity;
@@ -163,7 +173,7 @@ static fpr_status pass(pipe_run *run, const size_t *ids, size_t first, size_t co
     if (!together) status = settle(run, error);
     else if (pipe->put) run->turn = !run->turn;
     model_buffer *buffer = &buffers[run->turn];
-    if (!status) status = make_room(buffer, wanted, error);
+    if (!status) status = make_room(run->model, buffer, wanted, error);
     if (status) return status;
     uint64_t at = 0;
     for (size_t i = 0; i < count; i++) {
