@@ -249,9 +249,11 @@ static void NAME(compare)(const double *w, const double *v, size_t n, lattice_co
     }
     double sums[LATTICE_LANES], peaks[LATTICE_LANES];
     int64_t changes[LATTICE_LANES];
-    memcpy(sums, sum, sizeof sums);
-    memcpy(peaks, peak, sizeof peaks);
-    memcpy(changes, changed, sizeof changes);
+    for (size_t j = 0; j < STEPS; j++) {
+        memcpy(sums + j * WIDE, &sum[j], sizeof sum[j]);
+        memcpy(peaks + j * WIDE, &peak[j], sizeof peak[j]);
+        memcpy(changes + j * WIDE, &changed[j], sizeof changed[j]);
+    }
     for (size_t half = LATTICE_LANES / 2; half; half /= 2)
         for (size_t j = 0; j < half; j++) {
             sums[j] += sums[j + half];
