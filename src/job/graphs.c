@@ -35,8 +35,9 @@ static fpr_status add_difference(const array *x, const array *y, double *worst, 
     double largest = 0, most = 0, s = 0, n = 0;
     if (x->count != y->count) return base_fail(error, FPR_DIFFERS, "an output has another shape");
     for (uint64_t i = 0; i < x->count; i++) {
-        double d = fabs(x->data[i] - y->data[i]);
+        if (x->data[i] == y->data[i] && isinf(x->data[i])) continue; /* as of the logarithm of what Relu cuts off */
         if (isnan(x->data[i]) && isnan(y->data[i])) continue;
+        const double d = fabs(x->data[i] - y->data[i]);
         most = d > most || isnan(d) ? d : most;
         s += d * d;
         n += x->data[i] * x->data[i];

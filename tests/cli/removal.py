@@ -133,6 +133,11 @@ def what_is_told(folder):
     told, apart = warnings(np.float16, net, w=w, b=b, v=np.abs(v), c=c + 3e4, z=floats(4))
     assert len(told) == 1 and "more than rounding explains" in told[0], told
     run("verify", small, big, expect=5)
+    # The same infinities are no difference.
+    ends = [H.make_node("Relu", ["r"], ["p"]), H.make_node("Log", ["p"], ["y"])]
+    told, apart = warnings(np.float32, [H.make_node("Conv", ["x", "w", "b"], ["a"]), H.make_node("Conv", ["a", "v"], ["r"]), *ends], w=w, b=b, v=v)
+    assert apart < 1e-5 and told == [], (apart, told)
+    run("verify", small, big)
     # Both convolutions read u: once without filter 3, once as it was.
     u = floats((8, 8, 3, 3))
     net = [H.make_node("Conv", ["x", "w", "b"], ["a"], pads=[1] * 4), H.make_node("Conv", ["a", "u"], ["m"], pads=[1] * 4),
