@@ -24,7 +24,8 @@ static void mixer_reads(lattice *l, mixer *m)
             if (!lattice_is_live(m, o, i)) continue;
             uint64_t channel = o / per * m->ins + i, e = x->first + channel;
             bool wanted = is_read(l, y->first + o) && !lattice_is_constant(l, y->first + o);
-            if (!lattice_is_constant(l, e)) {
+            if (m->large[channel]) wanted = true;
+            if (!lattice_is_constant(l, e) || m->large[channel]) {
                 if (wanted) m->reads[channel] = READS_LIVE;
             } else if (l->constant[e] != 0) {
                 m->reads[channel] = m->folds && m->has_bias_input ? READS_ADDEND : READS_CARRIED;

@@ -48,13 +48,19 @@ static void describe_stops(changes *c, graph_removal *removal)
     const lattice *l = &c->l;
     const onnx_model *m = l->g->model;
     uint32_t *blocker = base_calloc(l->elements + 1, sizeof *blocker);
-    uint64_t *count = base_calloc(m->node_count + BLOCK_NODE(0), sizeof *count);
+    const size_t beyond = BLOCK_NODE(m->node_count), ends = beyond + m->node_count; /* of the nodes whose bias would be too large */
+    uint64_t *count = base_calloc(ends, sizeof *count);
     changes_list stops = {0};
     if (!blocker || !count) lattice_failed(&c->l, l->elements * sizeof *blocker);
     for (size_t n = 0; n < m->name_count && !l->status; n++)
         for (uint32_t i = 0; l->lanes[n].tracked && l->lanes[n].block && i < l->lanes[n].channels; i++) {
             uint32_t root = lattice_class(l, l->lanes[n].first + i);
             if (l->lanes[n].block > blocker[root]) blocker[root] = l->lanes[n].block;
+        }
+    for (size_t k = 0; k < l->mixer_count && !l->status; k++)
+        for (uint64_t i = 0; l->lanes[l->mixers[k].in].tracked && i < l->mixers[k].ins * l->mixers[k].groups; i++) {
+            uint32_t root = lattice_class(l, l->lanes[l->mixers[k].in].first + i);
+            if (l->mixers[k].large[i] && blocker[root] <= BLOCK_INPUT) blocker[root] = (uint32_t)beyond + l->mixers[k].node;
         }
     /* A filter that is dead or unread by its own layer's reckoning, and is there. */
     for (size_t k = 0; k < l->mixer_count && !l->status; k++) {
@@ -66,12 +72,13 @@ static void describe_stops(changes *c, graph_removal *removal)
             if (needless && b > BLOCK_INPUT && lane_keeps(l, y, o)) count[b]++;
         }
     }
-    for (size_t b = BLOCK_OUTPUT; b < m->node_count + BLOCK_NODE(0) && !l->status; b++) {
+    for (size_t b = BLOCK_OUTPUT; b < ends && !l->status; b++) {
         if (!count[b]) continue;
         graph_stop *stop = changes_append(&c->l, &stops, sizeof *stop);
         if (!stop) break;
-        const onnx_node *n = b >= BLOCK_NODE(0) ? graph_node(l->g, (uint32_t)b - BLOCK_NODE(0)) : NULL;
+        const onnx_node *n = b >= BLOCK_NODE(0) ? graph_node(l->g, (uint32_t)(b - (b < beyond ? BLOCK_NODE(0) : beyond))) : NULL;
         const char *op = n ? onnx_text_of(m, n->op) : b == BLOCK_OUTPUT ? "output of the graph" : "subgraph";
+        if (b >= beyond) op = "range of the bias";
         const char *node = n ? onnx_text_of(m, n->name) : "";
         if (n && !*node && n->output_count) node = onnx_text_of(m, n->outputs[0]);
         *stop = (graph_stop){op, node, count[b]};

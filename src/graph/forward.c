@@ -210,12 +210,21 @@ static double bias_value(const weighing *w, const mixer *m, const lattice *l, ui
     return m->beta * graph_load(w->bias_dtype, w->bias + at * w->bias_size);
 }
 
+/* Whether the type of the bias holds it. */
+static bool bias_holds(const weighing *w, const mixer *m, double value)
+{
+    const fpr_dtype dtype = m->bias == ONNX_NONE ? w->dtype : w->bias_dtype;
+    uint8_t stored[8];
+    graph_store(dtype, stored, value);
+    return isfinite(graph_load(dtype, stored));
+}
+
 /* One filter: its live kernels are noted; constant when nothing that changes reaches it. */
 static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
 {
     const lane *x = &l->lanes[m->in], *y = &l->lanes[m->out];
     uint64_t group = o / (m->outs / m->groups);
-    double c = bias_value(w, m, l, o);
+    double c = bias_value(w, m, l, o), most = fabs(c / m->beta); /* of the bias, whichever constants are folded into it */
     bool changes = false;
     for (uint64_t i = 0; i < m->ins; i++) {
         uint64_t at = lattice_weight_at(m, o, i), e = x->first + group * m->ins + i, bit = o * m->ins + i;
@@ -234,6 +243,11 @@ static void weigh_filter(lattice *l, mixer *m, const weighing *w, uint64_t o)
         m->live[bit >> 3] |= (uint8_t)(1u << (bit & 7));
         if (!x->tracked || !lattice_is_constant(l, e) || (l->constant[e] != 0 && !m->folds)) changes = true;
         else c += m->alpha * (l->constant[e] * sum);
+        const bool folds = x->tracked && lattice_is_constant(l, e) && m->folds && m->has_bias_input && !m->depthwise;
+        if (!folds || !isfinite(most)) continue;
+        const double addend = fabs(m->alpha / m->beta * l->constant[e] * sum);
+        if (bias_holds(w, m, most + addend)) most += addend;
+        else m->large[group * m->ins + i] = 1;
     }
     if (!changes) lattice_set_constant(l, y->first + o, c);
 }

@@ -99,7 +99,7 @@ typedef struct graph_layer {       /* a convolution or matrix product with const
 } graph_layer;
 
 typedef struct graph_stop {        /* what kept channels that nobody needs otherwise */
-    const char *op, *node;         /* "graph input" and the like: node is the name of the value */
+    const char *op, *node;         /* "output of the graph" and the like; "range of the bias": it could not take a constant up */
     uint64_t channels;
 } graph_stop;
 
@@ -118,7 +118,8 @@ fpr_status graph_remove(const graph *g, int64_t side, const volatile int *cancel
                         fpr_error *error);
 void graph_removal_free(graph_removal *removal);
 /* Writes the model without them, with the weights given: every byte else as it was. Data of tensors stands within the
- * file, which protobuf limits to 2 GiB: FPR_USAGE beyond. sink gets the bytes in order. */
+ * file, which protobuf limits to 2 GiB: FPR_USAGE beyond, as where weights that are added
+ * up are beyond their type. sink gets the bytes in order. */
 typedef fpr_status (*graph_sink)(void *context, const void *bytes, uint64_t count, fpr_error *error);
 fpr_status graph_write(const graph *g, const graph_removal *removal, graph_sink sink, void *context, fpr_error *error);
 

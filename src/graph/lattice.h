@@ -39,6 +39,7 @@ typedef struct mixer {        /* a convolution or matrix product whose weights a
     double alpha, beta;       /* of Gemm: what the product and the bias are multiplied with; else 1 */
     uint8_t *live;            /* bit o * ins + i: some weight is not zero */
     uint8_t *reads;           /* [channels of in] READS_* */
+    uint8_t *large;           /* [channels of in] constants that stay: with them a bias may be beyond its type */
     uint32_t *carrier;        /* [groups] channel + 1 that carries the constant ones which leave; 0: none */
 } mixer;
 

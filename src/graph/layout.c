@@ -186,8 +186,9 @@ static void layout_mixer(lattice *l, uint32_t node, const op_row *op)
     if (v->tracked && v->channels != m.ins * m.groups) return;
     m.live = base_calloc((m.outs * m.ins + 7) / 8, 1);
     m.reads = base_calloc(m.ins * m.groups, 1);
+    m.large = base_calloc(m.ins * m.groups, 1);
     m.carrier = base_calloc(m.groups, sizeof *m.carrier);
-    if (!m.live || !m.reads || !m.carrier) lattice_failed(l, m.outs * m.ins / 8);
+    if (!m.live || !m.reads || !m.large || !m.carrier) lattice_failed(l, m.outs * m.ins / 8);
     l->mixer_of[node] = (uint32_t)l->mixer_count;
     l->mixers[l->mixer_count++] = m;
 }
@@ -289,6 +290,7 @@ void lattice_close(lattice *l)
     for (size_t i = 0; i < l->mixer_count; i++) {
         base_free(l->mixers[i].live);
         base_free(l->mixers[i].reads);
+        base_free(l->mixers[i].large);
         base_free(l->mixers[i].carrier);
     }
     for (unsigned s = 0; s < 2 && l->g; s++) {

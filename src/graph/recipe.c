@@ -29,8 +29,9 @@ static void make_slice(const changes *c, const recipe *r, const uint8_t *old, ui
 
 /* ---- convolutions and products */
 
-/* What kernel [o][i] of the new weights has besides its own: constants that its channel carries, and twins. */
-static void add_folded(const changes *c, const mixer *m, const uint8_t *old, size_t size, fpr_dtype dtype, uint64_t o,
+/* What kernel [o][i] of the new weights has besides its own: constants that its channel carries, and twins. false: beyond
+ * what the type holds, though its parts are not. */
+static bool add_folded(const changes *c, const mixer *m, const uint8_t *old, size_t size, fpr_dtype dtype, uint64_t o,
                        uint64_t i, uint8_t *kernel)
 {
     const lattice *l = &c->l;
@@ -39,7 +40,7 @@ static void add_folded(const changes *c, const mixer *m, const uint8_t *old, siz
     bool carries = m->carrier[group] == base + i + 1;
     for (uint64_t k = 0; k < m->taps; k++) {
         double sum = graph_load(dtype, kernel + k * size);
-        bool more = false;
+        bool more = false, finite = isfinite(sum);
         for (uint64_t j = 0; j < m->ins; j++) {
             uint64_t e = x->first + base + j;
             bool twin = m->reads[base + j] == READS_LIVE && l->leader[e] == base + i && j != i;
@@ -48,9 +49,12 @@ static void add_folded(const changes *c, const mixer *m, const uint8_t *old, siz
             double w = graph_load(dtype, old + (lattice_weight_at(m, o, j) + k) * size);
             sum += twin ? w : w * l->constant[e] / l->constant[x->first + base + i];
             more = more || w != 0;
+            finite = finite && isfinite(w);
         }
         if (more) graph_store(dtype, kernel + k * size, sum);
+        if (more && finite && !isfinite(graph_load(dtype, kernel + k * size))) return false;
     }
+    return true;
 }
 
 /* Whether any channel of the group leaves something behind in this one: most do not, and their bits stay. */
@@ -66,7 +70,8 @@ static bool takes_over(const changes *c, const mixer *m, uint64_t group, uint64_
     return false;
 }
 
-static void make_weight(const changes *c, const recipe *r, const uint8_t *old, uint8_t *new, const uint8_t *takes)
+static fpr_status make_weight(const changes *c, const recipe *r, const uint8_t *old, uint8_t *new, const uint8_t *takes,
+                              fpr_error *error)
 {
     const mixer *m = &c->l.mixers[r->mixer];
     const lane *x = &c->l.lanes[m->in], *y = &c->l.lanes[m->out];
@@ -81,9 +86,12 @@ static void make_weight(const changes *c, const recipe *r, const uint8_t *old, u
                 (m->depthwise && !lane_keeps(&c->l, x, group)))
                 continue;
             memcpy(new, old + lattice_weight_at(m, o, i) * size, m->taps * size);
-            if (takes[group * m->ins + i]) add_folded(c, m, old, size, r->dtype, o, i, new);
+            if (takes[group * m->ins + i] && !add_folded(c, m, old, size, r->dtype, o, i, new))
+                return base_fail(error, FPR_USAGE, "tensor %.80s: weights of channels that leave, added to those of the ones that stay, "
+                                 "are beyond its type", onnx_text_of(c->l.g->model, c->l.g->names[r->tensor]));
             new += m->taps * size;
         }
+    return FPR_OK;
 }
 
 static double addends(const changes *c, const mixer *m, const uint8_t *weights, fpr_dtype dtype, uint64_t o)
@@ -133,7 +141,7 @@ uint8_t *recipe_make(const changes *c, const recipe *r, fpr_error *error)
     for (uint64_t i = 0; m && !status && i < m->ins * m->groups; i++)
         takes[i] = !m->depthwise && takes_over(c, m, i / m->ins, i % m->ins);
     if (!status && r->kind == RECIPE_SLICE) make_slice(c, r, old, new);
-    if (!status && r->kind == RECIPE_WEIGHT) make_weight(c, r, old, new, takes);
+    if (!status && r->kind == RECIPE_WEIGHT) status = make_weight(c, r, old, new, takes, error);
     if (!status && r->kind == RECIPE_BIAS) status = make_bias(c, r, old, new, error);
     for (uint64_t i = 0; !status && r->kind == RECIPE_LIST && i < r->elements; i++)
         r->dtype == FPR_I32 ? base_store_le32(new + 4 * i, (uint32_t)r->list[i])
