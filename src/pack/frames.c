@@ -74,17 +74,11 @@ static void count_bytes(const uint8_t *bytes, size_t n, uint32_t counts[256])
     for (unsigned s = 0; s < 256; s++) counts[s] = part[0][s] + part[1][s] + part[2][s] + part[3][s];
 }
 
-bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zstd *zstd, const uint8_t *src, size_t n,
-                      bool last, uint8_t *scratch, size_t capacity, pack_piece *piece)
+/* A frame as a piece. made: bytes of the one that is in scratch already; 0: it is yet to be made. */
+static bool write_frame(int level, pack_zstd *zstd, const uint8_t *src, size_t n, size_t made, uint8_t *scratch, size_t capacity,
+                        pack_piece *piece)
 {
-    if (encoding == PACK_RAW) return pack_copy_piece(piece, src, n);
-    if (encoding == PACK_RANS) {
-        uint32_t counts[2][256];
-        count_bytes(src, n, counts[0]);
-        size_t bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, last, scratch);
-        return pack_copy_piece(piece, scratch, bytes);
-    }
-    size_t bytes = pack_zstd_frame(zstd, level, src, n, scratch, capacity);
+    size_t bytes = made ? made : pack_zstd_frame(zstd, level, src, n, scratch, capacity);
     if (!bytes || !pack_copy_piece(piece, scratch, bytes)) return false;
     if (level <= FAST_LEVEL) return true;
     /* On long runs a fast level may well win over a slow one. */
@@ -95,6 +89,17 @@ bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zst
         piece->count = bytes;
     }
     return true;
+}
+
+bool pack_chunk_write(unsigned encoding, int level, rans_scratch *rans, pack_zstd *zstd, const uint8_t *src, size_t n,
+                      bool last, uint8_t *scratch, size_t capacity, pack_piece *piece)
+{
+    if (encoding == PACK_RAW) return pack_copy_piece(piece, src, n);
+    if (encoding == PACK_ZSTD) return write_frame(level, zstd, src, n, 0, scratch, capacity, piece);
+    uint32_t counts[2][256];
+    count_bytes(src, n, counts[0]);
+    size_t bytes = rans_encode(rans, src, NULL, n, (const uint32_t(*)[256])counts, NULL, NULL, 0, last, scratch);
+    return pack_copy_piece(piece, scratch, bytes);
 }
 
 void pack_drop_last_section(pack_blob *blob)
@@ -113,10 +118,10 @@ uint64_t pack_last_section_bytes(const pack_blob *blob)
     return sum;
 }
 
-/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. false: no
- * memory; the others would do, but what is written must not depend on that. */
-static bool best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratch *rans, pack_zstd *zstd,
-                          uint8_t *scratch, size_t capacity, unsigned *best)
+/* The chunk is at most PACK_CHUNK bytes, so trying all three encodings on the first chunk costs little. Returns the bytes of
+ * its frame, which is left in scratch. 0: no memory; the others would do, but what is written must not depend on that. */
+static size_t best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratch *rans, pack_zstd *zstd,
+                            uint8_t *scratch, size_t capacity, unsigned *best)
 {
     uint32_t counts[2][256];
     size_t least = n, got;
@@ -129,7 +134,7 @@ static bool best_encoding(const uint8_t *bytes, size_t n, int level, rans_scratc
     }
     got = pack_zstd_frame(zstd, level, bytes, n, scratch, capacity);
     if (got && got < least) *best = PACK_ZSTD;
-    return got != 0;
+    return got;
 }
 
 fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, uint64_t count, int level,
@@ -147,15 +152,19 @@ fpr_status pack_add_coded(pack_blob *blob, unsigned kind, const uint8_t *bytes, 
         goto out;
     }
     unsigned encoding;
-    if (!best_encoding(bytes, part, level, rans, &zstd, scratch, capacity, &encoding)) {
+    const size_t frame = best_encoding(bytes, part, level, rans, &zstd, scratch, capacity, &encoding);
+    if (!frame) {
         status = base_no_memory(error, capacity);
         goto out;
     }
     uint64_t chunks = pack_chunk_count(count);
     pack_build_section *s = pack_add_section(blob, kind, encoding, count, chunks);
     for (uint64_t i = 0; s && i < chunks; i++) {
-        if (!pack_chunk_write(encoding, level, rans, &zstd, bytes + i * PACK_CHUNK, pack_chunk_size(count, i),
-                              i + 1 == chunks, scratch, capacity, &s->pieces[i]))
+        const uint8_t *chunk = bytes + i * PACK_CHUNK;
+        const size_t n = pack_chunk_size(count, i);
+        const bool made = !i && encoding == PACK_ZSTD;
+        if (made ? !write_frame(level, &zstd, chunk, n, frame, scratch, capacity, &s->pieces[i])
+                 : !pack_chunk_write(encoding, level, rans, &zstd, chunk, n, i + 1 == chunks, scratch, capacity, &s->pieces[i]))
             s = NULL;
     }
     if (!s) {
