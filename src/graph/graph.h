@@ -64,6 +64,9 @@ int32_t graph_input_type(const graph *g, size_t input); /* ONNX_* */
  * for every axis from the third on (doubled along the last one when it is named differently); the second one as its
  * first reader wants it. false: not a tensor of known rank. */
 bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape);
+/* FPR_DIFFERS with the first input that is longer along some axis in one graph than in the other, of another rank or kind;
+ * what a graph leaves open is as the other one wants it. */
+fpr_status graph_same_inputs(const graph *a, const graph *b, fpr_error *error);
 /* Whether some input has an open dimension from the third one on. */
 bool graph_is_open(const graph *g);
 #define GRAPH_RUN_BYTES (UINT64_C(2) << 30) /* of data at a time, of all values together */

@@ -113,6 +113,8 @@ bool run_goes_on(run *r);
 /* alpha and beta, or the limits of Clip; false when they are not constant. */
 bool graph_unary_parameters(const graph *g, const onnx_node *n, double p[2]);
 array_kind run_kind_of(int32_t type); /* ONNX_* */
+/* The numbers that the type holds; false: none of whole numbers of 8, 16 or 32 bits. */
+bool run_limits(int32_t type, double *least, double *most);
 void run_unary(run *r);
 void run_cast(run *r);
 void run_mod(run *r);

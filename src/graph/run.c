@@ -37,7 +37,7 @@ const char *graph_output_name(const graph *g, size_t output)
     return onnx_text_of(g->model, g->model->values[g->outputs[output]].name);
 }
 
-/* How many channels the first convolution that reads the value wants; 3 when none does. */
+/* How many channels the first convolution that reads the value wants; 0 when none does. */
 static int64_t channels_wanted(const graph *g, onnx_name name)
 {
     for (size_t i = 0; i < g->model->node_count; i++) {
@@ -47,7 +47,7 @@ static int64_t channels_wanted(const graph *g, onnx_name name)
         if (w != ONNX_NONE && g->model->tensors[w].rank > 1)
             return (int64_t)g->model->tensors[w].shape[1] * graph_int(g, n, "group", 1);
     }
-    return 3;
+    return 0;
 }
 
 /* Bounds every product of some of the dimensions, even where another one is 0. */
@@ -64,13 +64,38 @@ static bool set_count(array *a)
     return true;
 }
 
+/* What the file states of it or what its reader wants; 0: it is open. */
+static int64_t dim_of(const graph *g, const onnx_value *v, unsigned axis)
+{
+    return v->shape[axis] > 0 ? (int64_t)v->shape[axis] : axis == 1 ? channels_wanted(g, v->name) : 0;
+}
+
+fpr_status graph_same_inputs(const graph *a, const graph *b, fpr_error *error)
+{
+    if (a->input_count != b->input_count) return base_fail(error, FPR_DIFFERS, "the networks take other inputs: one takes more");
+    for (size_t i = 0; i < a->input_count; i++) {
+        const onnx_value *x = &a->model->values[a->inputs[i]], *y = &b->model->values[b->inputs[i]];
+        const char *name = onnx_text_of(b->model, y->name);
+        if (!x->has_shape || !y->has_shape) continue;
+        if (x->rank != y->rank || run_kind_of(x->type) != run_kind_of(y->type))
+            return base_fail(error, FPR_DIFFERS, "the networks take other inputs: %.80s has other axes or another type", name);
+        for (unsigned k = 0; k < x->rank; k++) {
+            const int64_t m = dim_of(a, x, k), n = dim_of(b, y, k);
+            if (m && n && m != n)
+                return base_fail(error, FPR_DIFFERS, "the networks take other inputs: axis %u of %.80s is %lld long, in the other one %lld",
+                                 k, name, (long long)n, (long long)m);
+        }
+    }
+    return FPR_OK;
+}
+
 bool graph_input_shape(const graph *g, size_t input, int64_t batch, int64_t side, array *shape)
 {
     const onnx_value *v = &g->model->values[g->inputs[input]];
     *shape = (array){.known = true, .rank = v->rank};
     if (!v->has_shape || v->rank > GRAPH_RANK_MAX) return false;
     for (unsigned i = 0; i < v->rank; i++)
-        shape->dims[i] = v->shape[i] > 0 ? v->shape[i] : i == 0 ? batch : i == 1 ? channels_wanted(g, v->name) : side;
+        shape->dims[i] = dim_of(g, v, i) ? dim_of(g, v, i) : i == 0 ? batch : i == 1 ? 3 : side;
     return set_count(shape);
 }
 

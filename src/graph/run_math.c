@@ -49,17 +49,29 @@ void run_unary(run *r)
     for (uint64_t i = 0; y && i < x->count; i++) y[i] = r->op->unary(x->data[i], p);
 }
 
+/* Whole numbers of fewer bits: the last bits of what is cast. */
+static double wrap(double x, double least, double most)
+{
+    const double span = most - least + 1;
+    return isfinite(x) ? x - span * floor((x - least) / span) : x;
+}
+
 /* Cast, and CastLike to the type of its second input. */
 void run_cast(run *r)
 {
     const array *x = run_in(r, 0), *like = run_in(r, 1);
     if (!x) return;
     r->lacking = !x->data; /* of the second one the type counts alone */
-    r->kind = like ? like->kind : run_kind_of((int32_t)graph_int(r->g, r->node, "to", ONNX_FLOAT));
+    const uint32_t t = like ? r->g->values[r->node->inputs[1]].tensor : ONNX_NONE;
+    const int32_t type = t != ONNX_NONE ? r->g->model->tensors[t].type : (int32_t)graph_int(r->g, r->node, "to", ONNX_FLOAT);
+    r->kind = like ? like->kind : run_kind_of(type);
     const array_kind kind = r->kind;
+    double least, most;
+    const bool narrow = run_limits(type, &least, &most);
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < x->count; i++)
         y[i] = kind == ARRAY_TRUTH ? x->data[i] != 0 : kind == ARRAY_WHOLE ? trunc(x->data[i]) : x->data[i];
+    for (uint64_t i = 0; y && narrow && i < x->count; i++) y[i] = wrap(y[i], least, most);
 }
 
 /* ---- broadcasting */

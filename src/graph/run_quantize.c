@@ -4,14 +4,15 @@
 
 #include <math.h>
 
-/* The numbers that a type of a zero point holds; false: it is none of eight or sixteen bits. */
-static bool limits_of(int32_t type, double *least, double *most)
+bool run_limits(int32_t type, double *least, double *most)
 {
     switch (type) {
     case ONNX_UINT8: *least = 0, *most = UINT8_MAX; return true;
     case ONNX_INT8: *least = INT8_MIN, *most = INT8_MAX; return true;
     case ONNX_UINT16: *least = 0, *most = UINT16_MAX; return true;
     case ONNX_INT16: *least = INT16_MIN, *most = INT16_MAX; return true;
+    case ONNX_UINT32: *least = 0, *most = UINT32_MAX; return true;
+    case ONNX_INT32: *least = INT32_MIN, *most = INT32_MAX; return true;
     default: return false;
     }
 }
@@ -39,7 +40,7 @@ void run_quantize(run *r)
     double least, most;
     uint64_t inner;
     if (!scales_of(r, x, scale, zero, &inner)) return;
-    if ((zero && t == ONNX_NONE) || !limits_of(type, &least, &most)) return run_fail(r, "its type is not evaluated");
+    if ((zero && t == ONNX_NONE) || !run_limits(type, &least, &most)) return run_fail(r, "its type is not evaluated");
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < x->count; i++) {
         const uint64_t c = i / inner % scale->count;

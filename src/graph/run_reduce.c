@@ -15,7 +15,13 @@ typedef struct reduction {
 static double add_sum(double s, double x) { return s + x; }
 static double add_abs(double s, double x) { return s + fabs(x); }
 static double add_square(double s, double x) { return s + x * x; }
-static double add_exp(double s, double x) { return s + exp(x); }
+/* Of logarithms: the larger one is taken out, so that nothing overflows. */
+static double add_exp(double s, double x)
+{
+    const double most = s > x ? s : x;
+    if (isinf(most)) return isnan(s) ? s : most;
+    return most + log1p(exp(-fabs(s - x)));
+}
 static double add_product(double s, double x) { return s * x; }
 static double end_same(double s, double n) { (void)n; return s; }
 static double end_mean(double s, double n) { return s / n; }
@@ -26,7 +32,7 @@ static const reduction reductions[] = {
     {"ReduceSum", 0, add_sum, end_same}, {"ReduceMean", 0, add_sum, end_mean}, {"ReduceMax", -INFINITY, fmax, end_same},
     {"ReduceMin", INFINITY, fmin, end_same}, {"ReduceProd", 1, add_product, end_same}, {"ReduceL1", 0, add_abs, end_same},
     {"ReduceL2", 0, add_square, end_root}, {"ReduceSumSquare", 0, add_square, end_same},
-    {"ReduceLogSum", 0, add_sum, end_log}, {"ReduceLogSumExp", 0, add_exp, end_log},
+    {"ReduceLogSum", 0, add_sum, end_log}, {"ReduceLogSumExp", -INFINITY, add_exp, end_same},
 };
 
 static const reduction *reduction_of(const char *op)
@@ -69,7 +75,8 @@ void run_reduce(run *r)
         }
         y[to] = how->add(y[to], x->data[i]);
     }
-    for (uint64_t i = 0; i < all; i++) y[i] = how->end(y[i], folded);
+    const bool whole = r->kind == ARRAY_WHOLE && how->end == end_mean;
+    for (uint64_t i = 0; i < all; i++) y[i] = whole ? trunc(how->end(y[i], folded)) : how->end(y[i], folded);
 }
 
 /* ---- lines: the entries along one axis, the others being held */

@@ -80,10 +80,11 @@ static fpr_status compare_once(const graph *a, const graph *b, int64_t batch, in
 fpr_status job_compare_graphs(const graph *a, const graph *b, const volatile int *cancel, graph_difference *d, fpr_error *error)
 {
     size_t outs = graph_output_count(a);
-    if (graph_input_count(a) != graph_input_count(b) || outs != graph_output_count(b))
-        return base_fail(error, FPR_DIFFERS, "the graphs have other inputs or outputs");
+    if (outs != graph_output_count(b)) return base_fail(error, FPR_DIFFERS, "the networks make other outputs: one makes more");
+    fpr_status status = graph_same_inputs(a, b, error);
+    if (status) return status;
     double *sums = base_calloc(2 * outs, sizeof *sums);
-    fpr_status status = sums ? FPR_OK : base_no_memory(error, outs * sizeof *sums);
+    if (!sums) return base_no_memory(error, outs * sizeof *sums);
     /* Not every network takes every size: the first two that it takes count, one where it takes no other. */
     static const int64_t sides[] = {JOB_COMPARE_SIDE, 96, 48, 32, 128, 16};
     unsigned done = 0;

@@ -82,6 +82,25 @@ def what_is_not_evaluated(folder):
     assert "not compared: evaluating the network takes more memory" in said.replace("\n  ", " "), said
 
 
+def other_inputs(folder):
+    """Networks that take other inputs differ, which is said of the inputs; what one leaves open is as the other wants it."""
+    H, P = onnx.helper, onnx.TensorProto
+    def model(name, *shape, channels=3, kind=P.FLOAT):
+        path = os.path.join(folder, name + ".onnx")
+        graph = H.make_graph([H.make_node("Conv", ["x", "w"], ["y"])], "g", [H.make_tensor_value_info("x", kind, shape)],
+                             [H.make_tensor_value_info("y", kind, None)],
+                             [onnx.numpy_helper.from_array(np.ones((2, channels, 3, 3), np.float32), "w")])
+        onnx.save(H.make_model(graph, opset_imports=[H.make_opsetid("", 13)], ir_version=8), path)
+        return path
+    a = model("a", 1, 3, 8, 8)
+    for more, said in (((1, 4, 8, 8), "axis 1 of x is 4 long, in the other one 3"), (("N", "C", 8, 8), "axis 1 of x is 4 long"),
+                       ((1, 3, 8, 9), "axis 3 of x is 9 long, in the other one 8"), ((1, 3, 8), "other axes")):
+        b = model("b", *more, channels=4 if more[1] in (4, "C") else 3)
+        told = run("verify", b, a, expect=5).stderr
+        assert told.count("\n") == 1 and "take other inputs" in told and said in told and "Conv" not in told, told
+    run("verify", model("b", "N", "C", "H", "W"), a)
+
+
 def pruned(folder):
     """Kernels below the threshold become zero first; the weights that stay are the pruned ones."""
     model, _ = planted.make("densenet", 2)
@@ -263,6 +282,7 @@ with tempfile.TemporaryDirectory() as place:
     what_is_not_evaluated(place)
     pruned(place)
     what_is_told(place)
+    other_inputs(place)
     nothing_is_written(place)
     depth(place)
 print("removal: ok")
