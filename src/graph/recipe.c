@@ -87,8 +87,8 @@ static fpr_status make_weight(const changes *c, const recipe *r, const uint8_t *
                 continue;
             memcpy(new, old + lattice_weight_at(m, o, i) * size, m->taps * size);
             if (takes[group * m->ins + i] && !add_folded(c, m, old, size, r->dtype, o, i, new))
-                return base_fail(error, FPR_USAGE, "tensor %.80s: weights of channels that leave, added to those of the ones that stay, "
-                                 "are beyond its type", onnx_text_of(c->l.g->model, c->l.g->names[r->tensor]));
+                return base_fail(error, FPR_USAGE, "tensor %.80s: weights of channels that leave, added to those of the ones that "
+                                 "stay, are beyond its type", onnx_text_of(c->l.g->model, c->l.g->names[r->tensor]));
             new += m->taps * size;
         }
     return FPR_OK;

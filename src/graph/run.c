@@ -82,8 +82,8 @@ fpr_status graph_same_inputs(const graph *a, const graph *b, fpr_error *error)
         for (unsigned k = 0; k < x->rank; k++) {
             const int64_t m = dim_of(a, x, k), n = dim_of(b, y, k);
             if (m && n && m != n)
-                return base_fail(error, FPR_DIFFERS, "the networks take other inputs: axis %u of %.80s is %lld long, in the other one %lld",
-                                 k, name, (long long)n, (long long)m);
+                return base_fail(error, FPR_DIFFERS, "the networks take other inputs: axis %u of %.80s is %lld long, in the other "
+                                 "one %lld", k, name, (long long)n, (long long)m);
         }
     }
     return FPR_OK;

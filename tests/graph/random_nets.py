@@ -473,7 +473,11 @@ class Net(planted.Parts):
             p = [0] + [int(i) for i in self.r.permutation(len(s) - 1) + 1]
             return self.node(op, [x], perm=p), [s[i] for i in p]
         if op == "InstanceNormalization" and len(s) > 2 and np.prod(s[2:]) > 1:
-            return self.node(op, [x, self.add(1 + self.floats(s[1])), self.add(self.floats(s[1]))]), s
+            # A nearly constant channel becomes what rounding makes of it: it varies from place to place, or epsilon is large.
+            flat = self.chance(.5)
+            x = x if flat else self.node("Add", [x, self.add(self.floats(1, 1, *s[2:]))])
+            scales = [self.add(1 + self.floats(s[1])), self.add(self.floats(s[1]))]
+            return self.node(op, [x, *scales], **({"epsilon": 1.0} if flat else {})), s
         if op == "LayerNormalization" and self.opset >= 17 and s[-1] > 1:
             return self.node(op, [x, self.add(1 + self.floats(s[-1])), self.add(self.floats(s[-1]))]), s
         if op == "DepthToSpace" and len(s) == 4 and s[1] % 4 == 0:
