@@ -103,6 +103,15 @@ const double *run_list(run *r, uint32_t input, int64_t *count);
 const double *run_either(run *r, const char *attribute, uint32_t input, double *own, int64_t *count);
 /* An axis that may count from the end; -1 with an error when it is out of range. */
 int run_axis(run *r, double axis, unsigned rank);
+/* Along one axis, the others being held: entries of a line, their distance, how many times `inner` lines there are. */
+typedef struct run_lines { uint64_t n, inner, outer; } run_lines;
+static inline run_lines run_lines_of(const array *x, unsigned axis)
+{
+    run_lines l = {(uint64_t)x->dims[axis], 1, 1};
+    for (unsigned i = 0; i < axis; i++) l.outer *= (uint64_t)x->dims[i];
+    for (unsigned i = axis + 1; i < x->rank; i++) l.inner *= (uint64_t)x->dims[i];
+    return l;
+}
 /* Makes an output. NULL: there is nothing to compute, because shapes are all that is wanted or because of an error. */
 double *run_out(run *r, uint32_t output, unsigned rank, const int64_t *dims);
 void run_let_go(run *r, array *a); /* frees its data */

@@ -116,11 +116,10 @@ void run_lp_norm(run *r)
     const array *x = run_in(r, 0);
     const int axis = x ? run_axis(r, (double)graph_int(r->g, r->node, "axis", -1), x->rank) : -1;
     const int64_t p = graph_int(r->g, r->node, "p", 2);
-    uint64_t inner = 1;
     if (axis < 0) return;
     if (p != 1 && p != 2) return run_fail(r, "its mode is not evaluated");
-    for (unsigned i = (unsigned)axis + 1; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
-    const uint64_t n = (uint64_t)x->dims[axis];
+    const run_lines l = run_lines_of(x, (unsigned)axis);
+    const uint64_t n = l.n, inner = l.inner;
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < x->count; i++) {
         if (i / inner % n) continue;

@@ -27,7 +27,7 @@ static bool scales_of(run *r, const array *x, const array *scale, const array *z
     const int axis = run_axis(r, (double)graph_int(r->g, r->node, "axis", 1), x->rank);
     if (axis < 0) return false;
     if (scale->rank != 1 || scale->dims[0] != x->dims[axis]) return run_fail(r, "its shapes do not fit together"), false;
-    for (unsigned i = (unsigned)axis + 1; i < x->rank; i++) *inner *= (uint64_t)x->dims[i];
+    *inner = run_lines_of(x, (unsigned)axis).inner;
     return true;
 }
 

@@ -79,19 +79,7 @@ void run_reduce(run *r)
     for (uint64_t i = 0; i < all; i++) y[i] = whole ? trunc(how->end(y[i], folded)) : how->end(y[i], folded);
 }
 
-/* ---- lines: the entries along one axis, the others being held */
-
-typedef struct lines {
-    uint64_t n, inner, outer; /* entries of a line, their distance, how many times inner lines there are */
-} lines;
-
-static lines lines_of(const array *x, unsigned axis)
-{
-    lines l = {(uint64_t)x->dims[axis], 1, 1};
-    for (unsigned i = 0; i < axis; i++) l.outer *= (uint64_t)x->dims[i];
-    for (unsigned i = axis + 1; i < x->rank; i++) l.inner *= (uint64_t)x->dims[i];
-    return l;
-}
+/* ---- lines */
 
 void run_arg(run *r)
 {
@@ -105,7 +93,7 @@ void run_arg(run *r)
     if (!x->dims[axis]) return run_fail(r, "it looks for what has no entries");
     for (unsigned i = 0; i < x->rank; i++)
         if (keep || i != (unsigned)axis) dims[rank++] = i == (unsigned)axis ? 1 : x->dims[i];
-    const lines l = lines_of(x, (unsigned)axis);
+    const run_lines l = run_lines_of(x, (unsigned)axis);
     double *y = run_out(r, 0, rank, dims);
     for (uint64_t i = 0; y && i < l.outer * l.inner; i++) {
         const double *line = x->data + i / l.inner * l.n * l.inner + i % l.inner;
@@ -128,7 +116,7 @@ void run_cumulative(run *r)
     if (!axes || count != 1) return run_fail(r, "its axis is out of range");
     const int axis = run_axis(r, *axes, x->rank);
     if (axis < 0) return;
-    const lines l = lines_of(x, (unsigned)axis);
+    const run_lines l = run_lines_of(x, (unsigned)axis);
     double *y = run_out(r, 0, x->rank, x->dims);
     for (uint64_t i = 0; y && i < l.outer * l.inner; i++) {
         const uint64_t line = i / l.inner * l.n * l.inner + i % l.inner;
@@ -172,7 +160,7 @@ void run_top(run *r)
     const int axis = run_axis(r, (double)graph_int(r->g, r->node, "axis", -1), x->rank);
     if (axis < 0) return;
     if (!(k >= 0 && k <= (double)x->dims[axis])) return run_fail(r, "its shapes do not fit together");
-    const lines l = lines_of(x, (unsigned)axis);
+    const run_lines l = run_lines_of(x, (unsigned)axis);
     memcpy(dims, x->dims, sizeof dims);
     dims[axis] = (int64_t)k;
     double *values = run_out(r, 0, x->rank, dims);

@@ -102,10 +102,9 @@ static int resize_taps(const run *r, double p, int64_t n, char mode, int64_t *at
 /* Along one axis after the other; the result takes the place of *x. */
 static void resize_axis(run *r, array *x, unsigned axis, int64_t out, double scale, char mode)
 {
-    int64_t in = x->dims[axis];
-    uint64_t inner = 1, outer = 1;
-    for (unsigned i = 0; i < axis; i++) outer *= (uint64_t)x->dims[i];
-    for (unsigned i = axis + 1; i < x->rank; i++) inner *= (uint64_t)x->dims[i];
+    const int64_t in = x->dims[axis];
+    const run_lines l = run_lines_of(x, axis);
+    const uint64_t inner = l.inner, outer = l.outer;
     double *y = base_calloc(outer * (uint64_t)out * inner, sizeof *y);
     if (!y) {
         r->status = base_no_memory(r->error, outer * (uint64_t)out * inner * sizeof *y);

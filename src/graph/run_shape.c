@@ -182,14 +182,10 @@ void run_fill(run *r)
 /* Copies a block of lines along one axis: `n` of them, from x[at] to y[to]. */
 static void copy_lines(const array *x, double *y, unsigned axis, int64_t at, int64_t y_lines, int64_t to, int64_t n)
 {
-    uint64_t outer = 1, inner = 1;
-    for (unsigned i = 0; i < x->rank; i++) {
-        if (i < axis) outer *= (uint64_t)x->dims[i];
-        if (i > axis) inner *= (uint64_t)x->dims[i];
-    }
-    for (uint64_t o = 0; o < outer; o++)
-        memcpy(y + (o * (uint64_t)y_lines + (uint64_t)to) * inner,
-               x->data + (o * (uint64_t)x->dims[axis] + (uint64_t)at) * inner, (uint64_t)n * inner * sizeof *y);
+    const run_lines l = run_lines_of(x, axis);
+    for (uint64_t o = 0; o < l.outer; o++)
+        memcpy(y + (o * (uint64_t)y_lines + (uint64_t)to) * l.inner, x->data + (o * l.n + (uint64_t)at) * l.inner,
+               (uint64_t)n * l.inner * sizeof *y);
 }
 
 void run_concat(run *r)
