@@ -37,9 +37,13 @@ static void settle(fit *f, uint64_t first, uint64_t n, const double *w, const in
 {
     double v[LATTICE_BATCH];
     uint8_t scratch[LATTICE_BATCH * 8];
-    lattice_values(f->s, f->l, n, points, v);
+    if (f->write) {
+        lattice_restore(f->s, f->l, first, n, points, scratch, f->bytes);
+        lattice_load(f->s, f->bytes, first, n, v);
+    } else {
+        lattice_values(f->s, f->l, n, points, v);
+    }
     lattice_level_best()->compare(w, v, (size_t)(n * f->s->k), cost);
-    if (f->write) lattice_restore(f->s, f->l, first, n, points, scratch, f->bytes);
 }
 
 /* The same of kernels that are transformed and only looked at: turned once, they need not be turned back. */
