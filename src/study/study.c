@@ -145,8 +145,7 @@ static fpr_status find_layers(study *s, const fpr_layer_shape *only, fpr_error *
         }
         s->layer_of[i] = s->layer_count++;
     }
-    fpr_status status = find_groups(s, error);
-    return status ? status : far_lists(s, error);
+    return find_groups(s, error);
 }
 
 /* ---------------------------------------------------------------- sweep one */
@@ -389,10 +388,7 @@ fpr_status study_new(const fpr_model *model, const fpr_options *options, const f
     *out = NULL;
     if (status) return status;
     s->settings.moments_only = briefly;
-    for (size_t g = 0; g < s->group_count && briefly && !only; g++) { /* nobody will ask for ranges */
-        conv_farthest_free(s->groups[g].farthest);
-        s->groups[g].farthest = NULL;
-    }
+    if (only || !briefly) status = far_lists(s, error); /* else nobody asks for ranges */
     sweep w = {.study = s, .sum = sum};
     /* Damaged weights of a packed file must not become the sound ones of another. */
     for (size_t i = 0; !status && i < fpr_model_shard_count(model); i++) status = model_check_shard(model, i, error);
