@@ -112,10 +112,7 @@ static fpr_status warn_of_size(const prune_job *job, uint64_t total, fpr_report 
                       : report->input_key        ? "the input holds its tensors compressed, or says less of them"
                       : job->options->drop.count ? "that is what it takes to say what --drop left out"
                                                  : NULL;
-    if (total <= before || !why) return FPR_OK;
-    return rows_warn(&report->warnings, &report->warning_count, error,
-                     "the output is larger than the input: %llu bytes, before %llu; %s", (unsigned long long)total,
-                     (unsigned long long)before, why);
+    return total > before && why ? rows_warn_larger(report, total, before, why, error) : FPR_OK;
 }
 
 /* Runs the packing, and once more densely when packing gained nothing. */

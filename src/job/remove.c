@@ -307,10 +307,8 @@ static fpr_status finish_report(remove_run *run, const char *small)
     file_source_close(file);
     if (run->output && !r->output_path) return base_no_memory(run->error, PATH_MAX);
     if (!run->checkpoint && r->output_bytes > r->input_bytes)
-        status = rows_warn(&r->warnings, &r->warning_count, run->error,
-                           "the output is larger than the input: %llu bytes, before %llu; a tensor that several read is written "
-                           "once for each of them that loses other channels",
-                           (unsigned long long)r->output_bytes, (unsigned long long)r->input_bytes);
+        status = rows_warn_larger(r, r->output_bytes, r->input_bytes,
+                                  "a tensor that several read is written once for each of them that loses other channels", run->error);
     if (status || !(run->options->max_error > 0)) return status;
     return rows_warn(&r->warnings, &r->warning_count, run->error,
                      "--max-error makes this file no smaller: rounded weights take fewer bytes in a packed file alone%s",

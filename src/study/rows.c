@@ -22,6 +22,12 @@ fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *
     return FPR_OK;
 }
 
+fpr_status rows_warn_larger(fpr_report *report, uint64_t bytes, uint64_t before, const char *why, fpr_error *error)
+{
+    return rows_warn(&report->warnings, &report->warning_count, error, "the output is larger than the input: %llu bytes, before %llu; %s",
+                     (unsigned long long)bytes, (unsigned long long)before, why);
+}
+
 fpr_status rows_warn_layer(fpr_report *r, size_t layer, fpr_error *error, const char *text)
 {
     fpr_layer *row = &r->layers[layer];

@@ -130,6 +130,8 @@ fpr_status rows_new(const study *s, fpr_report **report, fpr_error *error);
 /* Distributions and divergences of all groups, most kernels first; the layer rows are complete by now. */
 fpr_status rows_groups(study *s, bool has_after, fpr_report *report, fpr_error *error);
 fpr_status rows_warn(char ***list, size_t *count, fpr_error *error, const char *format, ...) BASE_PRINTF(4, 5);
+/* That the output has so many bytes, and the input fewer, and why. */
+fpr_status rows_warn_larger(fpr_report *report, uint64_t bytes, uint64_t before, const char *why, fpr_error *error);
 /* A warning about one layer, in its row and in the report's list. */
 fpr_status rows_warn_layer(fpr_report *report, size_t layer, fpr_error *error, const char *text);
 /* changes.c: report->changes from rows that are complete, and the warnings that follow from them. */
